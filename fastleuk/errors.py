@@ -1,0 +1,37 @@
+"""Errors that a user can mend.
+
+The text of each says what was found, where, and what to do about it. The command line
+prints it without a traceback and exits with code 2 (``--debug`` shows the traceback).
+"""
+
+
+class FastleukError(Exception):
+    """Base of every error that the user's input, files or machine can cause."""
+
+
+class ConfigError(FastleukError, ValueError):
+    """An option, a configuration key or an argument has a value that makes no sense."""
+
+
+class DataError(FastleukError):
+    """The data set on disk can't be used as it is: missing, unreadable or inconsistent."""
+
+
+class WeightsError(FastleukError):
+    """Pretrained weights can't be reached, read, or don't fit the model."""
+
+
+class CheckpointError(FastleukError):
+    """A run folder or a checkpoint is missing, damaged, or belongs to another run."""
+
+
+class MissingDependencyError(FastleukError):
+    """An optional package or a device that the chosen option needs is not there."""
+
+
+def listed(items: list[str], limit: int = 1000) -> str:
+    """Lay out ``items`` one a line, indented, naming at most ``limit`` and counting the rest."""
+    lines = [f"  {item}" for item in items[:limit]]
+    if len(items) > limit:
+        lines.append(f"  … and {len(items) - limit} more")
+    return "\n".join(lines)
