@@ -8,6 +8,8 @@ prints it without a traceback and exits with code 2 (``--debug`` shows the trace
 class FastleukError(Exception):
     """Base of every error that the user's input, files or machine can cause."""
 
+    exit_code = 2
+
 
 class ConfigError(FastleukError, ValueError):
     """An option, a configuration key or an argument has a value that makes no sense."""

@@ -1,0 +1,44 @@
+"""The augmentation engine: parameters are data, drawn in NumPy and applied by one of three.
+
+``draw`` turns a policy into arrays of parameters; ``reference`` (torchvision), ``exact`` (DALI,
+one operator a step) and ``fused`` (DALI, the nine steps compiled into few operators) apply
+the same parameters. Importing this package imports NumPy only; DALI and torchvision are
+imported when something that needs them is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fastleuk.augment.draw import draw
+from fastleuk.augment.lowering import APPLIERS, param_arrays, param_names
+from fastleuk.augment.params import STEPS, AugmentParams, identity
+from fastleuk.augment.policy import FLIPS_ROTATIONS, NONE, PAPER, POLICIES, AugmentPolicy
+
+if TYPE_CHECKING:
+    from fastleuk.augment.dali import apply_graph
+
+_LAZY = {"apply_graph": "fastleuk.augment.dali"}
+
+__all__ = [
+    "APPLIERS",
+    "FLIPS_ROTATIONS",
+    "NONE",
+    "PAPER",
+    "POLICIES",
+    "STEPS",
+    "AugmentParams",
+    "AugmentPolicy",
+    "apply_graph",
+    "draw",
+    "identity",
+    "param_arrays",
+    "param_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

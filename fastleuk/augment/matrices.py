@@ -1,0 +1,151 @@
+"""Matrices and kernels of the nine steps, vectorised over a batch, in float64.
+
+Geometry: ``(N, 3, 3)`` homographies from destination to source, acting on (x, y, 1) in
+pixels with the origin at the outer corner of the top left pixel, so that the centre of the
+pixel (0, 0) is (0.5, 0.5). Colour: ``(N, 3, 3)`` matrices acting on (R, G, B) columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastleuk.augment.params import AugmentParams, Bools, Floats, Ints, corners
+
+GREY = np.array([0.2989, 0.587, 0.114])
+"""torchvision's weights of ``rgb_to_grayscale``."""
+
+SMOOTH = np.array([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13
+"""The blurred image of torchvision's ``adjust_sharpness`` and of PIL's ``SMOOTH``."""
+
+_NEXT_HUE = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+_THIRD_TURN = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def identities(n: int) -> Floats:
+    """``(n, 3, 3)`` identity matrices."""
+    return np.tile(np.eye(3), (n, 1, 1))
+
+
+def flip_matrix(hflip: Bools, vflip: Bools, size: int) -> Floats:
+    """Mirror left and right where ``hflip``, top and bottom where ``vflip``."""
+    matrix = identities(len(hflip))
+    for axis, flip in enumerate((hflip, vflip)):
+        matrix[:, axis, axis] = np.where(flip, -1.0, 1.0)
+        matrix[:, axis, 2] = np.where(flip, float(size), 0.0)
+    return matrix
+
+
+def rotate_matrix(angle: Floats, size: int) -> Floats:
+    """``torchvision.transforms.functional.rotate``: degrees counter-clockwise."""
+    n = len(angle)
+    return affine_matrix(-angle, np.zeros((n, 2)), np.ones(n), np.zeros((n, 2)), size)
+
+
+def affine_matrix(
+    angle: Floats, translate: Floats | Ints, scale: Floats, shear: Floats, size: int
+) -> Floats:
+    """``torchvision.transforms.functional.affine``, about the image's centre."""
+    rot, shear_x, shear_y = np.radians(angle), *np.radians(shear).T
+    a = np.cos(rot - shear_y) / np.cos(shear_y)
+    b = -np.cos(rot - shear_y) * np.tan(shear_x) / np.cos(shear_y) - np.sin(rot)
+    c = np.sin(rot - shear_y) / np.cos(shear_y)
+    d = -np.sin(rot - shear_y) * np.tan(shear_x) / np.cos(shear_y) + np.cos(rot)
+    matrix = identities(len(angle))
+    # the matrix [[a, b], [c, d]] has the determinant 1: this is its inverse
+    matrix[:, 0, 0], matrix[:, 0, 1] = d / scale, -b / scale
+    matrix[:, 1, 0], matrix[:, 1, 1] = -c / scale, a / scale
+    centre = size / 2
+    matrix[:, :2, 2] = centre - (matrix[:, :2, :2] @ (centre + translate)[..., None])[..., 0]
+    return matrix
+
+
+def crop_matrix(crop: Ints, size: int) -> Floats:
+    """``resized_crop`` of (top, left, height, width) to ``size`` x ``size``."""
+    top, left, height, width = crop.T
+    matrix = identities(len(crop))
+    matrix[:, 0, 0], matrix[:, 0, 2] = width / size, left
+    matrix[:, 1, 1], matrix[:, 1, 2] = height / size, top
+    return matrix
+
+
+def perspective_matrix(endpoints: Floats, size: int) -> Floats:
+    """``perspective``: the homography that takes ``endpoints`` to the image's corners."""
+    n, start = len(endpoints), corners(size)
+    x, y = endpoints[..., 0], endpoints[..., 1]
+    one, zero = np.ones((n, 4)), np.zeros((n, 4))
+    u, v = (np.broadcast_to(start[:, axis], (n, 4)) for axis in (0, 1))
+    rows_u = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1)
+    rows_v = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1)
+    matrix = identities(n)
+    moved = (endpoints != start).any(axis=(1, 2))
+    if moved.any():
+        equations = np.concatenate([rows_u, rows_v], axis=1)[moved]
+        targets = np.concatenate([u, v], axis=1)[moved][..., None]
+        solution = np.linalg.solve(equations, targets)[..., 0]
+        matrix.reshape(n, 9)[moved, :8] = solution
+    return matrix
+
+
+def saturation_matrix(factor: Floats) -> Floats:
+    """``adjust_saturation``: a blend with each pixel's grey."""
+    factor = factor[:, None, None]
+    return factor * np.eye(3) + (1 - factor) * GREY
+
+
+def hue_matrix(hue: Floats) -> tuple[Floats, Floats]:
+    """``adjust_hue`` without a conversion to HSV: the matrix ``M`` and the weight ``w``.
+
+    A shift of the HSV hue keeps each pixel's greatest and least channel values and moves
+    the middle one along the edge of the hexagon. For a shift of ``k`` sixths of a turn,
+    ``|k| <= 1``, that is, for each channel ``c`` with the other two in cyclic order,
+
+        clip(c + (1 - |k|) * (c - middle) + k * (before - after), least, greatest)
+
+    and as ``middle = sum - least - greatest``, the shifted pixel is
+    ``clip(M @ rgb + w * (least + greatest), least, greatest)``. Greater shifts turn by
+    whole thirds first, which only permutes the channels.
+
+    Args:
+        hue: ``(N,)`` turns in [-0.5, 0.5].
+
+    Returns:
+        ``(N, 3, 3)`` and ``(N,)``.
+    """
+    thirds = np.rint(3 * hue)
+    rest = (6 * hue - 2 * thirds)[:, None, None]
+    weight = 1 - np.abs(rest)
+    shift = (1 + weight) * np.eye(3) - weight * np.ones((3, 3)) + rest * _NEXT_HUE
+    turns = np.stack([np.eye(3), _THIRD_TURN, _THIRD_TURN @ _THIRD_TURN])
+    return shift @ turns[thirds.astype(int) % 3], weight[:, 0, 0]
+
+
+def gaussian_kernel(sigma: Floats, kernel_size: int) -> Floats:
+    """``(N, k, k)``: torchvision's kernel; a single 1 in the middle where ``sigma`` is 0."""
+    reach = (kernel_size - 1) * 0.5
+    offsets = np.linspace(-reach, reach, kernel_size)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        row = np.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
+    row = np.where(sigma[:, None] > 0, row, offsets == 0)
+    row /= row.sum(axis=1, keepdims=True)
+    return row[:, :, None] * row[:, None, :]
+
+
+def sharpness_kernel(factor: Floats) -> Floats:
+    """``(N, 3, 3)``: ``adjust_sharpness`` as one correlation; it may exceed [0, 255]."""
+    delta = np.zeros((3, 3))
+    delta[1, 1] = 1
+    factor = factor[:, None, None]
+    return factor * delta + (1 - factor) * SMOOTH
+
+
+def geometry_before_jitter(params: AugmentParams) -> Floats:
+    """``(N, 3, 3)``: both flips and the rotation."""
+    flip = flip_matrix(params.hflip, params.vflip, params.size)
+    return flip @ rotate_matrix(params.angle, params.size)
+
+
+def affine_of(params: AugmentParams) -> Floats:
+    """``(N, 3, 3)``: the affine step."""
+    return affine_matrix(
+        params.affine_angle, params.translate, params.scale, params.shear, params.size
+    )

@@ -1,0 +1,319 @@
+"""What to augment and how strongly: :class:`AugmentPolicy` and its presets.
+
+The arguments bear torchvision's names. Two of torchvision's transforms call an argument
+``scale`` and one more ``ratio``; here ``scale`` is ``RandomAffine``'s, and those of
+``RandomResizedCrop`` are ``crop_scale`` and ``crop_ratio``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastleuk.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+Range = tuple[float, float]
+
+INTERPOLATIONS = ("bilinear", "nearest")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentPolicy:
+    """The nine random steps of the paper's chain, in the order in which they are applied.
+
+    A single number stands for a range about the neutral value, as in torchvision:
+    ``degrees=25`` is ``(-25, 25)``, ``brightness=0.3`` is ``(0.7, 1.3)``. Every range is
+    stored as a pair. ``p_*`` is the probability that the step is applied at all; 0 switches
+    it off, and the defaults switch all nine off.
+
+    Raises:
+        ConfigError: (a ``ValueError``) on a value that makes no sense, at construction.
+    """
+
+    p_hflip: float = 0.0
+    """Probability of a horizontal flip (``RandomHorizontalFlip``)."""
+    p_vflip: float = 0.0
+    """Probability of a vertical flip (``RandomVerticalFlip``)."""
+    p_rotation: float = 0.0
+    degrees: float | Range = 0.0
+    """``RandomRotation``: angle in degrees, counter-clockwise."""
+    p_jitter: float = 0.0
+    brightness: float | Range = 0.0
+    """``ColorJitter``: factor, 1 is neutral; a number ``b`` means ``[max(0, 1 - b), 1 + b]``."""
+    contrast: float | Range = 0.0
+    saturation: float | Range = 0.0
+    hue: float | Range = 0.0
+    """``ColorJitter``: shift in turns of the HSV hue circle, within ``[-0.5, 0.5]``."""
+    p_crop: float = 0.0
+    crop_scale: Range = (0.08, 1.0)
+    """``RandomResizedCrop(scale=)``: share of the image's area."""
+    crop_ratio: Range = (3 / 4, 4 / 3)
+    """``RandomResizedCrop(ratio=)``: width over height."""
+    p_affine: float = 0.0
+    affine_degrees: float | Range = 0.0
+    """``RandomAffine(degrees=)``: angle in degrees, clockwise."""
+    translate: Range = (0.0, 0.0)
+    """``RandomAffine``: greatest shift as a share of (width, height)."""
+    scale: Range = (1.0, 1.0)
+    """``RandomAffine``: zoom factor."""
+    shear: float | Range | tuple[float, float, float, float] = 0.0
+    """``RandomAffine``: degrees along x, or ``(x_min, x_max, y_min, y_max)``."""
+    p_blur: float = 0.0
+    kernel_size: int = 3
+    """``GaussianBlur``: odd, in pixels of the output image."""
+    sigma: float | Range = (0.1, 2.0)
+    """``GaussianBlur``: standard deviation in pixels of the output image."""
+    p_sharpness: float = 0.0
+    sharpness_factor: float = 2.0
+    """``RandomAdjustSharpness``: 0 blurs, 1 is neutral, 2 sharpens."""
+    p_perspective: float = 0.0
+    distortion_scale: float = 0.5
+    """``RandomPerspective``: how far the corners move, as a share of half the image."""
+    interpolation: str = "bilinear"
+    """Of the rotation and the affine step: ``bilinear``, or ``nearest`` as torchvision's two
+    classes have it by default. Crop and perspective are bilinear, torchvision's default."""
+
+    def __post_init__(self) -> None:
+        for name in _FIELDS:
+            value = getattr(self, name)
+            object.__setattr__(self, name, _CHECKS[name](name, value))
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> AugmentPolicy:
+        """Build a policy from a mapping of field names, e.g. a parsed TOML table.
+
+        Raises:
+            ConfigError: if a key is unknown (the near names are listed) or a value is wrong.
+        """
+        for key in options:
+            if key not in _FIELDS:
+                near = difflib.get_close_matches(str(key), _FIELDS, n=3) or list(_FIELDS)
+                raise ConfigError(
+                    f"unknown augmentation option {key!r}; did you mean {' or '.join(near)}?"
+                )
+        return cls(**dict(options))
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> AugmentPolicy:
+        """Read a policy from a TOML file (a ``Path``) or from TOML text (a ``str``).
+
+        Raises:
+            ConfigError: if the file can't be read, isn't TOML, or holds a bad option.
+        """
+        try:
+            text = source.read_text() if isinstance(source, Path) else source
+            return cls.from_dict(tomllib.loads(text))
+        except OSError as error:
+            raise ConfigError(f"the augmentation policy {source} can't be read: {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            where = source if isinstance(source, Path) else "the given text"
+            raise ConfigError(
+                f"{where} is not valid TOML: {error}; a file is given as a pathlib.Path, "
+                "a string is read as TOML text"
+            ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option by name, ranges as lists, ready for a TOML or JSON writer."""
+        pairs = ((name, getattr(self, name)) for name in _FIELDS)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in pairs}
+
+    def to_toml(self) -> str:
+        """The policy as TOML text; ``AugmentPolicy.from_toml`` gives back an equal policy.
+
+        >>> AugmentPolicy.from_toml(PAPER.to_toml()) == PAPER
+        True
+        """
+        import tomli_w
+
+        return tomli_w.dumps(self.to_dict())
+
+    def replace(self, **changes: Any) -> AugmentPolicy:
+        """A copy with some options changed, e.g. ``PAPER.replace(p_blur=0)``."""
+        return self.from_dict({**self.to_dict(), **changes})
+
+
+def _number(name: str, value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value, is_number = value.item(), True
+    if not is_number or not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _numbers(name: str, value: Any, lengths: tuple[int, ...]) -> tuple[float, ...]:
+    wanted = " or ".join(map(str, lengths))
+    if not isinstance(value, (tuple, list)) or len(value) not in lengths:
+        raise ConfigError(f"{name} must be {wanted} numbers, got {value!r}; write e.g. (min, max)")
+    numbers = tuple(_number(name, v) for v in value)
+    return numbers
+
+
+def _ordered(name: str, pair: tuple[float, ...], low: float, high: float) -> Range:
+    if pair[0] > pair[1]:
+        raise ConfigError(
+            f"{name} must be (min, max), got {pair}; write ({pair[1]:g}, {pair[0]:g})"
+        )
+    if pair[0] < low or pair[1] > high:
+        raise ConfigError(f"{name} must lie within [{low:g}, {high:g}], got {pair}")
+    return pair[0], pair[1]
+
+
+def _probability(name: str, value: Any) -> float:
+    p = _number(name, value)
+    if not 0 <= p <= 1:
+        raise ConfigError(f"{name} is a probability: it must lie within [0, 1], got {value!r}")
+    return p
+
+
+def _factor(name: str, value: Any) -> Range:
+    """A factor's range; one number is read as torchvision's ``ColorJitter`` reads it."""
+    if isinstance(value, (tuple, list)):
+        return _ordered(name, _numbers(name, value, (2,)), 0.0, math.inf)
+    number = _number(name, value)
+    if number < 0:
+        raise ConfigError(f"{name} as one number must not be negative, got {value!r}")
+    return max(0.0, 1 - number), 1 + number
+
+
+def _symmetric(limit: float, lengths: tuple[int, ...] = (2,)) -> Any:
+    def check(name: str, value: Any) -> tuple[float, ...]:
+        if not isinstance(value, (tuple, list)):
+            number = _number(name, value)
+            if number < 0:
+                raise ConfigError(f"{name} as one number must not be negative, got {value!r}")
+            value = (-number, number)
+        numbers = _numbers(name, value, lengths)
+        for start in range(0, len(numbers), 2):
+            _ordered(name, numbers[start : start + 2], -limit, limit)
+        return numbers
+
+    return check
+
+
+def _positive_range(name: str, value: Any) -> Range:
+    pair = _ordered(name, _numbers(name, value, (2,)), 0.0, math.inf)
+    if pair[0] <= 0:
+        raise ConfigError(f"{name} must be greater than 0, got {pair}")
+    return pair
+
+
+def _crop_scale(name: str, value: Any) -> Range:
+    pair = _positive_range(name, value)
+    if pair[1] > 1:
+        raise ConfigError(f"{name} is a share of the image's area: at most 1, got {pair}")
+    return pair
+
+
+def _shear(name: str, value: Any) -> tuple[float, ...]:
+    shear = _symmetric(180.0, (2, 4))(name, value)
+    if any(abs(s) >= 90 for s in shear):
+        raise ConfigError(f"{name} must lie within (-90, 90) degrees, got {value!r}")
+    return shear
+
+
+def _translate(name: str, value: Any) -> Range:
+    shares = _numbers(name, value, (2,))
+    if not all(0 <= share <= 1 for share in shares):
+        raise ConfigError(f"{name} holds shares of (width, height) within [0, 1], got {value!r}")
+    return shares[0], shares[1]
+
+
+def _kernel_size(name: str, value: Any) -> int:
+    size = _number(name, value)
+    if size != int(size) or size < 1 or size % 2 == 0 or size > 31:
+        raise ConfigError(f"{name} must be an odd whole number from 1 to 31, got {value!r}")
+    return int(size)
+
+
+def _sigma(name: str, value: Any) -> Range:
+    return _positive_range(name, value if isinstance(value, (tuple, list)) else (value, value))
+
+
+def _sharpness(name: str, value: Any) -> float:
+    factor = _number(name, value)
+    if factor < 0:
+        raise ConfigError(
+            f"{name} must not be negative, got {value!r}; 1 leaves images as they are"
+        )
+    return factor
+
+
+def _interpolation(name: str, value: Any) -> str:
+    if value not in INTERPOLATIONS:
+        raise ConfigError(f"{name} must be {' or '.join(INTERPOLATIONS)}, got {value!r}")
+    return str(value)
+
+
+_FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(AugmentPolicy))
+
+_CHECKS: dict[str, Any] = {
+    **{name: _probability for name in _FIELDS if name.startswith("p_")},
+    "degrees": _symmetric(math.inf),
+    "brightness": _factor,
+    "contrast": _factor,
+    "saturation": _factor,
+    "hue": _symmetric(0.5),
+    "crop_scale": _crop_scale,
+    "crop_ratio": _positive_range,
+    "affine_degrees": _symmetric(math.inf),
+    "translate": _translate,
+    "scale": _positive_range,
+    "shear": _shear,
+    "kernel_size": _kernel_size,
+    "sigma": _sigma,
+    "sharpness_factor": _sharpness,
+    "distortion_scale": _probability,
+    "interpolation": _interpolation,
+}
+
+NONE = AugmentPolicy()
+"""No augmentation: the plain resize."""
+
+PAPER = AugmentPolicy(
+    p_hflip=0.5,
+    p_vflip=0.5,
+    p_rotation=1.0,
+    degrees=25,
+    p_jitter=1.0,
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.3,
+    hue=0.05,
+    p_crop=1.0,
+    crop_scale=(0.7, 1.0),
+    crop_ratio=(0.75, 1.33),
+    p_affine=1.0,
+    translate=(0.05, 0.05),
+    scale=(0.95, 1.05),
+    shear=10,
+    p_blur=1.0,
+    kernel_size=3,
+    sigma=(0.1, 2.0),
+    p_sharpness=0.3,
+    sharpness_factor=2.0,
+    p_perspective=0.3,
+    distortion_scale=0.2,
+)
+"""The chain of "Transfer Learning with EfficientNet for Accurate Leukemia Cell
+Classification" (Ahmed 2025), section on augmentation."""
+
+FLIPS_ROTATIONS = AugmentPolicy(p_hflip=0.5, p_vflip=0.5, p_rotation=1.0, degrees=180)
+"""Flips and rotation by any angle: leaves a cell's size and colour, which are diagnostic."""
+
+POLICIES: dict[str, AugmentPolicy] = {
+    "paper": PAPER,
+    "flips-rotations": FLIPS_ROTATIONS,
+    "none": NONE,
+}
+"""The presets by the names that the command line knows."""

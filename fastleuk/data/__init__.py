@@ -1,0 +1,1 @@
+"""The data set on disk: discovery, verification, splits, balanced epochs."""

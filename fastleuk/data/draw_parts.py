@@ -1,0 +1,128 @@
+"""Share groups of images out to parts so that each class comes near its fraction in each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastleuk.errors import DataError, listed
+
+UNUSED, TRAIN, VAL, TEST = range(4)
+
+_MANY_GROUPS = 2000
+_FEW_TRIES, _TRIES = 16, 256
+
+
+def split_groups(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    class_names: tuple[str, ...],
+    fractions: Sequence[tuple[int, float]],
+    seed: int,
+) -> np.ndarray:
+    """Return the (N,) int8 part of each image; no group stands in two parts.
+
+    Many random orders of the groups are tried; in each, a part takes groups until it is nearest
+    to its share. The best order counts: least deviation in images, class by class, with a price
+    on parts made of fewer groups than their share (one large subject is a poor test set).
+
+    Args:
+        labels: (N,) class codes, no negatives.
+        groups: (N,) int64.
+        class_names: by code.
+        fractions: (part, fraction of all images) for each part but train, which gets the rest.
+        seed: of the draw.
+
+    Raises:
+        DataError: a class has fewer groups than there are parts, or no order gives every part
+            every class.
+    """
+    names, home = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), len(class_names)), dtype=np.int64)
+    np.add.at(counts, (home, labels), 1)
+    _check_enough(counts, class_names, len(fractions) + 1)
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 2], dtype=np.uint64)))
+    chosen = np.full(len(names), TRAIN, dtype=np.int8)
+    if np.all((counts > 0).sum(axis=1) == 1):
+        # Each group has one class (C-NMC): the classes are independent of one another.
+        for code in range(len(class_names)):
+            members = np.flatnonzero(counts[:, code])
+            chosen[members] = _search(counts[members][:, [code]], fractions, rng)
+    else:
+        chosen = _search(counts, fractions, rng)
+    return chosen[home]
+
+
+def _check_enough(counts: np.ndarray, class_names: tuple[str, ...], needed: int) -> None:
+    have = (counts > 0).sum(axis=0)
+    poor = [f"{class_names[c]}: {have[c]} subject group(s)" for c in np.flatnonzero(have < needed)]
+    if poor:
+        raise DataError(
+            f"too few subjects to split by subject: each class needs at least {needed}, one for "
+            f"each part (subjects tied by identical files count as one):\n{listed(poor)}\n"
+            "Add subjects, or use --split image and read its figures with care."
+        )
+
+
+def _search(
+    counts: np.ndarray, fractions: Sequence[tuple[int, float]], rng: np.random.Generator
+) -> np.ndarray:
+    """Return the (G,) int8 part of each group, from its (G, C) image counts."""
+    tries = _TRIES if len(counts) <= _MANY_GROUPS else _FEW_TRIES
+    # A group's home is the class of which it holds the largest share.
+    home = np.argmax(counts / counts.sum(axis=0), axis=1)
+    best, best_score = None, np.inf
+    for _ in range(tries):
+        parts = _one_try(counts, home, fractions, rng)
+        score = _score(counts, parts, fractions)
+        if score < best_score:
+            best, best_score = parts, score
+    if best is None:
+        raise DataError(
+            "no way was found to give every part every class without sharing a subject: the "
+            "subjects are too few or too uneven. Try another --seed or larger fractions."
+        )
+    return best
+
+
+def _one_try(
+    counts: np.ndarray,
+    home: np.ndarray,
+    fractions: Sequence[tuple[int, float]],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    parts = np.full(len(counts), TRAIN, dtype=np.int8)
+    for code in np.unique(home):
+        order = rng.permutation(np.flatnonzero(home == code))
+        sizes = counts[order, code]
+        total = sizes.sum()
+        start = 0
+        for left, (part, fraction) in zip(range(len(fractions), 0, -1), fractions, strict=True):
+            # At least one group, and one left for each part still to come, if there are enough.
+            room = len(order) - start - left
+            if room < 1:
+                break
+            sums = np.cumsum(sizes[start : start + room])
+            take = 1 + int(np.argmin(np.abs(sums - fraction * total)))
+            parts[order[start : start + take]] = part
+            start += take
+    return parts
+
+
+def _score(counts: np.ndarray, parts: np.ndarray, fractions: Sequence[tuple[int, float]]) -> float:
+    """Return how far from the shares the parts are; infinite where a part lacks a class."""
+    totals = counts.sum(axis=0)
+    if np.any(counts[parts == TRAIN].sum(axis=0) == 0):
+        return np.inf
+    score = 0.0
+    present = counts > 0
+    for part, fraction in fractions:
+        images = counts[parts == part].sum(axis=0)
+        if np.any(images == 0):
+            return np.inf
+        wanted = fraction * totals
+        score += float(np.abs(images - wanted).sum() / wanted.sum())
+        score += float((np.abs(images - wanted) / wanted).mean())
+        share = np.maximum(1, np.floor(fraction * present.sum(axis=0)))
+        short = np.maximum(0, share - present[parts == part].sum(axis=0)) / share
+        score += 0.5 * float(short.mean())
+    return score

@@ -1,0 +1,117 @@
+"""A data set ready to be split: found, verified, freed of copies, and grouped."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fastleuk.data.discover import discover
+from fastleuk.data.identical import IdenticalSet, find_identical, subject_groups
+from fastleuk.data.manifest import Manifest, bad_lines
+from fastleuk.data.scan import Progress, scan
+from fastleuk.data.walk import Ignored
+from fastleuk.errors import DataError, listed
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A verified data set of N images."""
+
+    manifest: Manifest
+    """Without bad files and without surplus identical copies."""
+    groups: np.ndarray
+    """(N,) int64: subjects that must stay together share a number."""
+    sha256: tuple[str, ...]
+    identical: tuple[IdenticalSet, ...]
+    """As found; their indices point into ``found``."""
+    bad: tuple[tuple[str, str], ...]
+    """(path, reason) of what was skipped."""
+    ignored: tuple[Ignored, ...]
+    found: Manifest
+    """As discovered, with bad files and copies."""
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hex SHA-256 over the sorted (path, label, file hash): identifies the data set."""
+        m = self.manifest
+        rows = sorted((m.paths[i], m.label_name(i), self.sha256[i]) for i in range(len(m)))
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def load_dataset(
+    root: Path | str,
+    *,
+    subject_regex: str | None = None,
+    skip_bad: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    cache_dir: Path | None = None,
+) -> DataSet:
+    """Discover ``root``, read every file once, drop surplus copies, and group the subjects.
+
+    Args:
+        root: a folder, or a manifest ``.csv``.
+        subject_regex: as for :func:`fastleuk.data.discover.discover`.
+        skip_bad: leave bad files out instead of refusing the set.
+        workers: threads that read and decode.
+        progress: called as ``progress(done, total)``.
+        cache_dir: where scan results are kept; default the user's cache.
+
+    Raises:
+        DataError: bad files (all listed, unless ``skip_bad``), or a class without an image.
+    """
+    discovery = discover(root, subject_regex=subject_regex)
+    found = discovery.manifest
+    result = scan(found, workers=workers, progress=progress, cache_dir=cache_dir)
+    readable = ["" if i in result.errors else digest for i, digest in enumerate(result.sha256)]
+    identical = find_identical(readable, found)
+    broken = [(found.paths[i], reason) for i, reason in sorted(result.errors.items())]
+    conflicts = _label_conflicts(found, identical)
+    bad = (*discovery.bad, *broken, *((found.paths[i], why) for i, why in conflicts))
+    if bad and not skip_bad:
+        raise DataError(
+            f"{root}: {len(bad)} file(s) that can't be used:\n{listed(bad_lines(bad))}\n"
+            "Mend or remove them, or give --skip-bad to go on without them."
+        )
+    drop = {i for same in identical for i in same.surplus}
+    drop |= result.errors.keys() | {i for i, _ in conflicts}
+    keep = np.array([i for i in range(len(found)) if i not in drop], dtype=np.int64)
+    manifest = found.take(keep)
+    _require_classes(manifest, bad)
+    return DataSet(
+        manifest=manifest,
+        groups=subject_groups(found, identical)[keep],
+        sha256=tuple(result.sha256[i] for i in keep),
+        identical=identical,
+        bad=bad,
+        ignored=discovery.ignored,
+        found=found,
+    )
+
+
+def _label_conflicts(found: Manifest, identical: tuple[IdenticalSet, ...]) -> list[tuple[int, str]]:
+    """Return (index, reason) of every labelled copy whose twin bears another label."""
+    conflicts = []
+    for same in identical:
+        if not same.conflicting:
+            continue
+        named = [f"{found.paths[i]} ({found.label_name(i)})" for i in same.indices]
+        for i, label in zip(same.indices, same.labels, strict=True):
+            if label >= 0:
+                others = ", ".join(n for j, n in zip(same.indices, named, strict=True) if j != i)
+                reason = f"labelled {found.label_name(i)}, but identical to {others}"
+                conflicts.append((i, reason))
+    return conflicts
+
+
+def _require_classes(manifest: Manifest, bad: tuple[tuple[str, str], ...]) -> None:
+    counts = np.bincount(manifest.labels[manifest.labelled], minlength=len(manifest.class_names))
+    gone = [manifest.class_names[c] for c in np.flatnonzero(counts == 0)]
+    if gone:
+        raise DataError(
+            f"{manifest.root}: no usable image of: {', '.join(gone)}. Left out as bad:\n"
+            f"{listed(bad_lines(bad))}"
+        )

@@ -1,0 +1,48 @@
+"""Open the data set that a configuration names, or the demo set where it names none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fastleuk.config import DataConfig
+from fastleuk.data.load import DataSet, load_dataset
+
+ProgressCallback = Callable[[int, int], None]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
+    """Give a ``progress(done, total)`` callable that draws a bar on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="file", leave=False, disable=None, file=sys.stderr) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield advance
+
+
+def open_dataset(config: DataConfig, *, report: Callable[[str], None] = print) -> DataSet:
+    """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
+
+    Raises:
+        DataError: the data can't be used; every offending file is listed.
+    """
+    root = config.data
+    if not root:
+        from fastleuk.data.demo import demo_root
+
+        with progress_bar("making the synthetic demo set") as progress:
+            root = str(demo_root(progress=progress))
+        report(f"No --data given: using the synthetic demo set in {root}")
+    with progress_bar("verifying images") as progress:
+        return load_dataset(
+            root,
+            subject_regex=config.subject_regex or None,
+            skip_bad=config.skip_bad,
+            progress=progress,
+        )

@@ -1,0 +1,191 @@
+"""The text of ``fastleuk data DIR``: what is there, how it compares, what was left out."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastleuk.data.cnmc import compare
+from fastleuk.data.identical import IdenticalSet, tied_subjects
+from fastleuk.data.load import DataSet
+from fastleuk.data.manifest import UNLABELLED, Manifest
+from fastleuk.data.walk import Ignored
+
+_SHOWN = 5
+
+
+def describe(dataset: DataSet) -> str:
+    """Return a plain, aligned text about a loaded data set; counts are of files as found."""
+    found = dataset.found
+    sections = [
+        _head(dataset),
+        _by_source(found),
+        _by_fold(found),
+        _subjects(found),
+        _identical(found, dataset.identical),
+        _crops(found),
+        _official(found),
+        _ignored(dataset.ignored),
+        _bad(dataset.bad),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(dataset: DataSet) -> str:
+    found, kept = dataset.found, dataset.manifest
+    lines = [f"{found.root} ({found.layout} layout)"]
+    if found.synthetic:
+        lines.append("SYNTHETIC demo data: these are drawn pictures, not cells of any person.")
+    left = len(found) - len(kept)
+    lines.append(f"{len(found)} images found, {len(kept)} used" + (
+        f", {left} left out (identical copies or bad files)" if left else ""))  # fmt: skip
+    codes = ", ".join(f"{name} = {code}" for code, name in enumerate(found.class_names))
+    lines.append(f"labels: {codes}")
+    lines.append(f"content: {dataset.content_hash[:16]}")
+    return "\n".join(lines)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Align columns: the first to the left, the others to the right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "\n".join(
+        "  " + "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )  # fmt: skip
+
+
+def _columns(manifest: Manifest) -> tuple[str, ...]:
+    unlabelled = (UNLABELLED,) if np.any(manifest.labels < 0) else ()
+    return (*manifest.class_names, *unlabelled)
+
+
+def _by_source(manifest: Manifest) -> str:
+    columns = _columns(manifest)
+    counts: Counter[tuple[str, str]] = Counter(
+        (source, manifest.label_name(i)) for i, source in enumerate(manifest.sources)
+    )
+    rows: list[list[object]] = []
+    for source in dict.fromkeys(sorted(manifest.sources, key=_source_rank)):
+        numbers = [counts[source, name] for name in columns]
+        rows.append([source, *numbers, sum(numbers)])
+    if len(rows) > 1:
+        rows.append(["all", *(sum(c) for c in np.array([r[1:] for r in rows], dtype=int).T)])
+    return "Images by source and class\n" + table(["source", *columns, "all"], rows)
+
+
+def _source_rank(source: str) -> tuple[int, str]:
+    order = ("train", "prelim", "final")
+    return (order.index(source) if source in order else len(order), source)
+
+
+def _by_fold(manifest: Manifest) -> str:
+    folds = sorted({int(f) for f in manifest.folds if f >= 0})
+    if not folds:
+        return ""
+    header = ["fold"]
+    for name in manifest.class_names:
+        header += [name, "subjects"]
+    rows: list[list[object]] = []
+    for fold in folds:
+        row: list[object] = [fold]
+        for code in range(len(manifest.class_names)):
+            chosen = np.flatnonzero((manifest.folds == fold) & (manifest.labels == code))
+            row += [len(chosen), len({manifest.subjects[i] for i in chosen})]
+        rows.append(row)
+    return "Images and subjects by official fold\n" + table(header, rows)
+
+
+def _subjects(manifest: Manifest) -> str:
+    if manifest.subject_is_image:
+        return (
+            "Subjects: none known, so each image counts as its own. A split can't keep people "
+            "apart;\ngive --subject-regex (or a manifest) if the names tell them."
+        )
+    rows: list[list[object]] = []
+    sizes = []
+    for code, name in enumerate(manifest.class_names):
+        chosen = np.flatnonzero(manifest.labels == code)
+        people = Counter(manifest.subjects[i] for i in chosen)
+        counts = sorted(people.values())
+        median = int(np.median(counts)) if counts else 0
+        rows.append([name, len(people), min(counts, default=0), median, max(counts, default=0)])
+        ranked = sorted(people.items(), key=lambda item: (-item[1], item[0]))
+        sizes.append(f"  {name}: {_extremes([f'{s} ({n})' for s, n in ranked])}")
+    head = "Subjects by class, with images a subject\n"
+    body = table(["class", "subjects", "least", "median", "most"], rows)
+    return head + body + "\n" + "\n".join(sizes) + _mixed(manifest)
+
+
+def _extremes(items: list[str]) -> str:
+    if len(items) <= 2 * _SHOWN:
+        return ", ".join(items)
+    return f"{', '.join(items[:_SHOWN])}, … , {', '.join(items[-_SHOWN:])}"
+
+
+def _mixed(manifest: Manifest) -> str:
+    classes: dict[str, set[int]] = {}
+    for i in manifest.labelled:
+        classes.setdefault(manifest.subjects[i], set()).add(int(manifest.labels[i]))
+    mixed = [subject for subject, found in classes.items() if len(found) > 1]
+    if not mixed:
+        return ""
+    return f"\n  {len(mixed)} subject(s) have images of several classes: {_extremes(mixed)}"
+
+
+def _identical(manifest: Manifest, identical: tuple[IdenticalSet, ...]) -> str:
+    if not identical:
+        return "Identical files: none"
+    crossing = sum(same.across_folds for same in identical)
+    surplus = sum(len(same.surplus) for same in identical)
+    lines = [f"Identical files: {len(identical)} sets, {crossing} of them across folds; "
+             f"{surplus} surplus copies not used"]  # fmt: skip
+    for same in identical:
+        flag = "  CONFLICTING LABELS" if same.conflicting else ""
+        lines.append(f"  {' = '.join(same.paths)}{flag}")
+    tied = tied_subjects(manifest, identical)
+    if tied and not manifest.subject_is_image:
+        lines.append("Subjects that count as one in every split")
+        lines += [f"  {' ~ '.join(names)}" for names in tied]
+    return "\n".join(lines)
+
+
+def _crops(manifest: Manifest) -> str:
+    cut = Counter(int(side) for side in manifest.crops if side)
+    return "\n".join(
+        f"Crop: of {number} images only the centred {side}x{side} is used, to keep the scale of "
+        "the cells"
+        for side, number in sorted(cut.items())
+    )
+
+
+def _official(manifest: Manifest) -> str:
+    if manifest.layout != "cnmc" or manifest.synthetic:
+        return ""
+    compared = compare(manifest)
+    rows = [(row.what, row.found, row.official, row.verdict) for row in compared]
+    agree = sum(row.found == row.official for row in compared)
+    head = f"Against the official C-NMC 2019: {agree} of {len(compared)} figures match"
+    return head + "\n" + table(["", "found", "official", ""], rows)
+
+
+def _ignored(ignored: tuple[Ignored, ...]) -> str:
+    if not ignored:
+        return "Ignored: nothing"
+    by_reason: dict[str, list[str]] = {}
+    for item in ignored:
+        by_reason.setdefault(item.reason, []).append(item.path)
+    lines = [f"Ignored: {len(ignored)}"]
+    for reason, paths in by_reason.items():
+        lines.append(f"  {len(paths)} {reason}: {_extremes(paths)}")
+    return "\n".join(lines)
+
+
+def _bad(bad: tuple[tuple[str, str], ...]) -> str:
+    if not bad:
+        return "Bad files: none"
+    lines = [f"Bad files, left out: {len(bad)}"]
+    return "\n".join([*lines, *(f"  {path}: {reason}" for path, reason in bad)])

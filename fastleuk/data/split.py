@@ -1,0 +1,134 @@
+"""Train, validation and test parts: by subject, by official fold, or by image."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from fastleuk.data.draw_parts import TEST, TRAIN, UNUSED, VAL, split_groups
+from fastleuk.data.manifest import Manifest
+from fastleuk.data.parts import (
+    PARTS,
+    Split,
+    check_split,
+    parse_mode,
+    refuse_subjects_in_many_folds,
+    split_notes,
+)
+from fastleuk.data.split_file import read_split, write_split
+from fastleuk.errors import ConfigError, DataError
+
+__all__ = [
+    "PARTS",
+    "Split",
+    "check_split",
+    "make_split",
+    "parse_mode",
+    "read_split",
+    "write_split",
+]
+
+
+def make_split(
+    manifest: Manifest,
+    groups: np.ndarray,
+    *,
+    mode: str = "subject",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> Split:
+    """Split the labelled images; a pure function of its arguments.
+
+    ``subject`` shares no group between parts and comes as near to the fractions, class by class,
+    as the sizes of the groups allow. ``fold:K`` tests on official fold K and draws the validation
+    part by group from the other folds (``val_fraction`` of these); what is in no fold, or tied to
+    the test fold by an identical file, is unused. ``image`` is the paper's: exact fractions of
+    each class, whoever's the images are.
+
+    Args:
+        manifest: N images.
+        groups: (N,) int64 from ``subject_groups``.
+        mode: ``subject``, ``fold:K`` or ``image``.
+        val_fraction: of all labelled images (of the other folds for ``fold:K``).
+        test_fraction: of all labelled images; not used by ``fold:K``.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: an unknown mode, or fractions that make no sense.
+        DataError: too few subjects or images, an unknown fold, or a subject in several folds.
+    """
+    fold = parse_mode(mode)
+    _check_numbers(val_fraction, 0.0 if fold is not None else test_fraction, fold, seed)
+    parts = np.full(len(manifest), UNUSED, dtype=np.int8)
+    if fold is not None:
+        rest = _hold_out_fold(manifest, groups, fold, parts)
+        fractions = [(VAL, val_fraction)]
+    else:
+        rest = manifest.labelled
+        fractions = [(TEST, test_fraction), (VAL, val_fraction)]
+    labels = manifest.labels[rest]
+    if mode == "image":
+        parts[rest] = _split_images(labels, manifest.class_names, fractions, seed)
+    else:
+        parts[rest] = split_groups(labels, groups[rest], manifest.class_names, fractions, seed)
+    split = Split(mode, seed, parts, groups, split_notes(mode, parts, manifest, groups))
+    check_split(split, manifest, groups)
+    return split
+
+
+def _check_numbers(val: float, test: float, fold: int | None, seed: int) -> None:
+    values = [("--val-fraction", val)] + ([("--test-fraction", test)] if fold is None else [])
+    for name, value in values:
+        if not 0 < value < 1:
+            raise ConfigError(f"{name} {value}: must lie between 0 and 1, such as 0.1.")
+    if val + test >= 1:
+        raise ConfigError(f"--val-fraction {val} and --test-fraction {test} leave no training set.")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed {seed}: must not be negative (or huge).")
+
+
+def _hold_out_fold(
+    manifest: Manifest, groups: np.ndarray, fold: int, parts: np.ndarray
+) -> np.ndarray:
+    """Mark the test fold in ``parts``; return the indices that training may use."""
+    known = manifest.labels >= 0
+    there = sorted({int(f) for f in manifest.folds[known] if f >= 0})
+    if fold not in there or len(there) < 2:
+        have = f"only {', '.join(map(str, there))}" if there else "no folds"
+        raise DataError(
+            f"--split fold:{fold}: {manifest.root} has {have}. Testing on a fold needs it and at "
+            "least one other; --split subject needs none."
+        )
+    refuse_subjects_in_many_folds(manifest)
+    test = known & (manifest.folds == fold)
+    parts[test] = TEST
+    return np.flatnonzero(known & (manifest.folds >= 0) & ~np.isin(groups, groups[test]))
+
+
+def _split_images(
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    fractions: Sequence[tuple[int, float]],
+    seed: int,
+) -> np.ndarray:
+    parts = np.full(len(labels), TRAIN, dtype=np.int8)
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 1], dtype=np.uint64)))
+    for code, name in enumerate(class_names):
+        members = rng.permutation(np.flatnonzero(labels == code))
+        start = 0
+        for part, fraction in fractions:
+            count = max(1, _nearest(len(members) * Fraction(str(fraction))))
+            parts[members[start : start + count]] = part
+            start += count
+        if start >= len(members):
+            raise DataError(
+                f"class {name!r} has {len(members)} image(s): too few for a train, a val and a "
+                "test part. Add images, or remove the class."
+            )
+    return parts
+
+
+def _nearest(value: Fraction) -> int:
+    """Return the nearest whole number, halves up."""
+    return int(value + Fraction(1, 2))

@@ -1,0 +1,176 @@
+"""Pictures of a run: learning curves, confusion matrix, contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fastleuk.data.manifest import Manifest
+
+_SYNTHETIC = "synthetic demo cells, not patients"
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return a figure bound to no display and no global state of pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path, *, synthetic: bool) -> None:
+    if synthetic:
+        figure.supxlabel(_SYNTHETIC, fontsize=9, color="0.4")
+    figure.savefig(path, dpi=120)
+
+
+def plot_learning_curves(
+    rows: Sequence[Mapping[str, Any]], path: Path, *, title: str, synthetic: bool
+) -> None:
+    """Draw loss and validation figures over the epochs as a PNG.
+
+    Args:
+        rows: One mapping an epoch, with the columns of ``metrics.csv``.
+        path: The PNG to write.
+        title: What was trained on what.
+        synthetic: Say under the picture that the data are synthetic.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(10, 4)
+    losses, figures = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(epochs) < 30 else None
+    for axis, columns in (
+        (losses, [("train_loss", "training"), ("val_loss", "validation")]),
+        (
+            figures,
+            [("val_f1_macro", "macro-F1"), ("val_accuracy", "accuracy"), ("val_auc", "AUC")],
+        ),
+    ):
+        for column, label in columns:
+            values = [np.nan if row[column] is None else row[column] for row in rows]
+            axis.plot(epochs, values, label=label, marker=marker, markersize=4)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    best = max(rows, key=lambda row: (row["best"], row["epoch"]))
+    for axis in (losses, figures):
+        axis.axvline(best["epoch"], color="0.5", linestyle="--", linewidth=1, label="best epoch")
+        axis.legend()
+    losses.set_ylabel("cross-entropy")
+    losses.set_ylim(bottom=0)
+    figures.set_ylabel("validation")
+    figure.suptitle(title)
+    _save(figure, path, synthetic=synthetic)
+
+
+def plot_confusion_matrix(
+    matrix: Sequence[Sequence[int]],
+    class_names: Sequence[str],
+    path: Path,
+    *,
+    title: str,
+    synthetic: bool,
+) -> None:
+    """Draw a confusion matrix, counts and row percentages, as a PNG."""
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.9 * len(class_names)
+    figure = _figure(side + 0.8, side)
+    axis = figure.subplots()
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        axis.text(
+            column,
+            row,
+            f"{count}\n{share:.1%}",
+            ha="center",
+            va="center",
+            color="white" if share > 0.5 else "black",
+        )
+    axis.set_xticks(range(len(class_names)), class_names)
+    axis.set_yticks(range(len(class_names)), class_names)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(title, fontsize=10)
+    figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
+    _save(figure, path, synthetic=synthetic)
+
+
+def contact_sheet(
+    files: Sequence[Path],
+    captions: Sequence[str],
+    path: Path,
+    *,
+    columns: int = 8,
+    tile: int = 160,
+    synthetic: bool = False,
+) -> None:
+    """Lay images out in a grid with a caption under each, as a PNG.
+
+    Args:
+        files: Image files, shown in the order given.
+        captions: One for each file.
+        path: The PNG to write.
+        columns: Tiles in a row.
+        tile: Side of a tile in pixels.
+        synthetic: Say at the foot that the cells are synthetic.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    strip = 18
+    columns = max(1, min(columns, len(files)))
+    rows = -(-len(files) // columns)
+    foot = strip if synthetic else 0
+    sheet = Image.new("RGB", (columns * tile, rows * (tile + strip) + foot), (24, 24, 24))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=12)
+    for position, (file, caption) in enumerate(zip(files, captions, strict=True)):
+        left = position % columns * tile
+        top = position // columns * (tile + strip)
+        with Image.open(file) as image:
+            small = image.convert("RGB")
+            small.thumbnail((tile - 4, tile - 4), Image.Resampling.LANCZOS)
+        sheet.paste(small, (left + (tile - small.width) // 2, top + (tile - small.height) // 2))
+        draw.text((left + tile / 2, top + tile), caption, fill=(210, 210, 210), font=font, anchor="ma")
+    if synthetic:
+        middle = (sheet.width / 2, sheet.height - strip)
+        draw.text(middle, _SYNTHETIC, fill=(255, 200, 120), font=font, anchor="ma")
+    sheet.save(path)
+
+
+def class_contact_sheet(manifest: Manifest, path: Path, *, tiles: int = 64, seed: int = 0) -> None:
+    """Write a contact sheet with as many cells of every class, each of another subject if it can.
+
+    Args:
+        manifest: The images; only labelled ones are shown.
+        path: The PNG to write.
+        tiles: Number of cells on the sheet, at most.
+        seed: Another seed, other cells.
+    """
+    rng = np.random.default_rng(seed)
+    each = max(1, tiles // len(manifest.class_names))
+    chosen: list[int] = []
+    for label in range(len(manifest.class_names)):
+        rows = rng.permutation(np.flatnonzero(manifest.labels == label))
+        seen: dict[str, int] = {}
+        turns = []
+        for row in rows:
+            subject = manifest.subjects[row]
+            seen[subject] = seen.get(subject, 0) + 1
+            turns.append(seen[subject])
+        chosen += [int(row) for row in rows[np.argsort(turns, kind="stable")][:each]]
+    captions = [f"{manifest.label_name(i)} {manifest.subjects[i]}"[:24] for i in chosen]
+    contact_sheet(
+        [manifest.file(i) for i in chosen], captions, path, synthetic=manifest.synthetic
+    )

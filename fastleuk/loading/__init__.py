@@ -1,0 +1,116 @@
+"""Loaders: the same batches from DALI or from torchvision, chosen by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastleuk.augment import NONE, POLICIES, AugmentPolicy
+from fastleuk.config import LoaderConfig
+from fastleuk.errors import ConfigError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fastleuk.data.manifest import Manifest
+    from fastleuk.loading.batch import Loader
+    from fastleuk.loading.stream import Stream
+
+__all__ = ["has_dali", "load_policy", "make_loader", "resolve_loader"]
+
+
+def has_dali() -> bool:
+    """Say whether NVIDIA DALI is installed, without importing it."""
+    try:
+        return importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def load_policy(name: str) -> AugmentPolicy:
+    """Return the augmentation policy of a preset's name or of a ``.toml`` file.
+
+    Raises:
+        ConfigError: neither, or a file with a bad option.
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    if name.endswith(".toml"):
+        return AugmentPolicy.from_toml(Path(name))
+    near = difflib.get_close_matches(name, POLICIES, n=2)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(
+        f"--augment {name!r} is no preset ({', '.join(POLICIES)}) and no .toml file.{hint}"
+    )
+
+
+def resolve_loader(config: LoaderConfig) -> LoaderConfig:
+    """Fill in what was left to the machine: DALI where installed, one worker a core (≤ 16).
+
+    Raises:
+        MissingDependencyError: DALI was asked for and is not installed.
+    """
+    loader = config.loader
+    if loader == "auto":
+        loader = "dali" if has_dali() else "torchvision"
+    if loader == "dali" and not has_dali():
+        raise MissingDependencyError(
+            "--loader dali: NVIDIA DALI is not installed. It exists for Linux on x86-64 and "
+            "aarch64 (pip install nvidia-dali-cuda120); elsewhere use --loader torchvision, "
+            "which yields the same batches."
+        )
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only; it respects a container's cores
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    workers = config.workers or min(16, cores)
+    return dataclasses.replace(config, loader=loader, workers=workers)
+
+
+def make_loader(
+    *,
+    manifest: Manifest,
+    stream: Stream,
+    config: LoaderConfig,
+    policy: AugmentPolicy,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: torch.device,
+    seed: int = 0,
+) -> Loader:
+    """Make the loader that ``config.loader`` (``dali`` or ``torchvision``) names.
+
+    Args:
+        manifest: The images.
+        stream: Their order, see :mod:`fastleuk.loading.stream`.
+        config: Loader, size, workers; resolved.
+        policy: What augmented samples get; ``NONE`` for evaluation.
+        mean: Channel means of the normalisation in 0–1 units.
+        std: Channel standard deviations in 0–1 units.
+        device: Where the batches go; DALI computes there too.
+        seed: Of the augmentation.
+
+    Raises:
+        ConfigError: an unknown loader.
+    """
+    common = {
+        "manifest": manifest,
+        "stream": stream,
+        "size": config.size,
+        "workers": config.workers,
+        "seed": seed,
+        "mean": mean,
+        "std": std,
+        "device": device,
+    }
+    if config.loader == "dali":
+        from fastleuk.loading.dali import DaliLoader
+
+        return DaliLoader(policy=None if policy == NONE else policy, **common)
+    if config.loader == "torchvision":
+        from fastleuk.loading.torchvision import TorchvisionLoader
+
+        return TorchvisionLoader(policy=policy, **common)
+    raise ConfigError(f"Unknown loader {config.loader!r}: use dali or torchvision.")

@@ -1,0 +1,38 @@
+"""What every loader yields, and what every loader is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """A batch on the loader's device.
+
+    Attributes:
+        images: float32 ``(B, 3, H, W)`` in channels_last memory (NHWC), normalised.
+        labels: int64 ``(B,)``.
+        indices: int64 ``(B,)``, rows of the manifest.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+
+
+class Loader(Protocol):
+    """Batches of an epoch, from any step on."""
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from batch ``start`` on."""
+
+    def close(self) -> None:
+        """Free threads, processes and memory; the loader can't be used afterwards."""

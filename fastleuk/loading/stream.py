@@ -1,0 +1,132 @@
+"""Which samples come when: pure functions of (seed, epoch, step), with no state to resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fastleuk.data.balance import EpochPlan, plan_epoch
+from fastleuk.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BatchPlan:
+    """The samples of one batch.
+
+    Attributes:
+        indices: int64 ``(B,)``, rows of the manifest.
+        draws: int64 ``(B,)``, the draw that augments each sample.
+        augmented: bool ``(B,)``; False for an original, which passes unchanged.
+        draw_epoch: The epoch that keys the draws.
+    """
+
+    indices: np.ndarray
+    draws: np.ndarray
+    augmented: np.ndarray
+    draw_epoch: int
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.indices)
+
+
+class Stream(Protocol):
+    """An order of samples, cut into batches."""
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[BatchPlan]:
+        """Yield the plans of ``epoch`` from batch ``start`` on."""
+
+
+class TrainStream:
+    """Shuffled, balanced epochs; the last batch is dropped where it would be partial.
+
+    Args:
+        labels: int64 ``(K,)``, the class of each training sample.
+        samples: int64 ``(K,)``, their rows in the manifest.
+        per_class: Samples a class and epoch, see :func:`fastleuk.data.balance.plan_epoch`.
+        frozen: Draw the first epoch's augmentations in every epoch.
+        seed: Seeds order and choice of copies.
+        batch_size: Samples a batch.
+
+    Raises:
+        ConfigError: an epoch has fewer samples than one batch.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        samples: np.ndarray,
+        *,
+        per_class: str,
+        frozen: bool,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        self.labels, self.samples = labels, samples
+        self.per_class, self.frozen, self.seed = per_class, frozen, seed
+        self.batch_size = batch_size
+        self.samples_per_epoch = len(self._plan(0).indices)
+        if self.samples_per_epoch < batch_size:
+            raise ConfigError(
+                f"--batch-size {batch_size} is larger than an epoch, which has "
+                f"{self.samples_per_epoch} training samples. Use at most "
+                f"--batch-size {self.samples_per_epoch}."
+            )
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        return plan_epoch(
+            self.labels,
+            self.samples,
+            per_class=self.per_class,
+            seed=self.seed,
+            epoch=epoch,
+            frozen=self.frozen,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of whole batches in an epoch."""
+        return self.samples_per_epoch // self.batch_size
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[BatchPlan]:
+        """Yield the plans of ``epoch`` from batch ``start`` on."""
+        plan = self._plan(epoch)
+        for step in range(start, len(self)):
+            cut = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            yield BatchPlan(
+                self.samples[plan.indices[cut]],
+                plan.draws[cut],
+                plan.augmented[cut],
+                plan.draw_epoch,
+            )
+
+
+class EvalStream:
+    """Every sample exactly once, in order, un-augmented; the last batch may be partial.
+
+    Args:
+        samples: int64 ``(K,)``, rows of the manifest.
+        batch_size: Samples a batch.
+    """
+
+    def __init__(self, samples: np.ndarray, *, batch_size: int) -> None:
+        self.samples = np.asarray(samples, dtype=np.int64)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.samples) // self.batch_size)
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[BatchPlan]:
+        """Yield the plans from batch ``start`` on; every epoch is the same."""
+        del epoch
+        for step in range(start, len(self)):
+            rows = self.samples[step * self.batch_size : (step + 1) * self.batch_size]
+            yield BatchPlan(rows, rows, np.zeros(len(rows), dtype=bool), 0)

@@ -1,0 +1,106 @@
+"""The plain PyTorch loader: PIL, the torchvision reference chain, worker processes.
+
+Slower than :mod:`fastleuk.loading.dali` and equal to it: the same samples in the same order
+with the same drawn parameters. It is the default where DALI can't be installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fastleuk.augment import AugmentPolicy, draw
+from fastleuk.augment.reference import apply
+from fastleuk.data.manifest import Manifest
+from fastleuk.loading.batch import Batch
+from fastleuk.loading.decode import decode
+from fastleuk.loading.stream import BatchPlan, Stream
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples(Dataset):
+    """Maps a whole :class:`BatchPlan` to a batch, so that parameters are drawn at once."""
+
+    manifest: Manifest
+    policy: AugmentPolicy
+    size: int
+    seed: int
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __getitem__(self, plan: BatchPlan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        params = draw(
+            self.policy,
+            seed=self.seed,
+            epoch=plan.draw_epoch,
+            indices=plan.draws,
+            size=self.size,
+            augmented=plan.augmented,
+        )
+        images = np.empty((len(plan), self.size, self.size, 3), np.float32)
+        for position, row in enumerate(plan.indices):
+            pixels = decode(self.manifest.file(row), int(self.manifest.crops[row]))
+            images[position] = apply(pixels, params, position)
+        images = (images / np.float32(255) - self.mean) / self.std
+        labels = self.manifest.labels[plan.indices]
+        return torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(plan.indices)
+
+
+class TorchvisionLoader:
+    """Batches made by torchvision in worker processes.
+
+    Args:
+        manifest: The images.
+        stream: The order of samples.
+        policy: What augmented samples get.
+        size: Side of the images in pixels.
+        workers: Processes; 0 loads in this one.
+        seed: Of the augmentation.
+        mean: Channel means in 0–1 units.
+        std: Channel standard deviations in 0–1 units.
+        device: Where the batches go.
+    """
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        stream: Stream,
+        policy: AugmentPolicy,
+        size: int,
+        workers: int,
+        seed: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+    ) -> None:
+        scale = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
+        self._samples = _Samples(manifest, policy, size, seed, *scale)
+        self._stream, self._workers, self._device = stream, workers, device
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._stream)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from batch ``start`` on."""
+        loader = DataLoader(
+            self._samples,
+            sampler=list(self._stream.batches(epoch, start)),  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=self._workers,
+            pin_memory=self._device.type == "cuda",
+            # Forked workers must not inherit torch's thread pools in an unknown state.
+            multiprocessing_context="spawn" if self._workers else None,
+        )
+        for images, labels, indices in loader:
+            moved = (x.to(self._device, non_blocking=True) for x in (images, labels, indices))
+            pixels, targets, rows = moved
+            yield Batch(pixels.permute(0, 3, 1, 2), targets, rows)
+
+    def close(self) -> None:
+        """Nothing to free: workers end with their epoch."""

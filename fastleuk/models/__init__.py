@@ -1,0 +1,1 @@
+"""Backbones from timm and their weights."""

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM as a request that the loop answers between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopRequest:
+    """Context in which the first SIGINT or SIGTERM is noted and the second one interrupts.
+
+    Outside the main thread, where Python delivers no signals, it notes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        """Take the signals over."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def __bool__(self) -> bool:
+        """Say whether a stop was asked for."""
+        return self.signal is not None
