@@ -48,7 +48,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
-            _require(0 < value < 1, f"--{name.replace('_', '-')}", value, "must lie between 0 and 1")
+            _require(
+                0 < value < 1, f"--{name.replace('_', '-')}", value, "must lie between 0 and 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,9 @@ from fastleuk.errors import ConfigError
 
 
 def test_toml_round_trip():
-    config = Config(loader=LoaderConfig(size=96, batch_size=7), optim=OptimConfig(lr=3e-5, amp=True))
+    config = Config(
+        loader=LoaderConfig(size=96, batch_size=7), optim=OptimConfig(lr=3e-5, amp=True)
+    )
     assert Config.from_toml(config.to_toml()) == config
 
 

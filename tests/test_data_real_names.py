@@ -62,6 +62,7 @@ def kept(real):
         manifest=manifest.take(keep),
         groups=subject_groups(manifest, identical)[keep],
         sha256=tuple(sha256[i] for i in keep),
+        sizes=np.zeros((len(keep), 2), np.int64),
         identical=identical,
         bad=(),
         ignored=(),

@@ -14,7 +14,7 @@ FENCES = {
     "nvidia.dali": {"augment/dali", "loading/dali"},
     "torchvision": {"augment/reference", "loading/torchvision"},
     "timm": {"models/backbone"},
-    "typer": {"cli"},
+    "typer": {"cli/"},
 }
 # Each room may import from itself and from those to its right.
 ROOMS = ["cli", "training", "evaluation", "models", "loading", "augment", "data", "config"]

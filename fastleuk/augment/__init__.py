@@ -17,9 +17,9 @@ from fastleuk.augment.params import STEPS, AugmentParams, identity
 from fastleuk.augment.policy import FLIPS_ROTATIONS, NONE, PAPER, POLICIES, AugmentPolicy
 
 if TYPE_CHECKING:
-    from fastleuk.augment.dali import apply_graph
+    from fastleuk.augment.dali_graph import apply_graph
 
-_LAZY = {"apply_graph": "fastleuk.augment.dali"}
+_LAZY = {"apply_graph": "fastleuk.augment.dali_graph"}
 
 __all__ = [
     "APPLIERS",

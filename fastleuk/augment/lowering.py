@@ -11,11 +11,15 @@ from collections.abc import Callable
 import numpy as np
 
 from fastleuk.augment import matrices
-from fastleuk.augment.params import AugmentParams
+from fastleuk.augment.params import AugmentParams, Bools, identity
 from fastleuk.errors import ConfigError
 
 APPLIERS = ("fused", "exact", "reference")
 JITTER_SLOTS = 4
+HUE = 3  # its number in jitter_order
+
+Array = np.ndarray | list[np.ndarray]
+"""Rows of equal shape, or a list where the shape differs from row to row."""
 
 
 def param_names(applier: str = "exact") -> tuple[str, ...]:
@@ -23,7 +27,7 @@ def param_names(applier: str = "exact") -> tuple[str, ...]:
     return tuple(_lowering(applier)(_PROBE))
 
 
-def param_arrays(params: AugmentParams, applier: str = "exact") -> tuple[np.ndarray, ...]:
+def param_arrays(params: AugmentParams, applier: str = "exact") -> tuple[Array, ...]:
     """What the graph of ``applier`` consumes for this batch.
 
     Args:
@@ -33,10 +37,11 @@ def param_arrays(params: AugmentParams, applier: str = "exact") -> tuple[np.ndar
     Returns:
         Arrays with ``N`` rows each, named by :func:`param_names`: float32, int32 or bool.
     """
-    return tuple(np.ascontiguousarray(array) for array in _lowering(applier)(params).values())
+    arrays = _lowering(applier)(params).values()
+    return tuple(a if isinstance(a, list) else np.ascontiguousarray(a) for a in arrays)
 
 
-def _lowering(applier: str) -> Callable[[AugmentParams], dict[str, np.ndarray]]:
+def _lowering(applier: str) -> Callable[[AugmentParams], dict[str, Array]]:
     if applier not in _LOWERINGS:
         raise ConfigError(
             f"applier {applier!r} has no DALI graph; choose {' or '.join(_LOWERINGS)}"
@@ -45,15 +50,20 @@ def _lowering(applier: str) -> Callable[[AugmentParams], dict[str, np.ndarray]]:
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32)
+    return np.ascontiguousarray(array, np.float32)
 
 
-def exact_arrays(params: AugmentParams) -> dict[str, np.ndarray]:
+def _any_step(params: AugmentParams) -> Bools:
+    return np.any(list(params.active().values()), axis=0)
+
+
+def exact_arrays(params: AugmentParams) -> dict[str, Array]:
     """One operator a step: its arguments, and for costly steps whether to run it at all."""
     active = params.active()
     crop = params.crop.astype(np.int32)
     local_crop = params.crop * np.array([0, 0, 1, 1])  # the slice has moved its corner to (0, 0)
     return {
+        "augment_on": _any_step(params),
         "hflip": params.hflip.astype(np.int32),
         "vflip": params.vflip.astype(np.int32),
         "rotate_on": active["rotate"],
@@ -73,14 +83,12 @@ def exact_arrays(params: AugmentParams) -> dict[str, np.ndarray]:
     }
 
 
-def _jitter_arrays(params: AugmentParams) -> dict[str, np.ndarray]:
+def _jitter_arrays(params: AugmentParams) -> dict[str, Array]:
     """The four slots of the colour jitter: in each, one of the four steps takes its turn."""
-    hue, weight = matrices.hue_matrix(params.hue)
     factors = np.stack([params.brightness, params.contrast, np.ones(len(params))], axis=1)
-    arrays = {
-        "saturation": _float32(matrices.saturation_matrix(params.saturation)),
-        "hue": _float32(hue),
-        "hue_weight": _float32(weight),
+    arrays: dict[str, Array] = {
+        "saturation": _float32(params.saturation),
+        **_hue_arrays(params),
     }
     for slot in range(JITTER_SLOTS):
         step = params.jitter_order[:, slot]
@@ -88,20 +96,92 @@ def _jitter_arrays(params: AugmentParams) -> dict[str, np.ndarray]:
         pivot = np.where(step == 1, 1 - params.contrast, 0.0)
         arrays |= {
             f"saturate_{slot}": (step == 2) & (params.saturation != 1),
-            f"shift_hue_{slot}": (step == 3) & (params.hue != 0),
+            f"shift_hue_{slot}": (step == HUE) & (params.hue != 0),
             f"factor_{slot}": _float32(factor),
-            f"pivot_{slot}": _float32(pivot[:, None, None] * np.ones((3, 1)) * matrices.GREY),
+            f"pivot_{slot}": _float32(pivot[:, None, None] * matrices.GREY),
         }
     return arrays
 
 
-_LOWERINGS = {"exact": exact_arrays}
+def _hue_arrays(params: AugmentParams) -> dict[str, Array]:
+    """The shift in sixths of a turn, and the plane each channel comes from before that."""
+    k, thirds = matrices.hue_shift(params.hue)
+    source = ((np.arange(3) - thirds[:, None]) % 3).astype(np.int32)
+    return {
+        "hue": _float32(k),
+        "hue_rest": _float32(1 - np.abs(k)),
+        "hue_red": source[:, :1],
+        "hue_green": source[:, 1:2],
+        "hue_blue": source[:, 2:],
+    }
 
 
-def _probe() -> AugmentParams:
-    from fastleuk.augment.params import identity
+def fused_arrays(params: AugmentParams) -> dict[str, Array]:
+    """Two homographies, one kernel, and the colour map but for what depends on the image."""
+    size = params.size
+    before = matrices.geometry_before_jitter(params) @ matrices.crop_matrix(params.crop, size)
+    after = matrices.affine_of(params) @ matrices.perspective_matrix(params.endpoints, size)
+    return {
+        "augment_on": _any_step(params),
+        "before": _float32(before),
+        "after": _float32(after),
+        "kernel": _kernels(params),
+        "sharpness_on": params.sharpness != 1,
+        **_hue_arrays(params),
+        **_colour_arrays(params),
+    }
 
-    return identity(1, 2)
+
+def _kernels(params: AugmentParams) -> list[np.ndarray]:
+    """Blur and, where it is on, sharpness as one kernel each: two pixels wider with it."""
+    blur = matrices.gaussian_kernel(params.sigma, params.kernel_size)
+    kernels = list(_float32(blur))
+    rows = np.flatnonzero(params.sharpness != 1)
+    sharpen = matrices.sharpness_kernel(params.sharpness[rows])
+    edge = params.kernel_size
+    wide = np.zeros((len(rows), edge + 2, edge + 2))
+    for i, j in np.ndindex(3, 3):
+        wide[:, i : i + edge, j : j + edge] += sharpen[:, i, j, None, None] * blur[rows]
+    for row, kernel in zip(rows.tolist(), _float32(wide), strict=True):
+        kernels[row] = kernel
+    return kernels
 
 
-_PROBE = _probe()
+def _colour_arrays(params: AugmentParams) -> dict[str, Array]:
+    """The jitter's matrices before and after the hue step: for pixels, and for the mean.
+
+    Brightness, contrast and saturation multiply a pixel by a matrix (contrast adds a share
+    of the mean grey, too) and multiply the image's mean colour by a matrix. If ``H`` is the
+    hue step's matrix, a pixel becomes ``post H pre pixel + (post_mean H pre_mean - post H pre)
+    mean``. ``H`` is a permutation, known here, plus what ``dali_fused`` fits to the image.
+    """
+    n = len(params)
+    scale = [f[:, None, None] * np.eye(3) for f in (params.brightness, params.contrast)]
+    saturation = matrices.saturation_matrix(params.saturation)
+    grey = (1 - params.contrast[:, None, None]) * (np.ones((3, 1)) * matrices.GREY)
+    of_pixel = np.stack([*scale, saturation], axis=1)
+    of_mean = np.stack([scale[0], scale[1] + grey, saturation], axis=1)
+    turn = matrices.third_turns(matrices.hue_shift(params.hue)[1])
+    before_hue = np.cumsum(params.jitter_order == HUE, axis=1) == 0
+    arrays: dict[str, Array] = {}
+    for name, steps in (("", of_pixel), ("_mean", of_mean)):
+        pre, post = matrices.identities(n), matrices.identities(n)
+        for slot in range(JITTER_SLOTS):
+            number = params.jitter_order[:, slot]
+            matrix = steps[np.arange(n), np.minimum(number, HUE - 1)]
+            matrix[number == HUE] = np.eye(3)
+            first = before_hue[:, slot, None, None]
+            pre, post = np.where(first, matrix @ pre, pre), np.where(first, post, matrix @ post)
+        arrays |= {
+            f"pre{name}": _float32(pre.transpose(0, 2, 1)),
+            f"post{name}": _float32(post),
+            f"base{name}": _float32((post @ turn @ pre).transpose(0, 2, 1)),
+        }
+    return arrays
+
+
+_LOWERINGS: dict[str, Callable[[AugmentParams], dict[str, Array]]] = {
+    "exact": exact_arrays,
+    "fused": fused_arrays,
+}
+_PROBE = identity(1, 2)

@@ -17,9 +17,6 @@ GREY = np.array([0.2989, 0.587, 0.114])
 SMOOTH = np.array([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13
 """The blurred image of torchvision's ``adjust_sharpness`` and of PIL's ``SMOOTH``."""
 
-_NEXT_HUE = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-_THIRD_TURN = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-
 
 def identities(n: int) -> Floats:
     """``(n, 3, 3)`` identity matrices."""
@@ -45,7 +42,8 @@ def affine_matrix(
     angle: Floats, translate: Floats | Ints, scale: Floats, shear: Floats, size: int
 ) -> Floats:
     """``torchvision.transforms.functional.affine``, about the image's centre."""
-    rot, shear_x, shear_y = np.radians(angle), *np.radians(shear).T
+    rot = np.radians(angle)
+    shear_x, shear_y = np.radians(shear[:, 0]), np.radians(shear[:, 1])
     a = np.cos(rot - shear_y) / np.cos(shear_y)
     b = -np.cos(rot - shear_y) * np.tan(shear_x) / np.cos(shear_y) - np.sin(rot)
     c = np.sin(rot - shear_y) / np.cos(shear_y)
@@ -92,31 +90,34 @@ def saturation_matrix(factor: Floats) -> Floats:
     return factor * np.eye(3) + (1 - factor) * GREY
 
 
-def hue_matrix(hue: Floats) -> tuple[Floats, Floats]:
-    """``adjust_hue`` without a conversion to HSV: the matrix ``M`` and the weight ``w``.
+def hue_shift(hue: Floats) -> tuple[Floats, Ints]:
+    """``adjust_hue`` without a conversion to HSV.
 
     A shift of the HSV hue keeps each pixel's greatest and least channel values and moves
-    the middle one along the edge of the hexagon. For a shift of ``k`` sixths of a turn,
-    ``|k| <= 1``, that is, for each channel ``c`` with the other two in cyclic order,
+    the colour along the edge of the HSV hexagon. For a shift of ``k`` sixths of a turn with
+    ``|k| <= 1`` that is, for a channel ``c`` between ``before`` and ``after`` in the cycle
+    red, green, blue,
 
         clip(c + (1 - |k|) * (c - middle) + k * (before - after), least, greatest)
 
-    and as ``middle = sum - least - greatest``, the shifted pixel is
-    ``clip(M @ rgb + w * (least + greatest), least, greatest)``. Greater shifts turn by
-    whole thirds first, which only permutes the channels.
+    where least, middle and greatest are the pixel's channels in order of size. A turn by a
+    third only permutes the channels, so greater shifts are reduced to ``|k| <= 1``.
 
     Args:
         hue: ``(N,)`` turns in [-0.5, 0.5].
 
     Returns:
-        ``(N, 3, 3)`` and ``(N,)``.
+        ``k`` ``(N,)`` in [-1, 1], and the number of thirds ``(N,)`` in -1 … 1 that come first
+        (+1: red becomes green).
     """
     thirds = np.rint(3 * hue)
-    rest = (6 * hue - 2 * thirds)[:, None, None]
-    weight = 1 - np.abs(rest)
-    shift = (1 + weight) * np.eye(3) - weight * np.ones((3, 3)) + rest * _NEXT_HUE
-    turns = np.stack([np.eye(3), _THIRD_TURN, _THIRD_TURN @ _THIRD_TURN])
-    return shift @ turns[thirds.astype(int) % 3], weight[:, 0, 0]
+    return 6 * hue - 2 * thirds, thirds.astype(np.int64)
+
+
+def third_turns(thirds: Ints) -> Floats:
+    """``(N, 3, 3)``: the permutations of the channels by that many thirds of a turn."""
+    source = (np.arange(3) - thirds[:, None]) % 3
+    return np.eye(3)[source]
 
 
 def gaussian_kernel(sigma: Floats, kernel_size: int) -> Floats:

@@ -92,13 +92,13 @@ def sample_subject(rng: np.random.Generator) -> SubjectLook:
     """Draw the look of a subject; it doesn't depend on the class."""
     light = np.exp(0.06 * rng.standard_normal() + 0.05 * rng.standard_normal(3))
     return SubjectLook(
-        azure=2.15 * math.exp(0.09 * rng.standard_normal()),
-        eosin=0.95 * math.exp(0.20 * rng.standard_normal()),
+        azure=2.15 * math.exp(0.10 * rng.standard_normal()),
+        eosin=0.95 * math.exp(0.22 * rng.standard_normal()),
         light=(float(light[0]), float(light[1]), float(light[2])),
         focus=float(rng.uniform(0.9, 2.6)),
-        log_size=0.12 * rng.standard_normal(),
+        log_size=0.08 * _within(rng.standard_normal(), 2.0),
         log_contrast=0.15 * rng.standard_normal(),
-        maturity=0.25 * rng.standard_normal(),
+        maturity=0.18 * rng.standard_normal(),
     )
 
 
@@ -115,19 +115,18 @@ def sample_cell(rng: np.random.Generator, subject: SubjectLook, label: int) -> C
         label: 0 for hem (mature, healthy), 1 for ALL (blast).
     """
     side = 1.0 if label == 0 else -1.0
-    normal = rng.standard_normal(12)
-    uniform = rng.random(8)
-    maturity = side + subject.maturity + 0.40 * normal[0]
+    normal, uniform = rng.standard_normal(11), rng.random(4)
+    maturity = side + subject.maturity + 0.34 * normal[0]
     notched = uniform[0] < 0.32 - 0.14 * maturity
     capped = uniform[1] < 0.30
     return CellParams(
-        area=32_500 * math.exp(-0.115 * side + subject.log_size + 0.165 * normal[1]),
-        grain=5.0 * math.exp(0.20 * maturity + 0.14 * normal[2]),
-        contrast=0.52 * math.exp(0.14 * maturity + subject.log_contrast + 0.14 * normal[3]),
-        clumping=float(np.clip(0.4 + 0.22 * maturity + 0.15 * normal[4], 0.0, 1.0)),
+        area=32_000 * math.exp(-0.10 * side + subject.log_size + 0.175 * _within(normal[1], 2.0)),
+        grain=5.0 * math.exp(0.24 * maturity + 0.12 * normal[2]),
+        contrast=0.52 * math.exp(0.15 * maturity + subject.log_contrast + 0.12 * normal[3]),
+        clumping=float(np.clip(0.4 + 0.24 * maturity + 0.13 * normal[4], 0.0, 1.0)),
         nucleoli=int(rng.poisson(1.3 / (1.0 + math.exp(2.2 * maturity)))),
         elongation=min(0.30, abs(0.04 + 0.07 * normal[5])),
-        irregularity=0.026 * math.exp(-0.28 * maturity + 0.30 * normal[6]),
+        irregularity=0.026 * math.exp(-0.32 * maturity + 0.28 * normal[6]),
         notch=(0.12 + 0.33 * uniform[2]) if notched else 0.0,
         rim=1.6 * math.exp(-0.12 * maturity + 0.35 * normal[7]),
         cap=(8.0 + 34.0 * uniform[3] ** 2) if capped else 0.0,
@@ -137,6 +136,11 @@ def sample_cell(rng: np.random.Generator, subject: SubjectLook, label: int) -> C
         light=subject.light,
         focus=subject.focus * math.exp(0.12 * normal[10]),
     )
+
+
+def _within(value: float, limit: float) -> float:
+    """Clip to ±limit."""
+    return max(-limit, min(limit, value))
 
 
 def draw_cell(
@@ -189,8 +193,8 @@ def _contours(
     rim = params.rim * (1.0 + 0.4 * np.cos(_THETA - rng.uniform(0.0, 2.0 * np.pi)))
     rim += params.cap * np.minimum(1.4 * _bump(cap_at, cap_width), 1.0)
     for mode in (9, 13, 18, 26, 37):
-        wave = 0.45 * rng.standard_normal() * np.cos(mode * _THETA + rng.uniform(0.0, 2.0 * np.pi))
-        rim += wave
+        amplitude = 0.45 * rng.standard_normal()
+        rim += amplitude * np.cos(mode * _THETA + rng.uniform(0.0, 2.0 * np.pi))
     for _ in range(params.spikes):
         height, width = rng.uniform(3.0, 13.0), rng.uniform(0.015, 0.05)
         rim += height * _bump(rng.uniform(0.0, 2.0 * np.pi), width)
@@ -212,7 +216,7 @@ def _density(
     depth: npt.NDArray[np.float32],
     to_edge: npt.NDArray[np.float32],
 ) -> list[npt.NDArray[np.float32]]:
-    """Optical density of each channel; ``depth`` and ``to_edge`` are distances from the contours."""
+    """Optical density of each channel, from the signed distances to nucleus and cell edge."""
     softness = np.float32(0.5 + 0.6 * params.focus)
     nuclear = 1.0 / (1.0 + np.exp(-np.clip(depth / softness, -30.0, 30.0)))
     chromatin = _chromatin(params, rng, len(axis))
@@ -225,11 +229,14 @@ def _density(
     cytoplasm = blueness * _BLUE_CYTOPLASM + (1.0 - blueness) * _GREY_CYTOPLASM
     cytoplasm = cytoplasm * np.float32(params.azure / 2.15)
     nucleus = np.float32(params.azure) * _AZURE + np.float32(params.eosin) * _EOSIN
+    # The cytoplasm is mottled too, but less.
+    mottle = (0.4 + 0.6 * nuclear) * chromatin
     return [
         fade
         * (
             cytoplasm[c] * (1.0 - nuclear)
-            + nuclear * (nucleus[c] + _CHROMATIN[c] * chromatin + _PERINUCLEAR[c] * perinuclear)
+            + (nucleus[c] + _PERINUCLEAR[c] * perinuclear) * nuclear
+            + _CHROMATIN[c] * mottle
         )
         for c in range(3)
     ]
@@ -252,18 +259,14 @@ def _chromatin(params: CellParams, rng: np.random.Generator, side: int) -> npt.N
     field = (1.0 - params.clumping) * coarse + params.clumping * clumped
     blur = np.exp(spread * (params.focus / 2.0) ** 2)
     field = np.fft.irfft2(np.fft.rfft2(field) * blur, s=(_NOISE_SIDE, _NOISE_SIDE))
-    start = rng.integers(0, _NOISE_SIDE, 2)
-    field = np.roll(field, tuple(start), axis=(0, 1)).astype(np.float32)
-    return np.float32(params.contrast) * _doubled(field)[:side, :side]
+    return np.float32(params.contrast) * _doubled(field.astype(np.float32))[:side, :side]
 
 
 def _doubled(field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Twice the size, bilinear, periodic."""
     for axis in (0, 1):
-        after = np.roll(field, -1, axis)
-        pair = np.stack(
-            [0.75 * field + 0.25 * np.roll(field, 1, axis), 0.75 * field + 0.25 * after]
-        )
+        before, after = np.roll(field, 1, axis), np.roll(field, -1, axis)
+        pair = np.stack([0.75 * field + 0.25 * before, 0.75 * field + 0.25 * after])
         shape = (2 * field.shape[0], field.shape[1]) if axis == 0 else (len(field), -1)
         field = np.moveaxis(pair, 0, axis + 1).reshape(shape)
     return field

@@ -25,6 +25,8 @@ class DataSet:
     groups: np.ndarray
     """(N,) int64: subjects that must stay together share a number."""
     sha256: tuple[str, ...]
+    sizes: np.ndarray
+    """(N, 2) int64: width, height in pixels."""
     identical: tuple[IdenticalSet, ...]
     """As found; their indices point into ``found``."""
     bad: tuple[tuple[str, str], ...]
@@ -85,6 +87,7 @@ def load_dataset(
         manifest=manifest,
         groups=subject_groups(found, identical)[keep],
         sha256=tuple(result.sha256[i] for i in keep),
+        sizes=result.sizes[keep],
         identical=identical,
         bad=bad,
         ignored=discovery.ignored,

@@ -83,7 +83,7 @@ class Manifest:
     crops: np.ndarray
     """(N,) int64, side in pixels of the centred square to cut before resizing; 0 = all."""
     layout: str
-    """``cnmc``, ``folder`` or ``csv``."""
+    """``cnmc``, ``folder``, ``csv`` or ``webdataset``."""
     synthetic: bool = False
     """True where a ``fastleuk-demo.json`` marks the folder."""
 
@@ -98,7 +98,7 @@ class Manifest:
         assert all(self.subjects), "a subject is an empty string"
         assert self.root.is_absolute(), f"root is not absolute: {self.root}"
         assert len(set(self.class_names)) == len(self.class_names), self.class_names
-        assert self.layout in ("cnmc", "folder", "csv"), self.layout
+        assert self.layout in ("cnmc", "folder", "csv", "webdataset"), self.layout
         if size:
             low, high = int(self.labels.min()), int(self.labels.max())
             assert -1 <= low <= high < len(self.class_names), f"labels in [{low}, {high}]"
@@ -127,6 +127,11 @@ class Manifest:
     def subject_is_image(self) -> bool:
         """True where no labelled image has a known subject, so each counts as its own."""
         return all(self.subjects[i] == self.paths[i] for i in self.labelled)
+
+    @property
+    def packed(self) -> bool:
+        """True where the images are members of tar files: ``file`` gives ``x.tar/member``."""
+        return self.layout == "webdataset"
 
     def file(self, index: int) -> Path:
         """Return the absolute path of image ``index``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from fastleuk.augment import NONE
 from fastleuk.config import Config, read_config
@@ -25,6 +25,7 @@ from fastleuk.loading import make_loader, resolve_loader
 from fastleuk.loading.stream import EvalStream
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import choose_device, choose_precision
+from fastleuk.models.weights import METADATA_KEY
 
 
 def evaluate_run(
@@ -86,14 +87,14 @@ def evaluate_run(
     return figures
 
 
-def _metadata(run_dir: Path) -> dict[str, str]:
+def _metadata(run_dir: Path) -> dict[str, Any]:
     best = run_dir / "best.safetensors"
     if not best.is_file():
         raise CheckpointError(f"{best} is missing: no epoch of this run has ended yet.")
     try:
         with safe_open(best, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except Exception as error:  # safetensors raises a bare SafetensorError
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{best} is damaged: {error}.") from error
     missing = {"backbone", "classes", "size", "mean", "std"} - metadata.keys()
     if missing:
@@ -106,10 +107,10 @@ def _predict(
     config: Config,
     dataset: DataSet,
     rows: Any,
-    metadata: dict[str, str],
+    metadata: dict[str, Any],
     device: str | None,
 ) -> Predictions:
-    names = tuple(json.loads(metadata["classes"]))
+    names = tuple(metadata["classes"])
     if names != dataset.manifest.class_names:
         raise CheckpointError(
             f"The weights in {run_dir} know the classes {', '.join(names)}, the data have "
@@ -124,8 +125,8 @@ def _predict(
         stream=EvalStream(rows, batch_size=config.loader.batch_size),
         config=config.loader,
         policy=NONE,
-        mean=tuple(json.loads(metadata["mean"])),
-        std=tuple(json.loads(metadata["std"])),
+        mean=tuple(metadata["mean"]),
+        std=tuple(metadata["std"]),
         device=precision.device,
     )
     try:
@@ -154,7 +155,8 @@ def _write(
     write_rows(run_dir / f"{part}_predictions.csv", rows)
     write_json(run_dir / f"{part}_metrics.json", figures)
     picture = "confusion_matrix.png" if part == "test" else f"{part}_confusion_matrix.png"
-    title = f"{figures['backbone']}, {part} split ({figures['split']})\nmacro-F1 {figures['f1_macro']:.3f}"
+    title = f"{figures['backbone']}, {part} part of the {figures['split']} split"
+    title += f"\nmacro-F1 {figures['f1_macro']:.3f}"
     plot_confusion_matrix(
         figures["confusion_matrix"],
         names,

@@ -142,7 +142,9 @@ def contact_sheet(
             small = image.convert("RGB")
             small.thumbnail((tile - 4, tile - 4), Image.Resampling.LANCZOS)
         sheet.paste(small, (left + (tile - small.width) // 2, top + (tile - small.height) // 2))
-        draw.text((left + tile / 2, top + tile), caption, fill=(210, 210, 210), font=font, anchor="ma")
+        draw.text(
+            (left + tile / 2, top + tile), caption, fill=(210, 210, 210), font=font, anchor="ma"
+        )
     if synthetic:
         middle = (sheet.width / 2, sheet.height - strip)
         draw.text(middle, _SYNTHETIC, fill=(255, 200, 120), font=font, anchor="ma")
@@ -171,6 +173,4 @@ def class_contact_sheet(manifest: Manifest, path: Path, *, tiles: int = 64, seed
             turns.append(seen[subject])
         chosen += [int(row) for row in rows[np.argsort(turns, kind="stable")][:each]]
     captions = [f"{manifest.label_name(i)} {manifest.subjects[i]}"[:24] for i in chosen]
-    contact_sheet(
-        [manifest.file(i) for i in chosen], captions, path, synthetic=manifest.synthetic
-    )
+    contact_sheet([manifest.file(i) for i in chosen], captions, path, synthetic=manifest.synthetic)

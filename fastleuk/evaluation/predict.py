@@ -57,5 +57,7 @@ def predict(model: torch.nn.Module, loader: Loader, precision: Precision) -> Pre
             collected.append((batch.indices, batch.labels, logits.float()))
     finally:
         model.train(was_training)
-    indices, labels, logits = (torch.cat(parts).cpu().numpy() for parts in zip(*collected, strict=True))
+    indices, labels, logits = (
+        torch.cat(parts).cpu().numpy() for parts in zip(*collected, strict=True)
+    )
     return Predictions(indices, labels, logits)

@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastleuk.augment import NONE, POLICIES, AugmentPolicy
 from fastleuk.config import LoaderConfig
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from fastleuk.data.manifest import Manifest
     from fastleuk.loading.batch import Loader
+    from fastleuk.loading.prepare import Pixels
     from fastleuk.loading.stream import Stream
 
-__all__ = ["has_dali", "load_policy", "make_loader", "resolve_loader"]
+__all__ = ["has_dali", "load_policy", "make_loader", "resolve_applier", "resolve_loader"]
 
 
 def has_dali() -> bool:
@@ -69,6 +70,13 @@ def resolve_loader(config: LoaderConfig) -> LoaderConfig:
     return dataclasses.replace(config, loader=loader, workers=workers)
 
 
+def resolve_applier(applier: str, policy: AugmentPolicy) -> str:
+    """Turn ``auto`` into ``fused``, or ``exact`` where the policy asks for ``nearest``."""
+    if applier == "auto":
+        return "fused" if policy.interpolation == "bilinear" else "exact"
+    return applier
+
+
 def make_loader(
     *,
     manifest: Manifest,
@@ -79,6 +87,8 @@ def make_loader(
     std: tuple[float, ...],
     device: torch.device,
     seed: int = 0,
+    applier: str = "auto",
+    pixels: Pixels | None = None,
 ) -> Loader:
     """Make the loader that ``config.loader`` (``dali`` or ``torchvision``) names.
 
@@ -91,11 +101,13 @@ def make_loader(
         std: Channel standard deviations in 0–1 units.
         device: Where the batches go; DALI computes there too.
         seed: Of the augmentation.
+        applier: ``fused``, ``exact`` or ``auto``, see :func:`resolve_applier`.
+        pixels: The decoded cache of ``manifest``, see :func:`fastleuk.loading.prepare.open_pixels`.
 
     Raises:
         ConfigError: an unknown loader.
     """
-    common = {
+    common: dict[str, Any] = {
         "manifest": manifest,
         "stream": stream,
         "size": config.size,
@@ -104,11 +116,16 @@ def make_loader(
         "mean": mean,
         "std": std,
         "device": device,
+        "pixels": pixels,
     }
     if config.loader == "dali":
         from fastleuk.loading.dali import DaliLoader
 
-        return DaliLoader(policy=None if policy == NONE else policy, **common)
+        return DaliLoader(
+            policy=None if policy == NONE else policy,
+            applier=resolve_applier(applier, policy),
+            **common,
+        )
     if config.loader == "torchvision":
         from fastleuk.loading.torchvision import TorchvisionLoader
 

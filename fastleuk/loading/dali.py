@@ -1,7 +1,13 @@
 """The DALI loader: read, decode, augment and normalise on the CPU or the GPU.
 
 One graph for both devices. Order and parameters come from NumPy (:mod:`.stream`,
-:mod:`fastleuk.augment.draw`) through one ``external_source``; DALI keeps no random state.
+:mod:`fastleuk.augment.draw`) through ``external_source``; DALI keeps no random state.
+Decoded images are handed over as views of the memory-mapped cache: nothing copies them
+before the first augmentation reads them.
+
+Memory: three batches (one in use, :data:`PREFETCH` ahead) of float32 images and of what the
+operators need in between, about ``3 * batch_size * size**2 * 50`` bytes; the encoded and
+decoded files of as many batches on top where there is no cache.
 """
 
 from __future__ import annotations
@@ -14,12 +20,12 @@ import torch
 from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.data_node import DataNode
 
-from fastleuk.augment import AugmentPolicy, draw, param_arrays, param_names
-from fastleuk.augment.dali import apply_graph, resize
+from fastleuk.augment import AugmentPolicy, apply_graph, draw, param_arrays, param_names
+from fastleuk.augment.dali import resize
 from fastleuk.data.manifest import Manifest
-from fastleuk.errors import DataError, FastleukError, listed
 from fastleuk.loading.batch import Batch
-from fastleuk.loading.decode import decode
+from fastleuk.loading.dali_decode import count_inputs, decode_graph, explain, file_inputs
+from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 
 PREFETCH = 2
@@ -40,6 +46,7 @@ class DaliLoader:
         mean: Channel means in 0–1 units.
         std: Channel standard deviations in 0–1 units.
         device: Where decoding ends and everything after it runs.
+        pixels: The decoded cache of the manifest; None to read and decode the files.
     """
 
     def __init__(
@@ -55,13 +62,15 @@ class DaliLoader:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device,
+        pixels: Pixels | None = None,
     ) -> None:
         self._manifest, self._stream, self._policy = manifest, stream, policy
         self._applier, self._size, self._seed = applier, size, seed
         self._workers, self._device = workers, device
-        self._mean, self._std = mean, std
+        self._mean, self._std, self._pixels = mean, std, pixels
         self._plans: Iterator[BatchPlan] = iter(())
         self._in_flight: deque[BatchPlan] = deque()
+        self._waiting: dict[str, deque[BatchPlan]] = {}
         self._pipeline: Pipeline | None = None
         self._at_start = True
 
@@ -78,6 +87,7 @@ class DaliLoader:
         pipeline = self._fresh_pipeline()
         self._plans = self._stream.batches(epoch, start)
         self._in_flight.clear()
+        self._waiting = {"images": deque(), "rest": deque()}
         self._at_start = False
         while True:
             try:
@@ -86,7 +96,8 @@ class DaliLoader:
                 break
             except RuntimeError as error:
                 self.close()
-                raise self._explain(error) from error
+                rows = np.unique(np.concatenate([plan.indices for plan in self._in_flight]))
+                raise explain(error, self._manifest, rows) from error
             self._in_flight.popleft()
             yield Batch(
                 torch.from_dlpack(images.as_tensor()).permute(0, 3, 1, 2),
@@ -109,7 +120,7 @@ class DaliLoader:
         return self._pipeline
 
     def build(self) -> Pipeline:
-        """Return the unbuilt pipeline: paths and parameters in, images, labels, indices out."""
+        """Return the unbuilt pipeline: images and parameters in; images, labels, indices out."""
         device = "gpu" if self._device.type == "cuda" else "cpu"
         pipeline = Pipeline(
             batch_size=self._stream.batch_size,
@@ -117,50 +128,46 @@ class DaliLoader:
             device_id=(self._device.index or 0) if device == "gpu" else None,
             prefetch_queue_depth=PREFETCH,
         )
-        count = 3 + self._cropped
-        if self._policy is not None:
-            count += len(param_names(self._applier))
         with pipeline:
-            paths, labels, indices, *rest = fn.external_source(
-                source=self._next_inputs,
-                num_outputs=count,
+            images = self._images(device)
+            labels, indices, *params = fn.external_source(
+                source=self._next_rest,
+                num_outputs=2 + (0 if self._policy is None else len(param_names(self._applier))),
                 batch=True,
             )
-            images = self._decode(paths, rest.pop(0) if self._cropped else None, device)
-            images = self._finish(images, rest, device)
+            images = self._finish(images, params, device)
             if device == "gpu":  # torch refuses the pinned memory a CPU output would be in
                 labels, indices = labels.gpu(), indices.gpu()
             pipeline.set_outputs(images, labels, indices)
         return pipeline
 
-    @property
-    def _cropped(self) -> bool:
-        return bool(self._manifest.crops.any())
-
-    def _decode(self, paths: DataNode, crops: DataNode | None, device: str) -> DataNode:
-        encoded = fn.io.file.read(paths)
-        images = fn.decoders.image(
-            encoded,
-            device="mixed" if device == "gpu" else "cpu",
-            output_type=types.RGB,
-            jpeg_fancy_upsampling=True,
+    def _images(self, device: str) -> DataNode:
+        """Decoded uint8 images: from GPU memory, from the mapped cache, or from the files."""
+        if self._pixels is None:
+            nodes = fn.external_source(
+                source=self._next_files, num_outputs=count_inputs(self._manifest), batch=True
+            )
+            return decode_graph(self._manifest, list(nodes), device)
+        if self._pixels.resident is not None:
+            return fn.external_source(
+                source=self._next_resident, batch=True, device=device, layout="HWC"
+            )
+        images = fn.external_source(
+            source=self._next_mapped,
+            batch=True,
+            layout="HWC",
+            # The views outlive the batch, for the cache is held here. A GPU graph copies them
+            # into pinned memory, from which the upload is asynchronous.
+            no_copy=device == "cpu",
         )
-        if crops is None:
-            return images
-        sides = fn.peek_image_shape(encoded, dtype=types.INT64)
-        whole = fn.cast(crops == 0, dtype=types.INT64)
-        height, width = (crops + whole * sides[axis] for axis in (0, 1))
-        return fn.crop(
-            images,
-            crop_h=fn.cast(height, dtype=types.FLOAT),
-            crop_w=fn.cast(width, dtype=types.FLOAT),
-        )
+        return images.gpu() if device == "gpu" else images
 
     def _finish(self, images: DataNode, params: list[DataNode], device: str) -> DataNode:
         """Resize, augment and normalise to float32 HWC."""
+        resized = self._pixels is not None and self._pixels.cache.size == self._size
         if self._policy is None:
             return fn.crop_mirror_normalize(
-                resize(images, self._size),
+                images if resized else resize(images, self._size),
                 mean=[255 * value for value in self._mean],
                 std=[255 * value for value in self._std],
                 output_layout="HWC",
@@ -175,19 +182,39 @@ class DaliLoader:
             mean=self._mean,
             std=self._std,
             device=device,
+            resized=resized,
         )
 
-    def _next_inputs(self) -> tuple:
-        """Give DALI the next batch's paths, labels, indices and parameters."""
-        plan = next(self._plans)  # StopIteration ends the epoch
-        self._in_flight.append(plan)
-        manifest, rows = self._manifest, plan.indices
-        names = [np.frombuffer(str(manifest.file(row)).encode(), np.uint8) for row in rows]
-        inputs = [names, manifest.labels[rows], rows]
-        if self._cropped:
-            inputs.append(manifest.crops[rows])
+    def _next_plan(self, reader: str) -> BatchPlan:
+        """Give each of the two sources every plan once, whichever of them DALI asks first."""
+        if not self._waiting[reader]:
+            plan = next(self._plans)  # StopIteration ends the epoch
+            self._in_flight.append(plan)
+            for waiting in self._waiting.values():
+                waiting.append(plan)
+        return self._waiting[reader].popleft()
+
+    def _next_files(self) -> tuple:
+        return tuple(file_inputs(self._manifest, self._next_plan("images").indices))
+
+    def _next_mapped(self) -> list[np.ndarray]:
+        assert self._pixels is not None
+        return self._pixels.cache.images(self._next_plan("images").indices)
+
+    def _next_resident(self) -> torch.Tensor:
+        assert self._pixels is not None
+        resident = self._pixels.resident
+        assert resident is not None
+        rows = torch.from_numpy(self._next_plan("images").indices)
+        return resident.index_select(0, rows.to(resident.device, non_blocking=True))
+
+    def _next_rest(self) -> tuple:
+        """Labels, indices and, if anything is augmented, its parameters."""
+        plan = self._next_plan("rest")
+        rows = plan.indices
+        inputs = (self._manifest.labels[rows], rows)
         if self._policy is None:
-            return tuple(inputs)
+            return inputs
         params = draw(
             self._policy,
             seed=self._seed,
@@ -197,18 +224,3 @@ class DaliLoader:
             augmented=plan.augmented,
         )
         return (*inputs, *param_arrays(params, self._applier))
-
-    def _explain(self, error: RuntimeError) -> FastleukError:
-        """Name the files in flight that PIL can't read either."""
-        bad = []
-        for row in sorted({int(row) for plan in self._in_flight for row in plan.indices}):
-            try:
-                decode(self._manifest.file(row))
-            except DataError as reason:
-                bad.append(str(reason))
-        if bad:
-            return DataError(
-                f"Files that were readable when the run started are not any more:\n{listed(bad)}\n"
-                "Restore them and resume the run."
-            )
-        return FastleukError(f"DALI failed: {error}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from fastleuk.data.shards import image_bytes
 from fastleuk.errors import DataError
 
 
@@ -21,7 +23,7 @@ def decode(file: Path, crop: int = 0) -> np.ndarray:
         DataError: the file can't be decoded.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(io.BytesIO(image_bytes(file))) as image:
             image = ImageOps.exif_transpose(image).convert("RGB")
             pixels = np.asarray(image)
     except OSError as error:

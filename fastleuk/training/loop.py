@@ -66,7 +66,7 @@ class Trainer:
         class_names: Names by label.
         run_dir: Where checkpoints and ``metrics.csv`` go.
         identity: What the checkpoint belongs to; resuming compares it.
-        metadata: Text that is stored with the best weights.
+        metadata: What is stored with the best weights, fit for JSON.
         report: Takes the line printed after each epoch.
     """
 
@@ -78,7 +78,7 @@ class Trainer:
     class_names: tuple[str, ...]
     run_dir: Path
     identity: dict[str, str]
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     report: Callable[[str], None] = print
     progress: Progress = field(default_factory=Progress)
 
@@ -96,6 +96,7 @@ class Trainer:
             FastleukError: the loss is not finite.
         """
         with StopRequest() as stop:
+            self._save()
             while not self.finished:
                 loss, timing = self._train_epoch(stop)
                 self._validate(loss, timing)

@@ -25,7 +25,9 @@ class EpochProgress:
     """
 
     def __init__(self, title: str, *, total: int, done: int = 0) -> None:
-        self._bar = tqdm(total=total, initial=done, desc=title, unit="batch", leave=False, disable=None)
+        self._bar = tqdm(
+            total=total, initial=done, desc=title, unit="batch", leave=False, disable=None
+        )
         self._started = time.perf_counter()
         self._ended: float | None = None
         self._waited = 0.0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from torch import nn
 
 from fastleuk.augment import NONE, AugmentPolicy
 from fastleuk.config import Config, read_config
+from fastleuk.data.balance import parse_per_class
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import Split, check_split, make_split, read_split, write_split
+from fastleuk.data.split import Split, check_split, make_split, parse_mode, read_split, write_split
 from fastleuk.errors import CheckpointError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
@@ -31,6 +33,15 @@ from fastleuk.training.checkpoint import LAST, load_checkpoint
 from fastleuk.training.loop import Trainer
 
 POLICY = "policy.toml"
+# What may change between a run and its resumption: places and machines. The policy itself is
+# compared by content.
+_FREE = (
+    ("run", "out"),
+    ("run", "device"),
+    ("loader", "workers"),
+    ("data", "data"),
+    ("augment", "augment"),
+)
 Report = Callable[[str], None]
 
 
@@ -96,6 +107,8 @@ def _resolve(config: Config, report: Report) -> tuple[Config, Precision]:
     """Check everything that needs no data, and fill in what was left to be chosen."""
     check_backbone(config.model.backbone)
     check_weights(config.model.backbone, config.model.weights)
+    parse_mode(config.data.split)
+    parse_per_class(config.augment.per_class)
     device = choose_device(config.run.device)
     precision = choose_precision(device, config.optim.amp)
     loader = resolve_loader(config.loader)
@@ -153,7 +166,7 @@ class _Setup:
         config = self.config
         parts = self.split.parts.astype(np.int8).tobytes()
         same = dataclasses.asdict(config)
-        for section, key in (("run", "out"), ("run", "device"), ("loader", "workers"), ("data", "data"), ("augment", "augment")):
+        for section, key in _FREE:
             del same[section][key]
         return {
             "data": self.dataset.content_hash,
@@ -180,7 +193,7 @@ class _Setup:
             batch_size=config.loader.batch_size,
         )
         validation = EvalStream(self.split.indices("val"), batch_size=config.loader.batch_size)
-        common = {
+        common: dict[str, Any] = {
             "manifest": manifest,
             "config": config.loader,
             "mean": stats.mean,
@@ -189,11 +202,11 @@ class _Setup:
         }
         metadata = {
             "backbone": config.model.backbone,
-            "classes": json.dumps(manifest.class_names),
-            "size": str(config.loader.size),
-            "mean": json.dumps(stats.mean),
-            "std": json.dumps(stats.std),
-            "synthetic": json.dumps(manifest.synthetic),
+            "classes": manifest.class_names,
+            "size": config.loader.size,
+            "mean": stats.mean,
+            "std": stats.std,
+            "synthetic": manifest.synthetic,
         }
         return Trainer(
             model=model,
@@ -226,12 +239,16 @@ class _Setup:
                 )
             write_text(run_dir / "config.toml", self.config.to_toml())
             write_text(run_dir / POLICY, self.policy.to_toml())
-            write_split(self.split, self.dataset.manifest, run_dir / "split.csv", self.dataset.sha256)
+            write_split(
+                self.split, self.dataset.manifest, run_dir / "split.csv", self.dataset.sha256
+            )
             if self.dataset.bad:
                 rows = [{"path": path, "reason": reason} for path, reason in self.dataset.bad]
                 write_rows(run_dir / "skipped.csv", rows)
         except OSError as error:
-            raise DataError(f"Can't write the run folder {run_dir}: {error}. Choose --out.") from error
+            raise DataError(
+                f"Can't write the run folder {run_dir}: {error}. Choose --out."
+            ) from error
 
     def finish(self, trainer: Trainer) -> Path:
         """Train, then test the best weights and draw the pictures."""
@@ -253,7 +270,9 @@ class _Setup:
 
 
 def _same_identity(saved: dict[str, str], now: dict[str, str], run_dir: Path) -> None:
-    wrong = [f"{key}: {saved.get(key)} then, {now[key]} now" for key in now if saved.get(key) != now[key]]
+    wrong = [
+        f"{key}: {saved.get(key)} then, {now[key]} now" for key in now if saved.get(key) != now[key]
+    ]
     if wrong:
         raise CheckpointError(
             f"The checkpoint in {run_dir} belongs to another run:\n{listed(wrong)}\n"

@@ -1,41 +1,15 @@
-"""The command line. Only this module imports typer; every command imports what it needs."""
+"""``fastleuk train`` and ``fastleuk evaluate``."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import fastleuk
 from fastleuk import config as cfg
-from fastleuk.errors import ConfigError, FastleukError
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-) -> None:
-    """Train, evaluate and feed classifiers of leukemia cells at the speed of the GPU."""
-    if debug:
-        os.environ["FASTLEUK_DEBUG"] = "1"
-    if version:
-        typer.echo(f"fastleuk {fastleuk.__version__}")
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
+from fastleuk.cli.app import app
+from fastleuk.errors import ConfigError
 
 DATA, AUGMENT, LOADER = cfg.DataConfig(), cfg.AugmentConfig(), cfg.LoaderConfig()
 MODEL, OPTIM, RUN = cfg.ModelConfig(), cfg.OptimConfig(), cfg.RunConfig()
@@ -143,58 +117,3 @@ def evaluate(
     from fastleuk.evaluation.evaluate import evaluate_run
 
     evaluate_run(run, part=part, data=data or None, device=device or None)
-
-
-@app.command()
-def data(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder or manifest CSV.")],
-    subject_regex: Annotated[str, typer.Option(help="Group = subject, for class folders.")] = "",
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Report unusable files and go on.")
-    ] = False,
-    manifest: Annotated[str, typer.Option(help="Write the manifest to this CSV.")] = "",
-    contact_sheet: Annotated[
-        str, typer.Option(help="Write a PNG of cells of every class to this file.")
-    ] = "",
-) -> None:
-    """Say what a data set holds: sources, classes, folds, subjects, copies, leftovers."""
-    from fastleuk.data.open import open_dataset
-    from fastleuk.data.report import describe
-
-    config = cfg.DataConfig(data=str(folder), subject_regex=subject_regex, skip_bad=skip_bad)
-    dataset = open_dataset(config)
-    typer.echo(describe(dataset))
-    if manifest:
-        dataset.manifest.write_csv(Path(manifest))
-        typer.echo(f"Manifest: {manifest}")
-    if contact_sheet:
-        from fastleuk.evaluation.plots import class_contact_sheet
-
-        class_contact_sheet(dataset.manifest, Path(contact_sheet))
-        typer.echo(f"Contact sheet: {contact_sheet}")
-
-
-@app.command()
-def demo_data(
-    out: Annotated[Path, typer.Argument(help="New folder.")],
-    cells: Annotated[int, typer.Option(help="Labelled cells; 0: the demo's own number.")] = 0,
-    seed: Annotated[int, typer.Option(help="Another seed, other cells.")] = 0,
-) -> None:
-    """Write a synthetic data set in the layout of C-NMC 2019."""
-    from fastleuk.data.demo import DEFAULT_CELLS, write_demo
-    from fastleuk.data.open import progress_bar
-
-    with progress_bar("drawing cells") as progress:
-        write_demo(out, cells=cells or DEFAULT_CELLS, seed=seed, progress=progress)
-    typer.echo(f"Synthetic cells (not patients) in the C-NMC layout: {out}")
-
-
-def main() -> None:
-    """Run the command line: errors that a user can mend exit with 2 and no traceback."""
-    try:
-        app()
-    except FastleukError as error:
-        if os.environ.get("FASTLEUK_DEBUG"):
-            raise
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)

@@ -1,0 +1,173 @@
+"""The nine steps with DALI, compiled into few operators: ``fused``.
+
+Resize, flips, rotation and crop are one homography; affine and perspective are another. Two
+resamplings, not one, because what lies beyond the crop and beyond the canvas must be black.
+Blur and sharpness are one correlation. Brightness, contrast and saturation are one affine map
+of RGB, once the image's mean colour is known. A hue shift is not, but the linear map that is
+nearest to it on the colours of the very image is near indeed, and it is fitted to a few
+hundred of the image's pixels inside the graph.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastleuk.augment.dali import (
+    HUE_PARAMS,
+    DataNode,
+    Params,
+    adjust_hue,
+    beside,
+    clip,
+    fn,
+    math,
+    planar,
+    plane,
+    resize,
+    types,
+    warp,
+    where,
+)
+
+MEAN_SAMPLE, HUE_SAMPLE = 64, 32
+"""The mean colour and the hue fit are taken from so many pixels along each edge."""
+
+BOX_RATIO, RESIZE_RATIO = 1.5, 2.5
+"""Source images are resampled once, straight from their own pixels. From so many source pixels
+for one of the output on, they are averaged in twos before; resized to the output size first."""
+
+
+def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
+    """Both flips, rotation and crop, then the jitter.
+
+    Args:
+        images: ``(H, W, 3)`` uint8, any size.
+        params: Of :func:`fastleuk.augment.lowering.fused_arrays`.
+
+    Returns:
+        ``(size, size, 3)`` float levels, 0 to 255.
+    """
+    size = params["size"]
+    images = where(
+        _longest_edge(images) > RESIZE_RATIO * size, lambda batch: resize(batch, size), images
+    )
+    columns = colour_columns(images, params)
+    boxed = _longest_edge(images) > BOX_RATIO * size
+    matrix = source_matrix(params["before"], images, boxed, size)
+    images = where(boxed, _average_in_twos, images)
+    images = fn.experimental.warp_perspective(images, matrix=matrix, size=(size, size))
+    return clip(recolour(images, columns, params["device"]))
+
+
+def _longest_edge(images: DataNode) -> DataNode:
+    shape = images.shape()
+    return math.max(shape[0], shape[1])
+
+
+def _average_in_twos(images: DataNode) -> DataNode:
+    """Each pixel with its neighbours above and to the left: shifts by half a pixel."""
+    quarter = types.Constant(np.full((2, 2), 0.25, np.float32))
+    return fn.filter(images, quarter, anchor=[1, 1])
+
+
+def source_matrix(matrix: DataNode, images: DataNode, boxed: DataNode, size: int) -> DataNode:
+    """From a homography into the ``size`` x ``size`` image to one into the image as it is."""
+    shape = fn.cast(images.shape(), dtype=types.FLOAT)
+    scale = fn.cat(shape[1:2], shape[0:1], axis=0) / float(size)
+    affine = fn.reshape(scale, shape=(2, 1)) * matrix[0:2]
+    shift = fn.cast(boxed, dtype=types.FLOAT) * 0.5
+    return fn.cat(affine + matrix[2:3] * shift, matrix[2:3], axis=0)
+
+
+def geometry_and_filter(images: DataNode, params: Params) -> DataNode:
+    """Affine and perspective, then blur and sharpness, which commute with them nearly."""
+    images = warp("bilinear")(images, params["after"])
+    images = fn.filter(images, params["kernel"], border="reflect_101")
+    return where(params["sharpness_on"], clip, images)
+
+
+CHAIN = (geometry_and_colour, geometry_and_filter)
+"""The two halves: before and after the edge of the crop becomes black."""
+
+
+def colour_columns(images: DataNode, params: Params) -> DataNode:
+    """The affine map of RGB that the jitter comes to on this very image.
+
+    Args:
+        images: ``(H, W, 3)`` uint8, before any step: as torchvision's, the mean is that of
+            the whole image, not of the crop.
+        params: Of :func:`fastleuk.augment.lowering.fused_arrays`.
+
+    Returns:
+        ``(4, 3)``: where red, green and blue go, and the offset.
+    """
+    mean = fn.reductions.mean(_sample(images, MEAN_SAMPLE), axes=(0, 1))
+    mean = fn.reshape(mean, shape=(3, 1))
+    hue = fit_hue(images, params)
+    of_pixel, of_mean = (
+        fn.coord_transform(
+            fn.transpose(fn.coord_transform(hue, M=params[f"pre{of}"]), perm=(1, 0)),
+            M=params[f"post{of}"],
+        )
+        + beside(params[f"base{of}"], images)
+        for of in ("", "_mean")
+    )
+    offset = fn.reductions.sum((of_mean - of_pixel) * mean, axes=0, keep_dims=True)
+    return fn.cat(of_pixel, offset, axis=0)
+
+
+def fit_hue(images: DataNode, params: Params) -> DataNode:
+    """What the hue shift adds to the permutation, as a linear map of RGB: ``(3, 3)``.
+
+    The shift leaves grey alone, so each channel's change is fitted, by least squares, to red
+    minus green and green minus blue.
+    """
+    sample = planar(_sample(images, HUE_SAMPLE))
+    channels = [plane(sample, [channel]) for channel in range(3)]
+    turned = fn.cat(*[plane(sample, params[name]) for name in HUE_PARAMS[2:]], axis=0)
+    change = adjust_hue(sample, *(params[name] for name in HUE_PARAMS)) - turned
+    first, second = channels[0] - channels[1], channels[1] - channels[2]
+    aa, bb, ab = (_total(x * y) for x, y in ((first, first), (second, second), (first, second)))
+    a, b = _total(change * first), _total(change * second)
+    ridge = (aa + bb) * 1e-4 + 1e-3  # where all colours lie on one line, or all are grey
+    aa, bb = aa + ridge, bb + ridge
+    determinant = aa * bb - ab * ab
+    a, b = (a * bb - b * ab) / determinant, (b * aa - a * ab) / determinant
+    return fn.cat(a, b - a, -b, axis=1)
+
+
+def _sample(images: DataNode, edge: int) -> DataNode:
+    """``edge`` x ``edge`` colours from all over the image."""
+    shape = fn.cast(images.shape(), dtype=types.FLOAT)
+    steps = fn.cat(shape[1:2], shape[0:1], axis=0) / float(edge)
+    diagonal = fn.reshape(fn.cat(steps, np.ones(1, np.float32), axis=0), shape=(3, 1))
+    matrix = diagonal * types.Constant(np.eye(3, dtype=np.float32))
+    return fn.experimental.warp_perspective(images, matrix=matrix, size=(edge, edge))
+
+
+def _total(planes: DataNode) -> DataNode:
+    """``(C, H, W)`` to ``(C, 1)``: the sum over each plane."""
+    return fn.reductions.sum(fn.reductions.sum(planes, axes=2), axes=1, keep_dims=True)
+
+
+def recolour(images: DataNode, columns: DataNode, device: str) -> DataNode:
+    """Map every pixel by its image's affine map of RGB.
+
+    Args:
+        images: ``(H, W, 3)``.
+        columns: ``(4, 3)``, see :func:`colour_columns`.
+        device: ``cpu`` or ``gpu``, where both are.
+    """
+    if device == "gpu":  # where no operator takes a matrix that is on the GPU as argument
+        return recolour_by_arithmetic(images, columns)
+    return fn.coord_transform(images, MT=fn.transpose(columns, perm=(1, 0)))
+
+
+def recolour_by_arithmetic(images: DataNode, columns: DataNode) -> DataNode:
+    """As :func:`recolour`, by multiplying and adding planes."""
+    red, green, blue, offset = (
+        fn.reshape(fn.slice(columns, start=[j], shape=[1], axes=[0]), shape=(1, 1, 3))
+        for j in range(4)
+    )
+    planes = [fn.slice(images, start=[j], shape=[1], axes=[2]) for j in range(3)]
+    return planes[0] * red + planes[1] * green + planes[2] * blue + offset

@@ -1,0 +1,105 @@
+"""Images inside tar shards: where each member lies, and its bytes without unpacking."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tarfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fastleuk.errors import DataError
+
+SUFFIX = ".tar"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An open tar: regular members by name, as (offset, bytes)."""
+
+    path: Path
+    members: dict[str, tuple[int, int]]
+    data: mmap.mmap | bytes
+
+    def read(self, name: str) -> np.ndarray:
+        """Return a member's bytes as a read-only view of the mapped file: uint8 ``(B,)``.
+
+        Raises:
+            DataError: no such member.
+        """
+        if name not in self.members:
+            raise DataError(f"{self.path}: has no member {name!r} any more.")
+        start, size = self.members[name]
+        return np.frombuffer(self.data, np.uint8, count=size, offset=start)
+
+
+def image_bytes(file: Path) -> np.ndarray:
+    """Return the bytes of an image, a file's or a tar member's (``x.tar/member``): uint8 ``(B,)``.
+
+    Raises:
+        OSError: the file can't be read.
+        DataError: the tar or the member can't be read.
+    """
+    if any(parent.suffix == SUFFIX for parent in file.parents) and not file.is_file():
+        shard, name = split_member(file)
+        return open_shard(shard).read(name)
+    return np.fromfile(file, np.uint8)
+
+
+def split_member(file: Path) -> tuple[Path, str]:
+    """Return the tar and the member's name of a path such as ``shards/a.tar/cell.bmp``."""
+    for parent in file.parents:
+        if parent.suffix == SUFFIX:
+            return parent, file.relative_to(parent).as_posix()
+    raise DataError(f"{file}: not a member of a {SUFFIX} file.")
+
+
+def open_shard(path: Path) -> Shard:
+    """Map a tar and read its headers; kept open until the file changes.
+
+    Raises:
+        DataError: it can't be read, is no whole tar, or holds a member that is refused: a name
+            that climbs out, a link, a device.
+    """
+    try:
+        stamp = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}.") from error
+    return _open(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _open(path: Path, _changed: int, _size: int) -> Shard:
+    members: dict[str, tuple[int, int]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                problem = _refuse(member, members)
+                if problem:
+                    raise DataError(f"{path}: member {member.name!r} {problem}.")
+                if member.isfile():
+                    members[member.name] = (member.offset_data, member.size)
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise DataError(f"{path}: can't be read as an uncompressed tar: {error}.") from error
+    torn = [name for name, (start, size) in members.items() if start + size > len(data)]
+    if torn:
+        raise DataError(f"{path}: truncated: {torn[0]!r} goes on beyond its end.")
+    return Shard(path, members, data)
+
+
+def _refuse(member: tarfile.TarInfo, seen: dict[str, tuple[int, int]]) -> str:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or "\\" in member.name:
+        return "has a name that leads out of the shard"
+    if member.isdir():
+        return ""
+    if not member.isreg():
+        return "is a link or a device, not a file"
+    if member.sparse is not None:
+        return "is stored sparsely"
+    return "stands there twice" if member.name in seen else ""

@@ -1,0 +1,114 @@
+"""Reading and decoding inside a DALI graph, for the loader and for the decoded cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from nvidia.dali import Pipeline, fn, types
+from nvidia.dali.data_node import DataNode
+
+from fastleuk.augment.dali import resize
+from fastleuk.data.decoded import SOURCE
+from fastleuk.data.decoded_write import Decoded, pieces
+from fastleuk.data.load import DataSet
+from fastleuk.data.manifest import Manifest
+from fastleuk.data.shards import image_bytes
+from fastleuk.errors import DataError, FastleukError, listed
+from fastleuk.loading.decode import decode
+
+BATCH_BYTES = 48 << 20
+"""Of decoded images that building a cache holds at once; DALI keeps a few such batches."""
+
+
+def file_inputs(manifest: Manifest, rows: np.ndarray) -> list[list[np.ndarray] | np.ndarray]:
+    """Return what :func:`decode_graph` needs from outside: paths or bytes, and crops if any."""
+    if manifest.packed:
+        sources = [image_bytes(manifest.file(row)) for row in rows]
+    else:
+        sources = [np.frombuffer(str(manifest.file(row)).encode(), np.uint8) for row in rows]
+    crops = [manifest.crops[rows]] if manifest.crops.any() else []
+    return [sources, *crops]
+
+
+def count_inputs(manifest: Manifest) -> int:
+    """Return the number of arrays that :func:`file_inputs` gives."""
+    return 1 + bool(manifest.crops.any())
+
+
+def decode_graph(manifest: Manifest, nodes: list[DataNode], device: str) -> DataNode:
+    """Read, decode to RGB, and cut the centre where the manifest says so.
+
+    Args:
+        manifest: The images.
+        nodes: :func:`file_inputs`, as an ``external_source`` gives them.
+        device: ``cpu`` or ``gpu``: where the decoded images are wanted.
+    """
+    source, *crops = nodes
+    bytes_ = source if manifest.packed else fn.io.file.read(source)
+    images = fn.decoders.image(
+        bytes_,
+        device="mixed" if device == "gpu" else "cpu",
+        output_type=types.RGB,
+        jpeg_fancy_upsampling=True,
+    )
+    if not crops:
+        return images
+    sides = fn.peek_image_shape(bytes_, dtype=types.INT64)
+    whole = fn.cast(crops[0] == 0, dtype=types.INT64)
+    height, width = (crops[0] + whole * sides[axis] for axis in (0, 1))
+    return fn.crop(
+        images,
+        crop_h=fn.cast(height, dtype=types.FLOAT),
+        crop_w=fn.cast(width, dtype=types.FLOAT),
+    )
+
+
+def decode_rows(
+    dataset: DataSet, rows: np.ndarray, *, size: int, workers: int
+) -> Iterator[Decoded]:
+    """Decode and resize on the CPU, as the loader does it from files; see ``write_cache``."""
+    manifest = dataset.manifest
+    largest = 3 * int(dataset.sizes.prod(axis=1).max(initial=1))
+    cuts = list(pieces(rows, max(1, min(64, BATCH_BYTES // largest))))
+    feed = iter(cuts)
+    pipeline = Pipeline(
+        batch_size=max(map(len, cuts)),
+        num_threads=workers,
+        device_id=None,
+        prefetch_queue_depth=2,
+    )
+    with pipeline:
+        nodes = fn.external_source(
+            source=lambda: tuple(file_inputs(manifest, next(feed))),
+            num_outputs=count_inputs(manifest),
+            batch=True,
+        )
+        images = decode_graph(manifest, list(nodes), "cpu")
+        if size != SOURCE:
+            images = resize(images, size)
+        pipeline.set_outputs(images, fn.reductions.mean(images, axes=(0, 1)))
+    pipeline.build()
+    for cut in cuts:
+        try:
+            images, mean_rgb = pipeline.run()
+        except RuntimeError as error:
+            raise explain(error, manifest, rows[rows >= cut[0]][:256]) from error
+        arrays = [np.asarray(images[i]) for i in range(len(images))]
+        yield arrays, mean_rgb.as_array()
+
+
+def explain(error: RuntimeError, manifest: Manifest, rows: np.ndarray) -> FastleukError:
+    """Turn a failure of DALI into one that names those of the files that PIL can't read either."""
+    bad = []
+    for row in rows:
+        try:
+            decode(manifest.file(row))
+        except DataError as reason:
+            bad.append(str(reason))
+    if bad:
+        return DataError(
+            f"Files that were readable when the run started are not any more:\n{listed(bad)}\n"
+            "Restore them and resume the run."
+        )
+    return FastleukError(f"DALI failed: {error}")
