@@ -22,6 +22,7 @@ else:
     import tomli as tomllib
 
 LOADERS = ("auto", "dali", "torchvision")
+APPLIERS = ("auto", "fused", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -59,11 +60,19 @@ class AugmentConfig:
 
     augment: str = "paper"
     """Name of a policy (``paper``, ``flips-rotations``, ``none``) or a policy's TOML file."""
-    per_class: str = "auto"
-    """Samples a class and epoch: a number (the paper: 10000), ``auto`` (as many as the largest
-    class has) or ``off`` (every image once, augmented)."""
+    per_class: str = "off"
+    """Samples a class and epoch: a number (the paper: 10000) or ``auto`` (as many as the largest
+    class has), reached by augmented copies beside the un-augmented originals; or ``off``, every
+    image once, augmented. The default departs from the paper: where one class has a larger share
+    of augmented samples than another, a network learns the class from the augmentation."""
     frozen_augmentation: bool = False
     """Repeat the first epoch's augmentations in every epoch, as files on disk would."""
+    applier: str = "auto"
+    """How DALI applies them: ``fused`` (fast), ``exact`` (one operator a step, torchvision's
+    rounding), or ``auto``: fused where the policy interpolates bilinearly."""
+
+    def __post_init__(self) -> None:
+        _require(self.applier in APPLIERS, "--applier", self.applier, f"must be one of {APPLIERS}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,12 +85,16 @@ class LoaderConfig:
     batch_size: int = 32
     workers: int = 0
     """Decoding threads (DALI) or processes (torchvision); 0 for one a core, at most 16."""
+    cache: str = "auto"
+    """Decoded images: ``auto`` (the user's cache folder, built where it is not too large), ``gpu``
+    (the same, held in GPU memory if it fits), ``off``, or a folder."""
 
     def __post_init__(self) -> None:
         _require(self.loader in LOADERS, "--loader", self.loader, f"must be one of {LOADERS}")
         _require(self.size >= 16, "--size", self.size, "must be at least 16 pixels")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "must be at least 1")
         _require(self.workers >= 0, "--workers", self.workers, "must be 0 (automatic) or more")
+        _require(bool(self.cache), "--cache", self.cache, "must be auto, gpu, off or a folder")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

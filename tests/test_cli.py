@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-
 from conftest import SUBJECT_REGEX
+
 from fastleuk.cli import main
 
 QUICK = ["--backbone", "test_efficientnet", "--weights", "none", "--size", "48"]
@@ -86,7 +86,7 @@ def test_demo_data_can_be_read_back(fastleuk, tmp_path):
         (["demo-data", "x", "--cells", "-4"], "cells"),
         (["train", "--loader", "numpy"], "numpy"),
         (["trian"], "train"),
-        (["train", "--epochs", "many"], "many"),
+        (["train", "--epochs", "many"], "--epochs"),
     ],
 )
 def test_bad_input_exits_with_2_one_message_and_no_traceback(fastleuk, arguments, says):

@@ -12,12 +12,12 @@ import fastleuk
 PACKAGE = Path(fastleuk.__file__).parent
 FENCES = {
     "nvidia.dali": {"augment/dali", "loading/dali"},
-    "torchvision": {"augment/reference", "loading/torchvision"},
+    "torchvision": {"augment/reference", "loading/torchvision", "bench/dataloaders"},
     "timm": {"models/backbone"},
     "typer": {"cli/"},
 }
 # Each room may import from itself and from those to its right.
-ROOMS = ["cli", "training", "evaluation", "models", "loading", "augment", "data", "config"]
+ROOMS = ["cli", "bench", "training", "evaluation", "models", "loading", "augment", "data", "config"]
 
 
 def _imports(file: Path) -> set[str]:

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from conftest import SUBJECT_REGEX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import SUBJECT_REGEX
 from fastleuk.augment import NONE, PAPER
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 import torch
-
 from conftest import SUBJECT_REGEX
+
 from fastleuk import config as cfg
 from fastleuk.errors import CheckpointError, ConfigError, DataError, FastleukError
 from fastleuk.evaluation.evaluate import evaluate_run
@@ -34,9 +34,7 @@ def _config(data, out, **changes):
     for section in dataclasses.fields(config):
         current = getattr(config, section.name)
         mine = {k: v for k, v in changes.items() if hasattr(current, k)}
-        config = dataclasses.replace(
-            config, **{section.name: dataclasses.replace(current, **mine)}
-        )
+        config = dataclasses.replace(config, **{section.name: dataclasses.replace(current, **mine)})
     return config
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
 from fastleuk.augment.lowering import APPLIERS, param_arrays, param_names
 from fastleuk.augment.params import STEPS, AugmentParams, identity
@@ -18,8 +19,15 @@ from fastleuk.augment.policy import FLIPS_ROTATIONS, NONE, PAPER, POLICIES, Augm
 
 if TYPE_CHECKING:
     from fastleuk.augment.dali_graph import apply_graph
+    from fastleuk.augment.dali_pipeline import augment
+    from fastleuk.augment.transform import Augment, AugmentCollate
 
-_LAZY = {"apply_graph": "fastleuk.augment.dali_graph"}
+_LAZY = {
+    "apply_graph": "fastleuk.augment.dali_graph",
+    "augment": "fastleuk.augment.dali_pipeline",
+    "Augment": "fastleuk.augment.transform",
+    "AugmentCollate": "fastleuk.augment.transform",
+}
 
 __all__ = [
     "APPLIERS",
@@ -28,9 +36,13 @@ __all__ = [
     "PAPER",
     "POLICIES",
     "STEPS",
+    "Augment",
+    "AugmentCollate",
     "AugmentParams",
     "AugmentPolicy",
     "apply_graph",
+    "augment",
+    "augment_batch",
     "draw",
     "identity",
     "param_arrays",

@@ -16,14 +16,17 @@ from fastleuk.augment.matrices import GREY
 from fastleuk.errors import MissingDependencyError
 
 try:
-    from nvidia.dali import fn, math, types
+    from nvidia.dali import fn, math, pipeline_def, types
     from nvidia.dali.data_node import DataNode
+    from nvidia.dali.pipeline import Pipeline, do_not_convert
 except ImportError as error:
     raise MissingDependencyError(
         f"NVIDIA DALI can't be imported ({error}); it exists for Linux on x86-64 and aarch64 "
         "(pip install nvidia-dali-cuda120). Elsewhere use the torchvision loader or "
         'applier="reference".'
     ) from error
+
+__all__ = ["DataNode", "Pipeline", "do_not_convert", "fn", "math", "pipeline_def", "types"]
 
 Params = dict[str, Any]  # name -> DataNode
 HUE_PARAMS = ("hue", "hue_rest", "hue_red", "hue_green", "hue_blue")

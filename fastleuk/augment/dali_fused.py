@@ -10,8 +10,6 @@ hundred of the image's pixels inside the graph.
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastleuk.augment.dali import (
     HUE_PARAMS,
     DataNode,
@@ -54,7 +52,7 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
     columns = colour_columns(images, params)
     boxed = _longest_edge(images) > BOX_RATIO * size
     matrix = source_matrix(params["before"], images, boxed, size)
-    images = where(boxed, _average_in_twos, images)
+    images = where(boxed, _average_in_twos, images, params["box"])
     images = fn.experimental.warp_perspective(images, matrix=matrix, size=(size, size))
     return clip(recolour(images, columns, params["device"]))
 
@@ -64,19 +62,22 @@ def _longest_edge(images: DataNode) -> DataNode:
     return math.max(shape[0], shape[1])
 
 
-def _average_in_twos(images: DataNode) -> DataNode:
+def _average_in_twos(images: DataNode, box: DataNode) -> DataNode:
     """Each pixel with its neighbours above and to the left: shifts by half a pixel."""
-    quarter = types.Constant(np.full((2, 2), 0.25, np.float32))
-    return fn.filter(images, quarter, anchor=[1, 1])
+    return fn.filter(images, box, anchor=[1, 1])
 
 
 def source_matrix(matrix: DataNode, images: DataNode, boxed: DataNode, size: int) -> DataNode:
     """From a homography into the ``size`` x ``size`` image to one into the image as it is."""
-    shape = fn.cast(images.shape(), dtype=types.FLOAT)
-    scale = fn.cat(shape[1:2], shape[0:1], axis=0) / float(size)
-    affine = fn.reshape(scale, shape=(2, 1)) * matrix[0:2]
+    affine = _edges(images) / float(size) * matrix[0:2]
     shift = fn.cast(boxed, dtype=types.FLOAT) * 0.5
     return fn.cat(affine + matrix[2:3] * shift, matrix[2:3], axis=0)
+
+
+def _edges(images: DataNode) -> DataNode:
+    """``(2, 1)``: width and height in pixels, float."""
+    shape = fn.cast(images.shape(), dtype=types.FLOAT)
+    return fn.reshape(fn.cat(shape[1:2], shape[0:1], axis=0), shape=(2, 1))
 
 
 def geometry_and_filter(images: DataNode, params: Params) -> DataNode:
@@ -101,7 +102,7 @@ def colour_columns(images: DataNode, params: Params) -> DataNode:
     Returns:
         ``(4, 3)``: where red, green and blue go, and the offset.
     """
-    mean = fn.reductions.mean(_sample(images, MEAN_SAMPLE), axes=(0, 1))
+    mean = fn.reductions.mean(_sample(images, MEAN_SAMPLE, params["unit"]), axes=(0, 1))
     mean = fn.reshape(mean, shape=(3, 1))
     hue = fit_hue(images, params)
     of_pixel, of_mean = (
@@ -122,7 +123,7 @@ def fit_hue(images: DataNode, params: Params) -> DataNode:
     The shift leaves grey alone, so each channel's change is fitted, by least squares, to red
     minus green and green minus blue.
     """
-    sample = planar(_sample(images, HUE_SAMPLE))
+    sample = planar(_sample(images, HUE_SAMPLE, params["unit"]))
     channels = [plane(sample, [channel]) for channel in range(3)]
     turned = fn.cat(*[plane(sample, params[name]) for name in HUE_PARAMS[2:]], axis=0)
     change = adjust_hue(sample, *(params[name] for name in HUE_PARAMS)) - turned
@@ -136,12 +137,9 @@ def fit_hue(images: DataNode, params: Params) -> DataNode:
     return fn.cat(a, b - a, -b, axis=1)
 
 
-def _sample(images: DataNode, edge: int) -> DataNode:
+def _sample(images: DataNode, edge: int, unit: DataNode) -> DataNode:
     """``edge`` x ``edge`` colours from all over the image."""
-    shape = fn.cast(images.shape(), dtype=types.FLOAT)
-    steps = fn.cat(shape[1:2], shape[0:1], axis=0) / float(edge)
-    diagonal = fn.reshape(fn.cat(steps, np.ones(1, np.float32), axis=0), shape=(3, 1))
-    matrix = diagonal * types.Constant(np.eye(3, dtype=np.float32))
+    matrix = fn.cat(_edges(images) / float(edge) * unit[0:2], unit[2:3], axis=0)
     return fn.experimental.warp_perspective(images, matrix=matrix, size=(edge, edge))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastleuk.augment import dali, dali_fused
+from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.dali import DataNode, Params, fn, types
 from fastleuk.augment.lowering import param_names
 from fastleuk.errors import ConfigError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 CHAINS = {"exact": dali.CHAIN, "fused": dali_fused.CHAIN}
 INTERPOLATIONS = {"exact": ("bilinear", "nearest"), "fused": ("bilinear",)}
 
@@ -45,8 +44,8 @@ def apply_graph(
         dtype: ``types.FLOAT`` or ``types.FLOAT16``.
         device: ``cpu`` or ``gpu``: where ``images`` are.
         normalize: If false, the values are levels from 0 to 255 (float).
-        resized: The images are ``size`` x ``size`` already (the decoded cache): don't resize,
-            which would leave them as they are and still cost more than the rest.
+        resized: The images are known to be ``size`` x ``size`` already (the decoded cache);
+            spares the graph the operators that would find that out.
 
     Returns:
         ``(size, size, 3)`` or ``(3, size, size)``.
@@ -61,9 +60,8 @@ def apply_graph(
             f"interpolation must be {' or '.join(INTERPOLATIONS[applier])} with the applier "
             f"{applier}, got {interpolation!r}; torchvision's nearest needs applier='exact'"
         )
-    if not resized:
-        if applier == "exact":
-        images = dali.resize(images, size)
+    if applier == "exact" and not resized:
+        images = dali.resize(images, size)  # fused resamples straight from the source's pixels
     on = param_nodes[names.index("augment_on")]
     chosen, others = dali.split(on, (images, *param_nodes))
     params: Params = dict(zip(names, chosen[1:], strict=True))
@@ -71,7 +69,8 @@ def apply_graph(
     augmented = chosen[0]
     for step in CHAINS[applier]:
         augmented = step(augmented, params)
-    plain = fn.cast(dali.resize(others[0], size), dtype=types.FLOAT)
+    plain = others[0] if resized else dali.resize(others[0], size)
+    plain = fn.cast(plain, dtype=types.FLOAT)
     images = fn._conditional.merge(augmented, plain, predicate=on)
     return _finish(images, mean, std, layout, dtype, normalize)
 

@@ -127,6 +127,9 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
         "after": _float32(after),
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
+        # constants come in as data, too: DALI's own don't follow a batch that is split
+        "unit": _float32(matrices.identities(len(params))),
+        "box": np.full((len(params), 2, 2), 0.25, np.float32),
         **_hue_arrays(params),
         **_colour_arrays(params),
     }

@@ -33,6 +33,10 @@ def data(
     if manifest:
         dataset.manifest.write_csv(Path(manifest))
         typer.echo(f"Manifest: {manifest}")
+        if Path(manifest).resolve().parent != dataset.manifest.root:
+            typer.echo(
+                f"Its paths are relative to {dataset.manifest.root}: move it there to use it."
+            )
     if contact_sheet:
         from fastleuk.evaluation.plots import class_contact_sheet
 

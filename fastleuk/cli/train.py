@@ -39,17 +39,23 @@ def train(
         str, typer.Option(help="paper, flips-rotations, none, or a policy's TOML file.")
     ] = AUGMENT.augment,
     per_class: Annotated[
-        str, typer.Option(help="Samples a class and epoch: a number (paper: 10000), auto or off.")
+        str, typer.Option(help="Samples a class and epoch: a number (paper: 10000), auto, off.")
     ] = AUGMENT.per_class,
     frozen_augmentation: Annotated[
         bool, typer.Option("--frozen-augmentation", help="Same augmentations in every epoch.")
     ] = AUGMENT.frozen_augmentation,
+    applier: Annotated[
+        str, typer.Option(help="fused, exact or auto: how DALI augments.")
+    ] = AUGMENT.applier,
     loader: Annotated[str, typer.Option(help="dali, torchvision or auto.")] = LOADER.loader,
     size: Annotated[int, typer.Option(help="Input side in pixels.")] = LOADER.size,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = LOADER.batch_size,
     workers: Annotated[
         int, typer.Option(help="Loading threads or processes; 0: one a core.")
     ] = LOADER.workers,
+    cache: Annotated[
+        str, typer.Option(help="Decoded images: auto, gpu, off, or a folder.")
+    ] = LOADER.cache,
     epochs: Annotated[int, typer.Option(help="At most.")] = OPTIM.epochs,
     patience: Annotated[
         int, typer.Option(help="Epochs without better validation macro-F1.")
@@ -79,9 +85,14 @@ def train(
             skip_bad=skip_bad,
         ),
         augment=cfg.AugmentConfig(
-            augment=augment, per_class=per_class, frozen_augmentation=frozen_augmentation
+            augment=augment,
+            per_class=per_class,
+            frozen_augmentation=frozen_augmentation,
+            applier=applier,
         ),
-        loader=cfg.LoaderConfig(loader=loader, size=size, batch_size=batch_size, workers=workers),
+        loader=cfg.LoaderConfig(
+            loader=loader, size=size, batch_size=batch_size, workers=workers, cache=cache
+        ),
         model=cfg.ModelConfig(backbone=backbone, weights=weights),
         optim=cfg.OptimConfig(epochs=epochs, patience=patience, lr=lr, amp=amp),
         run=cfg.RunConfig(out=out, seed=seed, device=device),

@@ -103,7 +103,7 @@ class DecodedCache:
 
     @cached_property
     def index(self) -> dict[str, np.ndarray]:
-        """``paths``, ``labels``, ``subjects``, ``sha256``, ``mean_rgb``, ``shapes``, ``offsets``."""
+        """``paths labels subjects sha256 mean_rgb shapes offsets``, N entries each."""
         with np.load(self.folder / INDEX, allow_pickle=False) as arrays:
             return dict(arrays)
 
@@ -125,7 +125,7 @@ class DecodedCache:
         starts = self._chunk_starts()
 
         def checksum(chunk: int) -> int:
-            return zlib.crc32(flat[starts[chunk] : starts[chunk + 1]])
+            return zlib.crc32(flat[starts[chunk] : starts[chunk + 1]].data)
 
         with ThreadPoolExecutor(workers) as pool:  # crc32 releases the interpreter lock
             found = pool.map(checksum, range(len(info.checksums)))
@@ -191,7 +191,7 @@ def list_caches(root: Path) -> list[tuple[Path, CacheInfo | None, int]]:
     """Return (folder, info or None if unusable, bytes on disk) of what lies in ``root``."""
     found = []
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.is_dir() and (folder / INFO).exists() or folder.name.endswith(".partial"):
+        if (folder.is_dir() and (folder / INFO).exists()) or folder.name.endswith(".partial"):
             size = sum(file.stat().st_blocks * 512 for file in folder.iterdir() if file.is_file())
             info = None if folder.name.endswith(".partial") else read_info(folder)
             found.append((folder, info, size))

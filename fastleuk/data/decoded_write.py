@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
-import json
 import os
 import shutil
 import time
@@ -28,6 +27,7 @@ from fastleuk.data.decoded import (
     is_sound,
 )
 from fastleuk.data.load import DataSet
+from fastleuk.data.scan import Progress
 from fastleuk.errors import DataError
 from fastleuk.files import write_atomically, write_json
 
@@ -53,6 +53,10 @@ Decode = Callable[[np.ndarray], Iterator[Decoded]]
 """Takes rows of the manifest; yields them in order, in pieces of :func:`pieces`."""
 
 
+def no_progress(_done: int, _total: int) -> None:
+    """Report nothing."""
+
+
 def pieces(rows: np.ndarray, most: int = CHUNK) -> Iterator[np.ndarray]:
     """Cut rows into runs of at most ``most`` that lie in one chunk each."""
     for chunk in np.split(rows, np.flatnonzero(np.diff(rows // CHUNK)) + 1):
@@ -75,7 +79,7 @@ def write_cache(
     *,
     size: int,
     backend: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Decode the data set into ``folder/<key>`` and return that path.
 
@@ -105,7 +109,7 @@ def write_cache(
             try:
                 partial.mkdir(exist_ok=True)
                 build = _Build(dataset, partial, size, key, backend)
-                build.run(decode, progress or (lambda done, total: None))
+                build.run(decode, progress)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     shutil.rmtree(partial, ignore_errors=True)
@@ -117,9 +121,7 @@ def write_cache(
 class _Build:
     """One build in its ``.partial`` folder."""
 
-    def __init__(
-        self, dataset: DataSet, partial: Path, size: int, key: str, backend: str
-    ) -> None:
+    def __init__(self, dataset: DataSet, partial: Path, size: int, key: str, backend: str) -> None:
         self.dataset, self.partial, self.size = dataset, partial, size
         self.key, self.backend = key, backend
         self.shapes = final_shapes(dataset, size)
@@ -129,7 +131,7 @@ class _Build:
         self.count = len(lengths)
         self.header = _npy_header(self.count, size, self.total)
 
-    def run(self, decode: Decode, progress: Callable[[int, int], None]) -> None:
+    def run(self, decode: Decode, progress: Progress) -> None:
         """Decode what an earlier build has not, and complete the folder."""
         with _open(self.partial / PIXELS) as pixels, _open(self.partial / ROWS) as table:
             self._reserve(pixels)
@@ -179,7 +181,7 @@ class _Build:
         start = len(self.header) + int(self.offsets[row])
         for block in [images] if isinstance(images, np.ndarray) else images:
             block = np.ascontiguousarray(block)
-            checksum = zlib.crc32(block, checksum)
+            checksum = zlib.crc32(block.data, checksum)
             start = _write_at(pixels, start, block)
         end = len(self.header) + int(np.append(self.offsets, self.total)[row + len(images)])
         assert start == end, "the images have not the sizes that were scanned"
@@ -247,7 +249,7 @@ def _open(path: Path) -> IO[bytes]:
 
 def _write_at(file: IO[bytes], start: int, array: np.ndarray) -> int:
     """Write an array's bytes at ``start``; return where they end."""
-    data = memoryview(array).cast("B")
+    data = memoryview(array.data).cast("B")
     file.seek(start)
     while data:  # a disk that runs full takes a part first, and then raises
         written = file.write(data)

@@ -22,6 +22,7 @@ from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.predict import Predictions, predict
 from fastleuk.files import write_json, write_rows
 from fastleuk.loading import make_loader, resolve_loader
+from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import choose_device, choose_precision
@@ -68,7 +69,7 @@ def evaluate_run(
         dataset = open_dataset(config.data, report=report)
     split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
     metadata = _metadata(run_dir)
-    predictions = _predict(run_dir, config, dataset, split.indices(part), metadata, device)
+    predictions = _predict(run_dir, config, dataset, split.indices(part), metadata, device, report)
     names = dataset.manifest.class_names
     figures = {
         "part": part,
@@ -109,6 +110,7 @@ def _predict(
     rows: Any,
     metadata: dict[str, Any],
     device: str | None,
+    report: Callable[[str], None],
 ) -> Predictions:
     names = tuple(metadata["classes"])
     if names != dataset.manifest.class_names:
@@ -128,6 +130,7 @@ def _predict(
         mean=tuple(metadata["mean"]),
         std=tuple(metadata["std"]),
         device=precision.device,
+        pixels=open_pixels(dataset, config.loader, precision.device, report=report),
     )
     try:
         return predict(model, loader, precision)

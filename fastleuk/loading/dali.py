@@ -163,11 +163,16 @@ class DaliLoader:
         return images.gpu() if device == "gpu" else images
 
     def _finish(self, images: DataNode, params: list[DataNode], device: str) -> DataNode:
-        """Resize, augment and normalise to float32 HWC."""
-        resized = self._pixels is not None and self._pixels.cache.size == self._size
+        """Resize, augment and normalise to float32 HWC.
+
+        The resize comes first, from the files too, so that a batch is the same bit for bit
+        whether or not there is a cache.
+        """
+        if self._pixels is None or self._pixels.cache.size != self._size:
+            images = resize(images, self._size)
         if self._policy is None:
             return fn.crop_mirror_normalize(
-                images if resized else resize(images, self._size),
+                images,
                 mean=[255 * value for value in self._mean],
                 std=[255 * value for value in self._std],
                 output_layout="HWC",
@@ -182,7 +187,7 @@ class DaliLoader:
             mean=self._mean,
             std=self._std,
             device=device,
-            resized=resized,
+            resized=True,
         )
 
     def _next_plan(self, reader: str) -> BatchPlan:

@@ -23,7 +23,7 @@ def decode(file: Path, crop: int = 0) -> np.ndarray:
         DataError: the file can't be decoded.
     """
     try:
-        with Image.open(io.BytesIO(image_bytes(file))) as image:
+        with Image.open(io.BytesIO(image_bytes(file).data)) as image:
             image = ImageOps.exif_transpose(image).convert("RGB")
             pixels = np.asarray(image)
     except OSError as error:

@@ -48,16 +48,22 @@ class Stream(Protocol):
 class TrainStream:
     """Shuffled, balanced epochs; the last batch is dropped where it would be partial.
 
+    Step by step, the batches of all ranks together are the batch that one process with
+    ``world_size * batch_size`` would have: every rank has equally many, and none shares a
+    sample with another.
+
     Args:
         labels: int64 ``(K,)``, the class of each training sample.
         samples: int64 ``(K,)``, their rows in the manifest.
         per_class: Samples a class and epoch, see :func:`fastleuk.data.balance.plan_epoch`.
         frozen: Draw the first epoch's augmentations in every epoch.
         seed: Seeds order and choice of copies.
-        batch_size: Samples a batch.
+        batch_size: Samples a batch and rank.
+        rank: Which of the processes this is, from 0.
+        world_size: How many processes share the epoch.
 
     Raises:
-        ConfigError: an epoch has fewer samples than one batch.
+        ConfigError: an epoch has fewer samples than one batch of every rank.
     """
 
     def __init__(
@@ -69,16 +75,20 @@ class TrainStream:
         frozen: bool,
         seed: int,
         batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        _check_rank(rank, world_size)
         self.labels, self.samples = labels, samples
         self.per_class, self.frozen, self.seed = per_class, frozen, seed
-        self.batch_size = batch_size
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.samples_per_epoch = len(self._plan(0).indices)
-        if self.samples_per_epoch < batch_size:
+        if self.samples_per_epoch < batch_size * world_size:
+            ranks = f" on {world_size} processes" if world_size > 1 else ""
+            most = self.samples_per_epoch // world_size
             raise ConfigError(
-                f"--batch-size {batch_size} is larger than an epoch, which has "
-                f"{self.samples_per_epoch} training samples. Use at most "
-                f"--batch-size {self.samples_per_epoch}."
+                f"--batch-size {batch_size}{ranks} is larger than an epoch, which has "
+                f"{self.samples_per_epoch} training samples. Use at most --batch-size {most}."
             )
 
     def _plan(self, epoch: int) -> EpochPlan:
@@ -93,13 +103,14 @@ class TrainStream:
 
     def __len__(self) -> int:
         """Return the number of whole batches in an epoch."""
-        return self.samples_per_epoch // self.batch_size
+        return self.samples_per_epoch // (self.batch_size * self.world_size)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[BatchPlan]:
         """Yield the plans of ``epoch`` from batch ``start`` on."""
         plan = self._plan(epoch)
         for step in range(start, len(self)):
-            cut = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            first = (step * self.world_size + self.rank) * self.batch_size
+            cut = slice(first, first + self.batch_size)
             yield BatchPlan(
                 self.samples[plan.indices[cut]],
                 plan.draws[cut],
@@ -111,13 +122,21 @@ class TrainStream:
 class EvalStream:
     """Every sample exactly once, in order, un-augmented; the last batch may be partial.
 
+    Of several ranks each has every ``world_size``-th sample, so their numbers differ by one at
+    most and no sample is padded, repeated or left out.
+
     Args:
         samples: int64 ``(K,)``, rows of the manifest.
-        batch_size: Samples a batch.
+        batch_size: Samples a batch and rank.
+        rank: Which of the processes this is, from 0.
+        world_size: How many processes share the samples.
     """
 
-    def __init__(self, samples: np.ndarray, *, batch_size: int) -> None:
-        self.samples = np.asarray(samples, dtype=np.int64)
+    def __init__(
+        self, samples: np.ndarray, *, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        _check_rank(rank, world_size)
+        self.samples = np.ascontiguousarray(samples[rank::world_size], dtype=np.int64)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
@@ -130,3 +149,8 @@ class EvalStream:
         for step in range(start, len(self)):
             rows = self.samples[step * self.batch_size : (step + 1) * self.batch_size]
             yield BatchPlan(rows, rows, np.zeros(len(rows), dtype=bool), 0)
+
+
+def _check_rank(rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"rank {rank} of {world_size} processes: it must be 0 or more and below.")

@@ -26,11 +26,13 @@ from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_rows, write_text
 from fastleuk.loading import load_policy, make_loader, resolve_loader
+from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import check_backbone, check_weights, create_model, normalisation
 from fastleuk.models.device import Precision, choose_device, choose_precision, describe_device
 from fastleuk.training.checkpoint import LAST, load_checkpoint
 from fastleuk.training.loop import Trainer
+from fastleuk.training.summary import report_balance, report_data
 
 POLICY = "policy.toml"
 # What may change between a run and its resumption: places and machines. The policy itself is
@@ -39,6 +41,7 @@ _FREE = (
     ("run", "out"),
     ("run", "device"),
     ("loader", "workers"),
+    ("loader", "cache"),
     ("data", "data"),
     ("augment", "augment"),
 )
@@ -63,7 +66,7 @@ def train(config: Config, *, report: Report = print) -> Path:
         seed=config.run.seed,
     )
     check_split(split, dataset.manifest, dataset.groups)
-    _report_data(dataset, split, report)
+    report_data(dataset, split, report)
     torch.manual_seed(config.run.seed)
     model = create_model(
         config.model.backbone,
@@ -127,24 +130,6 @@ def _resolve(config: Config, report: Report) -> tuple[Config, Precision]:
     return dataclasses.replace(config, run=run, data=data, loader=loader), precision
 
 
-def _report_data(dataset: DataSet, split: Split, report: Report) -> None:
-    manifest = dataset.manifest
-    kind = "synthetic " if manifest.synthetic else ""
-    report(f"Data: {manifest.root} ({kind}{manifest.layout} layout), split {split.mode!r}")
-    for part in ("train", "val", "test"):
-        rows = split.indices(part)
-        counts = np.bincount(manifest.labels[rows], minlength=len(manifest.class_names))
-        classes = ", ".join(
-            f"{count} {name}" for name, count in zip(manifest.class_names, counts, strict=True)
-        )
-        subjects = len({manifest.subjects[row] for row in rows})
-        report(f"  {part:<5} {len(rows):>6} images of {subjects} subjects: {classes}")
-    for note in split.notes:
-        report(f"  note: {note}")
-    if dataset.bad:
-        report(f"  skipped {len(dataset.bad)} unusable files (--skip-bad)")
-
-
 @dataclass
 class _Setup:
     """What a new and a resumed run have in common."""
@@ -192,6 +177,7 @@ class _Setup:
             seed=config.run.seed,
             batch_size=config.loader.batch_size,
         )
+        report_balance(stream, manifest, self.report)
         validation = EvalStream(self.split.indices("val"), batch_size=config.loader.batch_size)
         common: dict[str, Any] = {
             "manifest": manifest,
@@ -199,6 +185,9 @@ class _Setup:
             "mean": stats.mean,
             "std": stats.std,
             "device": self.precision.device,
+            "pixels": open_pixels(
+                self.dataset, config.loader, self.precision.device, report=self.report
+            ),
         }
         metadata = {
             "backbone": config.model.backbone,
@@ -211,7 +200,11 @@ class _Setup:
         return Trainer(
             model=model,
             train_loader=make_loader(
-                stream=stream, policy=self.policy, seed=config.run.seed, **common
+                stream=stream,
+                policy=self.policy,
+                seed=config.run.seed,
+                applier=config.augment.applier,
+                **common,
             ),
             val_loader=make_loader(stream=validation, policy=NONE, **common),
             precision=self.precision,

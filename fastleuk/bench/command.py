@@ -1,0 +1,164 @@
+"""What ``fastleuk bench-pipeline`` does, from the data to the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastleuk.bench.report import operators_table, plot, results_table, training_table
+from fastleuk.bench.run import Bench, Report, machine, sweep
+from fastleuk.bench.spec import METHODS, BenchSpec, available
+from fastleuk.config import DataConfig, LoaderConfig
+from fastleuk.data.decoded import decoded_root
+from fastleuk.data.load import DataSet
+from fastleuk.data.open import open_dataset
+from fastleuk.errors import ConfigError
+from fastleuk.files import write_json
+
+VERSION = 1
+"""Of the JSON document; ``benchmarks/schema.json`` describes it."""
+
+SWEEP = ("dali-fused-cache", "dali-fused-files", "torchvision-pil")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """The options of ``fastleuk bench-pipeline``, see its help."""
+
+    data: str = ""
+    subject_regex: str = ""
+    methods: str = ""
+    size: int = 224
+    batch_size: int = 32
+    workers: int = 0
+    device: str = "auto"
+    cache: str = ""
+    rounds: int = 3
+    seconds: float = 1.0
+    backbone: str = "efficientnet_b0"
+    train_seconds: float = 3.0
+    amp: bool = False
+    operators: bool = True
+    sweep: bool = False
+    json: str = ""
+    plot: str = ""
+
+
+def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str, Any]:
+    """Measure, print the tables, and write what was asked for; return the JSON document.
+
+    Raises:
+        FastleukError: an option makes no sense, or the data can't be used.
+    """
+    from fastleuk.loading import resolve_loader
+    from fastleuk.models.backbone import check_backbone
+    from fastleuk.models.device import choose_device
+
+    _check(options)
+    check_backbone(options.backbone)
+    device = str(choose_device(options.device))
+    config = LoaderConfig(size=options.size, batch_size=options.batch_size, workers=options.workers)
+    config = resolve_loader(config)
+    data = DataConfig(data=options.data, subject_regex=options.subject_regex, skip_bad=True)
+    methods, skipped = available()
+    methods = _choose(options.methods, methods, skipped)
+    dataset = open_dataset(data, report=report)
+    spec = BenchSpec(
+        method=methods[0],
+        data=options.data or str(dataset.manifest.root),
+        subject_regex=options.subject_regex,
+        size=config.size,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        device=device,
+        cache=options.cache or str(decoded_root()),
+        backbone=options.backbone,
+        amp=options.amp,
+    )
+    if "dali-fused-cache" in methods:
+        _prepare(dataset, spec, config, report)
+    bench = Bench(spec, options.rounds, options.seconds, options.train_seconds, report)
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "machine": machine(device),
+        "data": {"images": len(dataset.manifest), "root": str(dataset.manifest.root)},
+        "synthetic": dataset.manifest.synthetic,
+        "size": config.size,
+    }
+    results, training = bench.run(methods)
+    document |= {"results": results, "training": training, "operators": [], "sweep": []}
+    if options.operators and any(name.startswith("dali") for name in methods):
+        from fastleuk.loading.dali_stages import time_operators
+
+        report("timing the operators, one thread")
+        document["operators"] = time_operators(dataset.manifest, size=config.size)
+    if options.sweep:
+        cores = config.workers
+        workers = sorted({1, max(1, cores // 2), cores})
+        chosen = [name for name in SWEEP if name in methods]
+        report("sweep")
+        document["sweep"] = sweep(bench, chosen, (8, 32, 128), workers)
+    document["skipped"] = [
+        {"name": name, "reason": reason} for name, reason in {**skipped, **bench.failed}.items()
+    ]
+    _print(document, report)
+    if options.json:
+        write_json(Path(options.json), document)
+        report(f"JSON: {options.json}")
+    if options.plot:
+        plot(document, Path(options.plot))
+        report(f"Plot: {options.plot}")
+    return document
+
+
+def _check(options: BenchOptions) -> None:
+    for name, low in (("rounds", 1), ("seconds", 0.05), ("train_seconds", 0)):
+        value = getattr(options, name)
+        if not value >= low:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} is {value}, but must be at least {low}.")
+    for name in ("json", "plot"):
+        folder = Path(getattr(options, name)).absolute().parent
+        if not os.access(folder, os.W_OK):
+            raise ConfigError(f"--{name}: the folder {folder} can't be written. Name another.")
+
+
+def _choose(wanted: str, there: list[str], skipped: dict[str, str]) -> list[str]:
+    if not wanted:
+        return there
+    chosen = [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in chosen:
+        if name not in METHODS:
+            raise ConfigError(f"--methods: no {name!r}; there are {', '.join(METHODS)}.")
+        if name in skipped:
+            raise ConfigError(f"--methods: {name} can't run: {skipped[name]}.")
+    return list(dict.fromkeys(chosen))
+
+
+def _prepare(dataset: DataSet, spec: BenchSpec, config: LoaderConfig, report: Report) -> None:
+    """See to it that the cache exists, so that no method has to build it in its own time."""
+    import torch
+
+    from fastleuk.loading.prepare import open_pixels
+
+    options = dataclasses.replace(config, loader="dali", cache=spec.cache)
+    open_pixels(dataset, options, torch.device("cpu"), report=report)
+
+
+def _print(document: dict[str, Any], report: Report) -> None:
+    about = document["machine"]
+    place = about["gpu"] or f"{about['cores']} cores, {about['cpu']}"
+    kind = "synthetic " if document["synthetic"] else ""
+    report(f"\n{document['data']['images']} {kind}images to {document['size']} px; {place}")
+    report("\n" + results_table(document["results"]))
+    if document["training"]:
+        report(f"\nTraining {document['training'][0]['backbone']}")
+        report(training_table(document["training"]))
+    if document["operators"]:
+        report("\nOne CPU thread, every sample augmented")
+        report(operators_table(document["operators"]))
+    for row in document["skipped"]:
+        report(f"left out: {row['name']}: {row['reason']}")

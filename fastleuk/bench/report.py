@@ -1,0 +1,108 @@
+"""A benchmark's results for people: a table, and bars in a PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Lay out rows (the first is the header), the first ``left`` columns to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def results_table(results: Sequence[dict[str, Any]]) -> str:
+    """The loaders, best first."""
+    rows = [("loader", "images/s", "IQR", "× torchvision", "CPU s/1000", "MB", "p50 ms", "p95 ms",
+             "first batch s")]  # fmt: skip
+    for row in results:
+        rows.append(
+            (
+                row["name"],
+                f"{row['images_per_s']['median']:.0f}",
+                f"{row['images_per_s']['iqr']:.0f}",
+                _number(row["ratio_to_torchvision"], "{:.2f}"),
+                _number(row["cpu_s_per_1000_images"], "{:.2f}"),
+                _number(row["peak_memory_mb"], "{:.0f}"),
+                f"{row['latency_ms']['p50']:.1f}",
+                f"{row['latency_ms']['p95']:.1f}",
+                f"{row['first_batch_s']:.2f}",
+            )
+        )
+    return format_table(rows)
+
+
+def training_table(training: Sequence[dict[str, Any]]) -> str:
+    """What a training step sees, the ideal first."""
+    rows = [("fed by", "images/s", "of the ideal", "data wait")]
+    for row in training:
+        rows.append(
+            (
+                row["name"],
+                f"{row['images_per_s']:.1f}",
+                f"{row['share_of_ideal']:.1%}",
+                f"{row['data_wait_share']:.1%}",
+            )
+        )
+    return format_table(rows)
+
+
+def operators_table(operators: Sequence[dict[str, Any]]) -> str:
+    """Milliseconds of one thread for an image, operator by operator."""
+    rows = [("step", "ms/image", "graph")]
+    rows += [(row["name"], f"{row['ms_per_image']:.3f}", row["graph"]) for row in operators]
+    return format_table(rows)
+
+
+def plot(document: dict[str, Any], file: Path) -> None:
+    """Draw images/s as bars, and what training sees beside them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    results, training = document["results"], document["training"]
+    figure = Figure(figsize=(11 if training else 7, 0.5 * len(results) + 2.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2 if training else 1, squeeze=False)[0]
+    rates = [row["images_per_s"]["median"] for row in results]
+    spread = [row["images_per_s"]["iqr"] / 2 for row in results]
+    names = [row["name"] for row in results]
+    colours = ["#2a7f62" if name.startswith("dali") else "#8a8f98" for name in names]
+    bars = axes[0].barh(names, rates, xerr=spread, color=colours, ecolor="#333333")
+    labels = [
+        f"{row['images_per_s']['median']:.0f}"
+        + (f"  ({row['ratio_to_torchvision']:.1f}×)" if row["ratio_to_torchvision"] else "")
+        for row in results
+    ]
+    axes[0].bar_label(bars, labels, padding=6, fontsize=9)
+    axes[0].set(xlabel="images/s into the model's tensors", xlim=(0, 1.3 * max(rates)))
+    axes[0].invert_yaxis()
+    if training:
+        shares = [100 * row["data_wait_share"] for row in training]
+        what = [row["name"].partition(" (")[0] for row in training]
+        bars = axes[1].barh(what, shares, color="#b5523b")
+        axes[1].bar_label(bars, [f"{share:.1f} %" for share in shares], padding=4, fontsize=9)
+        axes[1].set(xlabel=f"share of {training[0]['backbone']}'s training time spent waiting, %")
+        axes[1].set_xlim(0, max(5.0, 1.25 * max(shares)))
+        axes[1].invert_yaxis()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    about = document["machine"]
+    place = about["gpu"] or f"{about['cores']} cores of {about['cpu']}"
+    title = f"Loading and augmenting at {document['size']} px on {place}"
+    if document["synthetic"]:
+        title += "\n(synthetic demo cells)"
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(file, dpi=150)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)

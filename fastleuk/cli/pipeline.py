@@ -1,0 +1,144 @@
+"""``fastleuk prepare``, ``cache``, ``pack`` and ``bench-pipeline``: the way of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastleuk.cli.app import app
+from fastleuk.config import DataConfig, LoaderConfig
+from fastleuk.errors import ConfigError
+
+LOADER = LoaderConfig()
+cache_app = typer.Typer(help="The decoded caches: list, clear.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+DataOption = Annotated[
+    str, typer.Option(help="Folder, manifest CSV or tar shards; without it, the demo set.")
+]
+RegexOption = Annotated[str, typer.Option(help="Group = subject, for class folders.")]
+SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable files out.")]
+FolderOption = Annotated[str, typer.Option("--cache", help="Folder of caches; else the user's.")]
+
+
+@app.command()
+def prepare(
+    data: DataOption = "",
+    size: Annotated[str, typer.Option(help="Side in pixels, or source.")] = str(LOADER.size),
+    loader: Annotated[str, typer.Option(help="dali, torchvision or auto.")] = LOADER.loader,
+    workers: Annotated[int, typer.Option(help="Threads; 0: one a core.")] = LOADER.workers,
+    subject_regex: RegexOption = "",
+    skip_bad: SkipOption = False,
+    cache: FolderOption = "",
+) -> None:
+    """Verify every image, then decode and resize each once into the cache that train uses."""
+    import time
+
+    from fastleuk.data.decoded import SOURCE, decoded_root
+    from fastleuk.data.open import open_dataset
+    from fastleuk.loading import resolve_loader
+    from fastleuk.loading.prepare import build_cache, find_cache
+
+    if size != "source" and not size.isdigit():
+        raise ConfigError(f"--size {size!r}: give a number of pixels, such as 224, or source.")
+    edge = SOURCE if size == "source" else LoaderConfig(size=int(size)).size
+    options = resolve_loader(LoaderConfig(loader=loader, workers=workers))
+    folder = Path(cache).expanduser() if cache else decoded_root()
+    started = time.perf_counter()
+    dataset = open_dataset(DataConfig(data=data, subject_regex=subject_regex, skip_bad=skip_bad))
+    verified = time.perf_counter()
+    there = find_cache(dataset, folder, size=edge, backend=options.loader, check=True)
+    if there is not None and there.size == edge:
+        typer.echo(f"Already there, and every checksum is right: {there.folder}")
+        return
+    made = build_cache(dataset, folder, size=edge, backend=options.loader, workers=options.workers)
+    ended = time.perf_counter()
+    count = len(dataset.manifest)
+    typer.echo(f"Decoded cache: {made.folder} ({made.info.bytes / 1e9:.2f} GB)")
+    typer.echo(
+        f"{count} images: verified in {verified - started:.1f} s, decoded in "
+        f"{ended - verified:.1f} s; {count / (ended - started):.0f} images/s in all, "
+        f"{count / (ended - verified):.0f} decoding"
+    )
+
+
+@cache_app.command("list")
+def list_(cache: FolderOption = "") -> None:
+    """Show every decoded cache: what it holds, how large it is, whether it can be used."""
+    from fastleuk.data.decoded import VERSION, decoded_root, list_caches
+
+    folder = Path(cache).expanduser() if cache else decoded_root()
+    found = list_caches(folder)
+    for place, info, size in found:
+        if place.name.endswith(".partial"):
+            what = "unfinished; the next prepare or train goes on with it"
+        elif info is None or info.version != VERSION:
+            version = "damaged" if info is None else f"of format {info.version}"
+            what = f"{version}: can't be used"
+        else:
+            edge = f"{info.size} px" if info.size else "source size"
+            what = f"{info.images} images, {edge}, {info.backend}, {info.created}, {info.root}"
+        typer.echo(f"{place.name}  {size / 1e9:7.2f} GB  {what}")
+    typer.echo(f"{len(found)} caches, {sum(s for *_, s in found) / 1e9:.2f} GB, in {folder}")
+
+
+@cache_app.command("clear")
+def clear(cache: FolderOption = "") -> None:
+    """Remove every decoded cache. They are made again when needed."""
+    from fastleuk.data.decoded import clear_caches, decoded_root
+
+    folder = Path(cache).expanduser() if cache else decoded_root()
+    typer.echo(f"Freed {clear_caches(folder) / 1e9:.2f} GB in {folder}")
+
+
+@app.command()
+def bench_pipeline(
+    data: DataOption = "",
+    subject_regex: RegexOption = "",
+    methods: Annotated[str, typer.Option(help="Some of them, with commas; else all.")] = "",
+    size: Annotated[int, typer.Option(help="Side in pixels.")] = LOADER.size,
+    batch_size: Annotated[int, typer.Option(help="Images a batch.")] = LOADER.batch_size,
+    workers: Annotated[int, typer.Option(help="Threads or processes; 0: one a core.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    cache: FolderOption = "",
+    rounds: Annotated[int, typer.Option(help="Turns that each loader has.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 1.0,
+    backbone: Annotated[str, typer.Option(help="What is trained.")] = "efficientnet_b0",
+    train_seconds: Annotated[
+        float, typer.Option(help="Training fed by each loader, at least a step; 0: none.")
+    ] = 3.0,
+    amp: Annotated[bool, typer.Option("--amp", help="Train in mixed precision.")] = False,
+    operators: Annotated[bool, typer.Option(help="Time each operator.")] = True,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Batch sizes and threads as well: minutes.")
+    ] = False,
+    json: Annotated[str, typer.Option(help="Write everything to this file.")] = "",
+    plot: Annotated[str, typer.Option(help="Draw bars into this PNG.")] = "",
+) -> None:
+    """Say how fast each way of loading is here, side by side, and what training sees of it."""
+    from fastleuk.bench.command import BenchOptions
+    from fastleuk.bench.command import bench_pipeline as run
+
+    run(
+        BenchOptions(
+            data=data,
+            subject_regex=subject_regex,
+            methods=methods,
+            size=size,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            cache=cache,
+            rounds=rounds,
+            seconds=seconds,
+            backbone=backbone,
+            train_seconds=train_seconds,
+            amp=amp,
+            operators=operators,
+            sweep=sweep,
+            json=json,
+            plot=plot,
+        )
+    )

@@ -1,0 +1,51 @@
+"""What a run says about its data before it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastleuk.data.load import DataSet
+from fastleuk.data.manifest import Manifest
+from fastleuk.data.split import Split
+from fastleuk.loading.stream import TrainStream
+
+Report = Callable[[str], None]
+
+
+def report_data(dataset: DataSet, split: Split, report: Report) -> None:
+    """Say what the parts of the split hold, and what the split can't promise."""
+    manifest = dataset.manifest
+    kind = "synthetic " if manifest.synthetic else ""
+    report(f"Data: {manifest.root} ({kind}{manifest.layout} layout), split {split.mode!r}")
+    for part in ("train", "val", "test"):
+        rows = split.indices(part)
+        counts = np.bincount(manifest.labels[rows], minlength=len(manifest.class_names))
+        classes = ", ".join(
+            f"{count} {name}" for name, count in zip(manifest.class_names, counts, strict=True)
+        )
+        subjects = len({manifest.subjects[row] for row in rows})
+        report(f"  {part:<5} {len(rows):>6} images of {subjects} subjects: {classes}")
+    for note in split.notes:
+        report(f"  note: {note}")
+    if dataset.bad:
+        report(f"  skipped {len(dataset.bad)} unusable files (--skip-bad)")
+
+
+def report_balance(stream: TrainStream, manifest: Manifest, report: Report) -> None:
+    """Say what an epoch consists of, and warn where augmentation gives the class away."""
+    plans = list(stream.batches(0))
+    labels = manifest.labels[np.concatenate([plan.indices for plan in plans])]
+    augmented = np.concatenate([plan.augmented for plan in plans])
+    shares = [float(augmented[labels == c].mean()) for c in np.unique(labels)]
+    classes = ", ".join(
+        f"{(labels == c).sum()} {manifest.class_names[c]} ({share:.0%} augmented)"
+        for c, share in zip(np.unique(labels), shares, strict=True)
+    )
+    report(f"  epoch {len(labels):>6} samples: {classes}")
+    if max(shares) - min(shares) > 0.5:
+        report(
+            "  note: augmented samples are nearly all of one class, so a network can learn the "
+            "class from the augmentation; --per-class off, or a larger number, avoids that."
+        )

@@ -1,0 +1,204 @@
+"""``fastleuk bench-pipeline``: every way of loading feeds the same kind of batch, and is told of."""
+
+import json
+import os
+import time
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import PROJECT, SUBJECT_REGEX
+from fastleuk.bench import usage
+from fastleuk.bench.command import BenchOptions, bench_pipeline
+from fastleuk.bench.feeds import EndlessStream, open_feed
+from fastleuk.bench.report import format_table, results_table
+from fastleuk.bench.run import Bench
+from fastleuk.bench.spec import METHODS, BenchSpec, available
+from fastleuk.bench.worker import Clock, Worker
+from fastleuk.errors import ConfigError, FastleukError
+from fastleuk.loading import has_dali
+
+needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+
+
+@pytest.fixture(scope="module")
+def spec(cells, tmp_path_factory):
+    return BenchSpec(
+        method="torchvision-pil",
+        data=str(cells),
+        subject_regex=SUBJECT_REGEX,
+        size=48,
+        batch_size=16,
+        workers=0,
+        device="cpu",
+        cache=str(tmp_path_factory.mktemp("bench-cache")),
+        backbone="test_resnet",
+        amp=False,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_way_feeds_normalised_augmented_batches(method, spec):
+    there, missing = available()
+    if method not in there:
+        pytest.skip(missing[method])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other libraries' own deprecations
+        feed, close = open_feed(replace(spec, method=method, workers=method.startswith("dali")))
+        batches = [next(feed) for _ in range(8)]
+        close()
+    images = torch.cat([batch[0] for batch in batches])
+    labels = torch.cat([batch[1] for batch in batches])
+    assert images.shape == (128, 3, 48, 48)
+    assert images.dtype == torch.float32
+    assert sorted(labels[:64].tolist()) == [0] * 32 + [1] * 32
+    # The same data under the same chain: the discs' share of the picture and their brightness
+    # agree whoever augments, within what the libraries understand differently.
+    means = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    levels = images * torch.tensor([0.229, 0.224, 0.225])[:, None, None] + means
+    assert -0.01 < float(levels.min()) < 0.02
+    assert float(levels.max()) < 1.05
+    assert 0.06 < float(levels.mean()) < 0.15
+    assert not torch.equal(images[:16], images[64:80])
+
+
+def test_the_endless_stream_goes_through_all_rows_again_and_again():
+    stream = EndlessStream(np.arange(10, 17), batch_size=3)
+    plans = stream.batches()
+    rows = np.concatenate([next(plans).indices for _ in range(7)])
+    for start in (0, 7, 14):
+        assert sorted(rows[start : start + 7]) == list(range(10, 17))
+    assert not np.array_equal(rows[:7], rows[7:14])
+
+
+def test_a_worker_measures_and_trains(spec):
+    worker = Worker(spec)
+    assert worker.first_batch()["shape"] == [16, 3, 48, 48]
+    found = worker.measure(0.05)
+    assert found["images"] == 16 * len(found["latencies_ms"])
+    assert found["seconds"] == pytest.approx(sum(found["latencies_ms"]) / 1e3)
+    for replay in (True, False):
+        trained = worker.train(0.0, replay)
+        assert (trained["images"], trained["steps"]) == (16, 1)
+        assert 0 <= trained["waited"] <= trained["seconds"]
+    worker.close()
+
+
+def test_a_clock_counts_batches_from_mark_to_mark():
+    clock = Clock(torch.device("cpu"))
+    for _ in range(3):
+        clock.mark()
+    assert len(clock) == len(clock.latencies()) == 3
+    assert sum(clock.latencies()) <= clock.host_seconds
+
+
+@needs_dali
+def test_the_whole_command_writes_what_the_schema_says(spec, tmp_path):
+    import jsonschema
+
+    lines = []
+    options = BenchOptions(
+        data=spec.data,
+        subject_regex=SUBJECT_REGEX,
+        methods="torchvision-pil,dali-fused-cache",
+        size=48,
+        batch_size=16,
+        workers=1,
+        device="cpu",
+        cache=spec.cache,
+        rounds=2,
+        seconds=0.05,
+        backbone="test_resnet",
+        train_seconds=0.05,
+        json=str(tmp_path / "bench.json"),
+        plot=str(tmp_path / "bench.png"),
+    )
+    bench_pipeline(options, report=lines.append)
+    document = json.loads((tmp_path / "bench.json").read_text())
+    schema = json.loads((PROJECT / "benchmarks" / "schema.json").read_text())
+    jsonschema.validate(document, schema)
+    results = {row["name"]: row for row in document["results"]}
+    assert set(results) == {"torchvision-pil", "dali-fused-cache"}
+    assert results["torchvision-pil"]["ratio_to_torchvision"] == 1
+    rates = [row["images_per_s"]["median"] for row in document["results"]]
+    assert rates == sorted(rates, reverse=True)
+    assert [row["name"] for row in document["training"]][0].startswith("ideal")
+    assert {row["name"] for row in document["training"][1:]} == set(results)
+    assert {"read", "decode", "resize"} <= {row["name"] for row in document["operators"]}
+    if usage.PROC.is_dir():
+        assert all(row["peak_memory_mb"] > 50 for row in document["results"])
+    from PIL import Image
+
+    with Image.open(tmp_path / "bench.png") as picture:
+        assert min(picture.size) > 300
+    assert any("× torchvision" in line for line in lines)
+
+
+def test_a_method_that_fails_is_told_of_and_the_others_go_on(spec):
+    bench = Bench(replace(spec, data="/nowhere"), report=lambda _: None)
+    results, training = bench.run(["torchvision-pil"])
+    assert results == training == []
+    assert "/nowhere" in bench.failed["torchvision-pil"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"methods": "dali"}, "there are dali-fused-cache"),
+        ({"rounds": 0}, "--rounds is 0"),
+        ({"seconds": float("nan")}, "--seconds is nan"),
+        ({"json": "/nowhere/x.json"}, "/nowhere"),
+        ({"backbone": "efficentnet_b0"}, "efficientnet_b0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"device": "cuda:99"}, "cuda:99"),
+    ],
+)
+def test_options_that_make_no_sense(change, words):
+    with pytest.raises(FastleukError, match=words):
+        bench_pipeline(BenchOptions(**change), report=lambda _: None)
+
+
+def test_a_method_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    there, missing = available()
+    assert "albumentations" not in there
+    assert "fastleuk[bench]" in missing["kornia"]
+    with pytest.raises(ConfigError, match=r"fastleuk\[bench\]"):
+        from fastleuk.bench.command import _choose
+
+        _choose("kornia", there, missing)
+
+
+@pytest.mark.skipif(not usage.PROC.is_dir(), reason="no /proc")
+def test_usage_counts_this_process_and_its_children():
+    import subprocess
+    import sys
+
+    before = usage.cpu_seconds(os.getpid())
+    child = subprocess.Popen([sys.executable, "-c", "x = 0\nwhile x < 4e7: x += 1"])
+    assert child.pid in usage.tree(os.getpid())
+    while child.poll() is None:
+        time.sleep(0.02)
+    assert usage.cpu_seconds(os.getpid()) - before > 0.2
+    held = usage.memory_bytes(os.getpid())
+    block = np.ones(64 << 20, np.uint8)
+    assert usage.memory_bytes(os.getpid()) - held > 60 << 20
+    del block
+
+
+def test_a_table_is_aligned():
+    text = format_table([("name", "n"), ("a", "10"), ("bcdef", "2")])
+    assert text.splitlines() == ["name    n", "---------", "a      10", "bcdef   2"]
+    row = {
+        "name": "kornia",
+        "images_per_s": {"median": 10.4, "iqr": 0.2},
+        "ratio_to_torchvision": None,
+        "cpu_s_per_1000_images": None,
+        "peak_memory_mb": None,
+        "latency_ms": {"p50": 1.0, "p95": 2.0},
+        "first_batch_s": 1.0,
+    }
+    assert results_table([row]).count("–") == 3

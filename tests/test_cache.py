@@ -1,0 +1,422 @@
+"""The decoded cache: the same pixels, whole or not there, noticed when anything changes."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import SUBJECT_REGEX, write_cells
+
+from fastleuk.augment import NONE, PAPER
+from fastleuk.config import LoaderConfig
+from fastleuk.data import decoded_write
+from fastleuk.data.decoded import (
+    INDEX,
+    INFO,
+    PIXELS,
+    SOURCE,
+    clear_caches,
+    is_sound,
+    list_caches,
+    open_decoded,
+)
+from fastleuk.data.decoded_write import write_cache
+from fastleuk.data.load import load_dataset
+from fastleuk.errors import DataError
+from fastleuk.loading import has_dali, make_loader
+from fastleuk.loading.prepare import build_cache, find_cache, open_pixels
+from fastleuk.loading.stream import EvalStream, TrainStream
+
+needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+LOADERS = [pytest.param("dali", marks=needs_dali), "torchvision"]
+CPU = torch.device("cpu")
+SIZE = 48
+
+
+@pytest.fixture(scope="module")
+def dataset(cells):
+    return load_dataset(cells, subject_regex=SUBJECT_REGEX)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    return tmp_path_factory.mktemp("caches")
+
+
+def _config(loader="torchvision", cache="auto", workers=2, size=SIZE):
+    return LoaderConfig(loader=loader, size=size, workers=workers, cache=str(cache))
+
+
+def _build(dataset, folder, loader="torchvision", size=SIZE):
+    return build_cache(dataset, folder, size=size, backend=loader, workers=2)
+
+
+def _images(dataset, loader, pixels, policy, stream):
+    made = make_loader(
+        manifest=dataset.manifest,
+        stream=stream,
+        config=_config(loader, workers=2 if loader == "dali" else 0),
+        policy=policy,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+        device=CPU,
+        seed=3,
+        pixels=pixels,
+    )
+    batches = [(batch.images.clone(), batch.indices.clone()) for batch in made.epoch(1)]
+    made.close()
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+
+# Pixels
+
+
+@pytest.mark.parametrize("size", [SIZE, SOURCE])
+@pytest.mark.parametrize("loader", LOADERS)
+def test_batches_are_bit_equal_with_and_without_the_cache(loader, size, dataset, caches):
+    cache = _build(dataset, caches / f"{loader}{size}", loader, size)
+    pixels = open_pixels(dataset, _config(loader, cache.folder), CPU)
+    assert pixels.cache.size == size
+    rows = np.arange(5, 60)
+    train = TrainStream(
+        dataset.manifest.labels[rows], rows, per_class=40, frozen=False, seed=3, batch_size=9
+    )
+    for policy, stream in ((NONE, EvalStream(rows[::-1], batch_size=16)), (PAPER, train)):
+        cached = _images(dataset, loader, pixels, policy, stream)
+        files = _images(dataset, loader, None, policy, stream)
+        assert torch.equal(cached[1], files[1])
+        assert torch.equal(cached[0], files[0])
+
+
+def test_the_index_says_whose_the_pixels_are(dataset, caches):
+    cache = _build(dataset, caches / "index")
+    index, manifest = cache.index, dataset.manifest
+    assert tuple(index["paths"]) == manifest.paths
+    assert tuple(index["subjects"]) == manifest.subjects
+    assert tuple(index["sha256"]) == dataset.sha256
+    assert np.array_equal(index["labels"], manifest.labels)
+    means = np.array([cache.image(row).mean(axis=(0, 1)) for row in range(len(manifest))])
+    assert np.abs(index["mean_rgb"] - means).max() < 0.01
+    assert np.array_equal(np.load(cache.folder / PIXELS)[7], cache.image(7))
+
+
+@needs_dali
+def test_own_sizes_and_centre_crops_are_kept(tmp_path):
+    from dataclasses import replace
+
+    from PIL import Image
+
+    root = write_cells(tmp_path / "set", subjects=2, per_subject=1, side=40)
+    wide = np.random.default_rng(0).integers(0, 255, (30, 50, 3), dtype=np.uint8)
+    Image.fromarray(wide).save(root / "large" / "wide.png")
+    dataset = load_dataset(root)
+    row = dataset.manifest.paths.index("large/wide.png")
+    crops = np.where(np.arange(5) == 0, 20, 0)
+    dataset = replace(dataset, manifest=replace(dataset.manifest, crops=crops))
+    for loader in ("dali", "torchvision"):
+        cache = _build(dataset, tmp_path / loader, loader, SOURCE)
+        assert np.array_equal(cache.image(row), wide)
+        pixels = np.asarray(Image.open(dataset.manifest.file(0)))[10:30, 10:30]
+        assert np.array_equal(cache.image(0), pixels)
+        assert cache.damage() == ""
+
+
+def test_a_cache_pickles_as_its_folder(dataset, caches):
+    cache = _build(dataset, caches / "pickled")
+    assert np.array_equal(cache.image(3), pickle.loads(pickle.dumps(cache)).image(3))
+    assert len(pickle.dumps(cache)) < 2000
+
+
+# Whole or not there
+
+
+def _reference_decode(dataset, calls=None, stop_after=None, size=SIZE):
+    from fastleuk.loading.torchvision_decode import decode_rows
+
+    def decode(rows):
+        for piece, decoded in enumerate(decode_rows(dataset, rows, size=size, workers=1)):
+            if stop_after is not None and piece >= stop_after:
+                raise KeyboardInterrupt
+            if calls is not None:
+                calls.append(len(decoded[0]))
+            yield decoded
+
+    return decode
+
+
+def test_a_killed_build_is_no_cache_and_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoded_write, "CHUNK", 16)
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(
+            dataset,
+            tmp_path,
+            _reference_decode(dataset, stop_after=2),
+            size=SIZE,
+            backend="torchvision",
+        )
+    assert find_cache(dataset, tmp_path, size=SIZE, backend="torchvision") is None
+    partial = next(tmp_path.glob("*.partial"))
+    calls, seen = [], []
+    write_cache(
+        dataset,
+        tmp_path,
+        _reference_decode(dataset, calls),
+        size=SIZE,
+        backend="torchvision",
+        progress=lambda done, _: seen.append(done),
+    )
+    assert sum(calls) == 64 - 2 * 16
+    assert seen[0] == 32
+    assert not partial.exists()
+    resumed = find_cache(dataset, tmp_path, size=SIZE, backend="torchvision", check=True)
+    whole = _build(dataset, tmp_path / "other")
+    assert np.array_equal(resumed.pixels, whole.pixels)
+    assert np.array_equal(resumed.index["mean_rgb"], whole.index["mean_rgb"])
+
+
+def test_a_restart_decodes_again_what_was_torn(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoded_write, "CHUNK", 16)
+    options = {"size": SIZE, "backend": "torchvision"}
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(dataset, tmp_path, _reference_decode(dataset, stop_after=3), **options)
+    file = next(tmp_path.glob("*.partial")) / PIXELS
+    _flip(file, 128 + 16 * SIZE * SIZE * 3 + 5)  # in the second chunk
+    calls = []
+    write_cache(dataset, tmp_path, _reference_decode(dataset, calls), **options)
+    assert sum(calls) == 16 + 16
+    found = find_cache(dataset, tmp_path, size=SIZE, backend="torchvision", check=True)
+    assert np.array_equal(found.pixels, _build(dataset, tmp_path / "other").pixels)
+
+
+def test_a_build_that_is_killed_outright_can_be_restarted(cells, tmp_path):
+    script = f"""
+import os, signal
+from fastleuk.data import decoded_write
+decoded_write.CHUNK = 16
+from fastleuk.data.load import load_dataset
+from fastleuk.loading.torchvision_decode import decode_rows
+from pathlib import Path
+dataset = load_dataset({str(cells)!r}, subject_regex={SUBJECT_REGEX!r})
+def die(done, total):
+    if done >= 32: os.kill(os.getpid(), signal.SIGKILL)
+decoded_write.write_cache(dataset, Path({str(tmp_path)!r}),
+    lambda rows: decode_rows(dataset, rows, size={SIZE}, workers=1),
+    size={SIZE}, backend="torchvision", progress=die)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    dataset = load_dataset(cells, subject_regex=SUBJECT_REGEX)
+    assert find_cache(dataset, tmp_path, size=SIZE, backend="torchvision") is None
+    found = _build(dataset, tmp_path)
+    assert found.damage() == ""
+    assert [path.name for path in tmp_path.iterdir()] == [found.folder.name]
+
+
+# Changes and damage
+
+
+def _flip(file, position):
+    with open(file, "r+b") as stream:
+        stream.seek(position)
+        byte = stream.read(1)
+        stream.seek(position)
+        stream.write(bytes([byte[0] ^ 1]))
+
+
+def _break(folder, what):
+    if what == "pixel":
+        _flip(folder / PIXELS, 128 + 40 * SIZE * SIZE)
+    elif what == "index":
+        _flip(folder / INDEX, 200)
+    elif what == "truncated":
+        os.truncate(folder / PIXELS, 5000)
+    elif what == "no pixels":
+        (folder / PIXELS).unlink()
+    else:
+        info = json.loads((folder / INFO).read_text())
+        (folder / INFO).write_text(json.dumps({**info, "version": 0}))
+
+
+@pytest.mark.parametrize("what", ["pixel", "index", "truncated", "no pixels", "version"])
+def test_a_damaged_cache_is_built_anew(what, dataset, tmp_path):
+    before = np.array(_build(dataset, tmp_path).pixels)
+    folder = list_caches(tmp_path)[0][0]
+    _break(folder, what)
+    assert not is_sound(folder)
+    lines = []
+    pixels = open_pixels(dataset, _config(cache=tmp_path), CPU, report=lines.append)
+    assert "built anew" in lines[0]
+    assert np.array_equal(pixels.cache.pixels, before)
+    assert is_sound(folder)
+
+
+def test_changed_added_and_removed_files_are_noticed(tmp_path):
+    root = write_cells(tmp_path / "set", subjects=3, per_subject=2)
+    folder = tmp_path / "caches"
+
+    def current():
+        dataset = load_dataset(root)
+        return open_pixels(dataset, _config(cache=folder), CPU, report=lambda _: None).cache
+
+    first = current()
+    assert current().folder == first.folder
+    file = root / "large" / "l0_0.bmp"
+    shutil.copy(root / "large" / "l1_0.bmp", root / "large" / "new.bmp")
+    data = bytearray((root / "large" / "new.bmp").read_bytes())
+    data[-1000] ^= 255
+    (root / "large" / "new.bmp").write_bytes(data)
+    added = current()
+    assert len(added) == len(first) + 1
+    data[-1000:-990] = bytes([7] * 10)
+    (root / "large" / "new.bmp").write_bytes(data)
+    changed = current()
+    assert changed.folder != added.folder
+    file.unlink()
+    removed = current()
+    assert len(removed) == len(first)
+    assert "large/l0_0.bmp" not in removed.index["paths"]
+
+
+def test_a_named_cache_must_be_this_data_sets(dataset, cells, tmp_path):
+    cache = _build(dataset, tmp_path)
+    assert open_pixels(dataset, _config(cache=cache.folder), CPU).cache.folder == cache.folder
+    with pytest.raises(DataError, match="images of 48 pixels, not 64"):
+        open_pixels(dataset, _config(cache=cache.folder, size=64), CPU)
+    with pytest.raises(DataError, match="--loader torchvision, not dali"):
+        open_pixels(dataset, _config("dali", cache=cache.folder), CPU)
+    other = load_dataset(write_cells(tmp_path / "set", subjects=2, per_subject=1))
+    with pytest.raises(DataError, match=f"other images .of {cells}"):
+        open_pixels(other, _config(cache=cache.folder), CPU)
+    _break(cache.folder, "version")
+    with pytest.raises(DataError, match="format 0"):
+        open_pixels(dataset, _config(cache=cache.folder), CPU)
+
+
+# Room, permissions
+
+
+def test_a_disk_without_room_is_refused_before_work_starts(dataset, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(decoded_write.shutil, "disk_usage", lambda _: usage)
+    calls = []
+    with pytest.raises(DataError, match="too little room"):
+        write_cache(
+            dataset, tmp_path, _reference_decode(dataset, calls), size=SIZE, backend="torchvision"
+        )
+    assert not calls
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_midway_leaves_nothing(dataset, tmp_path, monkeypatch):
+    """The file's own limit stands for the disk's: writing beyond it raises as a full disk does."""
+    import errno
+
+    def full(file, start, array):
+        if start > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_at(file, start, array)
+
+    write_at = decoded_write._write_at
+    monkeypatch.setattr(decoded_write, "_write_at", full)
+    with pytest.raises(DataError, match="Nothing was left there"):
+        _build(dataset, tmp_path)
+    assert not list(tmp_path.iterdir())
+    lines = []
+    monkeypatch.setattr("fastleuk.loading.prepare.decoded_root", lambda: tmp_path)
+    assert open_pixels(dataset, _config(), CPU, report=lines.append) is None
+    assert "reading the files" in lines[0]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a small tmpfs")
+def test_a_really_full_disk(dataset, tmp_path, monkeypatch):
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a tmpfs here")
+    try:
+        monkeypatch.setattr(decoded_write, "MARGIN", -(1 << 30))  # let it begin
+        with pytest.raises(DataError, match="too little room"):
+            _build(dataset, place)
+        assert not list(place.iterdir())
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_folder_that_cannot_be_written(dataset, tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(DataError, match="Can't write the cache folder"):
+        open_pixels(dataset, _config(cache=blocked), CPU)
+    monkeypatch.setattr("fastleuk.loading.prepare.decoded_root", lambda: blocked)
+    lines = []
+    assert open_pixels(dataset, _config(), CPU, report=lines.append) is None
+    assert "reading the files" in lines[0]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user to be refused as")
+def test_a_finished_cache_works_in_a_read_only_folder(dataset, tmp_path):
+    cache = _build(dataset, tmp_path / "caches")
+    before = sorted(path.name for path in (tmp_path / "caches").iterdir())
+    for path in (cache.folder, tmp_path / "caches"):
+        path.chmod(0o555)
+    pixels = open_pixels(dataset, _config(cache=tmp_path / "caches"), CPU)
+    assert pixels.cache.folder == cache.folder
+    assert sorted(path.name for path in (tmp_path / "caches").iterdir()) == before
+
+
+# Choosing
+
+
+def test_auto_refuses_what_is_too_large_and_says_what_builds_it(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastleuk.loading.prepare.AUTO_BYTES", 1000)
+    monkeypatch.setattr("fastleuk.loading.prepare.decoded_root", lambda: tmp_path)
+    lines = []
+    assert open_pixels(dataset, _config(), CPU, report=lines.append) is None
+    assert "fastleuk prepare" in lines[0]
+    assert not list(tmp_path.iterdir())
+    cache = _build(dataset, tmp_path)
+    assert open_pixels(dataset, _config(), CPU).cache.folder == cache.folder
+
+
+def test_off_reads_the_files(dataset):
+    assert open_pixels(dataset, _config(cache="off"), CPU) is None
+
+
+def test_a_cache_for_the_gpu_stays_mapped_without_one(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastleuk.loading.prepare.decoded_root", lambda: tmp_path)
+    lines = []
+    pixels = open_pixels(dataset, _config(cache="gpu"), CPU, report=lines.append)
+    assert pixels.resident is None
+    assert "memory-mapped" in lines[-1]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 2000))
+    open_pixels(dataset, _config(cache="gpu"), torch.device("cuda", 0), report=lines.append)
+    assert "more than 40%" in lines[-1]
+
+
+def test_caches_are_listed_and_cleared(dataset, tmp_path, monkeypatch):
+    _build(dataset, tmp_path)
+    monkeypatch.setattr(decoded_write, "CHUNK", 16)
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(
+            dataset,
+            tmp_path,
+            _reference_decode(dataset, stop_after=1, size=32),
+            size=32,
+            backend="torchvision",
+        )
+    found = list_caches(tmp_path)
+    assert [info is None for _, info, _ in found].count(True) == 1
+    (tmp_path / "mine.txt").write_text("not a cache")
+    assert clear_caches(tmp_path) >= 64 * SIZE * SIZE * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_no_cache_there(tmp_path):
+    with pytest.raises(DataError, match="no decoded cache"):
+        open_decoded(tmp_path)
+    assert list_caches(tmp_path / "missing") == []

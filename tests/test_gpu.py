@@ -1,0 +1,83 @@
+"""The loader's gpu graph, traced without CUDA; and what only a GPU can run, marked ``gpu``."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import SUBJECT_REGEX
+from fastleuk.augment import NONE, PAPER
+from fastleuk.config import LoaderConfig
+from fastleuk.data.discover import discover
+from fastleuk.loading import has_dali, make_loader
+from fastleuk.loading.stream import EvalStream, TrainStream
+
+pytestmark = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+
+
+@pytest.fixture(scope="module")
+def manifest(cells):
+    return discover(cells, subject_regex=SUBJECT_REGEX).manifest
+
+
+def _loader(manifest, device, policy=PAPER, size=64):
+    rows = np.arange(len(manifest))
+    stream = TrainStream(
+        manifest.labels, rows, per_class=40, frozen=False, seed=3, batch_size=16
+    ) if policy != NONE else EvalStream(rows, batch_size=16)  # fmt: skip
+    return make_loader(
+        manifest=manifest,
+        stream=stream,
+        config=LoaderConfig(loader="dali", size=size, workers=2),
+        policy=policy,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+        device=torch.device(device),
+        seed=3,
+    )
+
+
+@pytest.mark.parametrize("policy", [PAPER, NONE], ids=["augmented", "plain"])
+def test_the_gpu_graph_gives_gpu_outputs_only_and_decodes_mixed(manifest, policy):
+    from nvidia.dali import backend
+
+    pipeline = _loader(manifest, "cuda:0", policy).build()
+    pipeline._build_graph()  # needs no driver
+    names = {op._op.schema.Name(): str(op.spec.OutputDevice(0)).lower() for op in pipeline._ops}
+    decoders = [device for name, device in names.items() if name.lower().startswith("decoders")]
+    assert decoders
+    assert all("gpu" in device for device in decoders)
+    assert [node.device for node in pipeline._graph_outputs] == ["gpu"] * 3
+    on_gpu = {name for name, device in names.items() if "gpu" in device}
+    mixed = set(backend.RegisteredMixedOps())
+    assert on_gpu - {"_Shape"} <= set(backend.RegisteredGPUOps()) | mixed
+
+
+@pytest.mark.gpu
+def test_batches_from_the_gpu_equal_those_from_the_cpu(manifest):
+    # The appliers' own tests hold every step to its tolerance; here: the same whole batches.
+    cpu, gpu = (_loader(manifest, device) for device in ("cpu", "cuda:0"))
+    std = torch.tensor([0.2, 0.3, 0.4])[:, None, None]
+    for left, right in zip(cpu.epoch(1), gpu.epoch(1), strict=True):
+        assert right.images.device.type == "cuda"
+        assert torch.equal(left.indices, right.indices.cpu())
+        assert torch.equal(left.labels, right.labels.cpu())
+        levels = 255 * std * (left.images - right.images.cpu()).abs()
+        assert float(levels.mean()) < 0.5
+    cpu.close()
+    gpu.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("loader", ["dali", "torchvision"])
+def test_training_on_the_gpu_is_mixed_precision_and_repeats(cells, tmp_path, loader):
+    from test_training import _config, _quiet, _rows
+
+    from fastleuk.evaluation.evaluate import evaluate_run
+    from fastleuk.training.run import train
+
+    config = _config(cells, tmp_path / "run", device="cuda", amp=True, loader=loader)
+    run = train(config, report=_quiet)
+    assert len(_rows(run)) == 3
+    before = (run / "test_metrics.json").read_bytes()
+    evaluate_run(run, report=_quiet)
+    assert (run / "test_metrics.json").read_bytes() == before
