@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 ## Train the demo: real ImageNet weights, synthetic cells, no GPU and no download needed.
 train: $(STAMP)
 	$(RUN)/fastleuk train --backbone tf_efficientnet_lite0 --weights bundled --amp \
-		--epochs 6 --val-fraction 0.15 --test-fraction 0.2
+		--epochs 6 --batch-size 16 --val-fraction 0.15 --test-fraction 0.2
 
 ## Lint, type check and the default tests.
 test: lint

@@ -68,7 +68,9 @@ def test_in_a_foreign_pipeline(jpegs, applier):
 def decode(path):
     @pipeline_def(batch_size=1, num_threads=1, device_id=None)
     def one():
-        return fn.decoders.image(fn.io.file.read(np.frombuffer(bytes(path), np.uint8)), output_type=types.RGB)
+        return fn.decoders.image(
+            fn.io.file.read(np.frombuffer(bytes(path), np.uint8)), output_type=types.RGB
+        )
 
     pipeline = one()
     pipeline.build()

@@ -1,4 +1,4 @@
-"""``fastleuk bench-pipeline``: every way of loading feeds the same kind of batch, and is told of."""
+"""``fastleuk bench-pipeline``: every way of loading feeds equal batches and is told of."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from conftest import PROJECT, SUBJECT_REGEX
+
 from fastleuk.bench import usage
-from fastleuk.bench.command import BenchOptions, bench_pipeline
+from fastleuk.bench.command import BenchOptions, _choose, bench_pipeline
 from fastleuk.bench.feeds import EndlessStream, open_feed
 from fastleuk.bench.report import format_table, results_table
 from fastleuk.bench.run import Bench
@@ -125,7 +125,7 @@ def test_the_whole_command_writes_what_the_schema_says(spec, tmp_path):
     assert results["torchvision-pil"]["ratio_to_torchvision"] == 1
     rates = [row["images_per_s"]["median"] for row in document["results"]]
     assert rates == sorted(rates, reverse=True)
-    assert [row["name"] for row in document["training"]][0].startswith("ideal")
+    assert document["training"][0]["name"].startswith("ideal")
     assert {row["name"] for row in document["training"][1:]} == set(results)
     assert {"read", "decode", "resize"} <= {row["name"] for row in document["operators"]}
     if usage.PROC.is_dir():
@@ -167,8 +167,6 @@ def test_a_method_that_is_not_installed_says_how_to_get_it(monkeypatch):
     assert "albumentations" not in there
     assert "fastleuk[bench]" in missing["kornia"]
     with pytest.raises(ConfigError, match=r"fastleuk\[bench\]"):
-        from fastleuk.bench.command import _choose
-
         _choose("kornia", there, missing)
 
 

@@ -398,6 +398,61 @@ def test_a_cache_for_the_gpu_stays_mapped_without_one(dataset, tmp_path, monkeyp
     assert "more than 40%" in lines[-1]
 
 
+@needs_dali
+@pytest.mark.parametrize("where", ["mapped", "resident"])
+def test_the_gpu_graph_of_a_cache_uploads_once_and_decodes_nothing(where, dataset, tmp_path):
+    """Traced without CUDA, see DESIGN 8; a CPU tensor stands for the one in GPU memory."""
+    from fastleuk.loading.prepare import Pixels
+
+    cache = _build(dataset, tmp_path, "dali")
+    resident = torch.zeros(1) if where == "resident" else None
+    made = make_loader(
+        manifest=dataset.manifest,
+        stream=EvalStream(np.arange(64), batch_size=16),
+        config=_config("dali"),
+        policy=PAPER,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+        device=torch.device("cuda", 0),
+        pixels=Pixels(cache, resident),
+    )
+    pipeline = made.build()
+    pipeline._build_graph()
+    placed = [(op._op.schema.Name(), str(op.spec.OutputDevice(0)).lower()) for op in pipeline._ops]
+    names = [name for name, _ in placed]
+    assert not [name for name in names if "ecode" in name or name == "Resize"]
+    sources = [device for name, device in placed if name == "ExternalSource"]
+    assert ["gpu" in device for device in sources].count(True) == (where == "resident")
+    assert [node.device for node in pipeline._graph_outputs] == ["gpu"] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cache", ["auto", "gpu"])
+def test_batches_from_the_cache_on_the_gpu_equal_those_from_the_files(
+    cache, dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fastleuk.loading.prepare.decoded_root", lambda: tmp_path)
+    device, images = torch.device("cuda", 0), []
+    pixels = open_pixels(dataset, _config("dali", cache), device)
+    assert (pixels.resident is not None) == (cache == "gpu")
+    for given in (pixels, None):
+        made = make_loader(
+            manifest=dataset.manifest,
+            stream=EvalStream(np.arange(64), batch_size=16),
+            config=_config("dali"),
+            policy=NONE,
+            mean=(0.5, 0.4, 0.3),
+            std=(0.2, 0.3, 0.4),
+            device=device,
+            pixels=given,
+        )
+        images.append(torch.cat([batch.images.clone() for batch in made.epoch()]))
+        made.close()
+    # The cache was resized on the CPU, the files on the GPU: at most a level apart (DESIGN 8.9).
+    levels = 255 * torch.tensor([0.2, 0.3, 0.4], device=device)[:, None, None]
+    assert float(((images[0] - images[1]) * levels).abs().max()) < 1.01
+
+
 def test_caches_are_listed_and_cleared(dataset, tmp_path, monkeypatch):
     _build(dataset, tmp_path)
     monkeypatch.setattr(decoded_write, "CHUNK", 16)
@@ -420,3 +475,30 @@ def test_no_cache_there(tmp_path):
     with pytest.raises(DataError, match="no decoded cache"):
         open_decoded(tmp_path)
     assert list_caches(tmp_path / "missing") == []
+
+
+# Verifying BMPs without decoding them
+
+
+@pytest.mark.parametrize("header", ["", "v5"])
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 5, 400, 4000])
+def test_a_plain_bmp_is_judged_as_pil_judges_it(header, cut, monkeypatch):
+    import io
+
+    from PIL import Image
+
+    from fastleuk.data import scan
+
+    pixels = np.random.default_rng(1).integers(0, 255, (30, 41, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "BMP")
+    data = stream.getvalue()
+    if header:  # as the preliminary set has it: 138 bytes before the pixels
+        info = (124).to_bytes(4, "little") + data[18:54] + bytes(84)
+        data = data[:10] + (138).to_bytes(4, "little") + info + data[54:]
+    data = data[: len(data) - cut]
+    quick = scan.decode_check(data)
+    monkeypatch.setattr(scan, "_plain_bmp_size", lambda _: (0, 0))
+    slow = scan.decode_check(data)
+    assert quick == slow
+    assert (slow[2] == "") == (cut <= 1)

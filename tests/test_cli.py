@@ -10,6 +10,7 @@ import pytest
 from conftest import SUBJECT_REGEX
 
 from fastleuk.cli import main
+from fastleuk.loading import has_dali
 
 QUICK = ["--backbone", "test_efficientnet", "--weights", "none", "--size", "48"]
 QUICK += ["--batch-size", "8", "--subject-regex", SUBJECT_REGEX, "--device", "cpu"]
@@ -60,6 +61,19 @@ def test_data_describes_and_writes_manifest_and_sheet(fastleuk, cells, tmp_path)
         manifest.unlink()
     assert code == 0
     assert "64 images found" in again
+
+
+@pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+def test_gallery_writes_two_pictures(fastleuk, cells, tmp_path):
+    out = tmp_path / "gallery.png"
+    code, said, _ = fastleuk("gallery", "--data", cells, "--out", out, "--size", 48)
+    assert code == 0
+    for picture in (out, tmp_path / "gallery-sheet.png"):
+        assert str(picture) in said
+        assert picture.stat().st_size > 10_000
+    code, _, error = fastleuk("gallery", "--data", cells, "--out", tmp_path / "gallery.jpg")
+    assert code == 2
+    assert ".png" in error
 
 
 def test_demo_data_can_be_read_back(fastleuk, tmp_path):

@@ -20,7 +20,9 @@ def _train(labels, rank, world, batch, **options):
 @given(count=st.integers(0, 90), batch=st.integers(1, 40), world=ranks)
 def test_evaluation_sees_every_sample_exactly_once_over_all_ranks(count, batch, world):
     samples = np.arange(100, 100 + count)[::-1]
-    streams = [EvalStream(samples, batch_size=batch, rank=r, world_size=world) for r in range(world)]
+    streams = [
+        EvalStream(samples, batch_size=batch, rank=rank, world_size=world) for rank in range(world)
+    ]
     seen = []
     for stream in streams:
         plans = list(stream.batches())
@@ -73,5 +75,5 @@ def test_a_rank_outside_the_world_is_refused(rank):
 
 
 def test_a_global_batch_larger_than_an_epoch_is_refused_with_the_largest_that_fits():
-    with pytest.raises(ConfigError, match="--batch-size 8 on 3 processes.*Use at most.* 6"):
+    with pytest.raises(ConfigError, match=r"--batch-size 8 on 3 processes.*Use at most.* 6"):
         _train(np.repeat([0, 1], 10), 0, 3, 8)

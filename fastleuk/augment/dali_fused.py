@@ -26,9 +26,7 @@ from fastleuk.augment.dali import (
     warp,
     where,
 )
-
-MEAN_SAMPLE, HUE_SAMPLE = 64, 32
-"""The mean colour and the hue fit are taken from so many pixels along each edge."""
+from fastleuk.augment.lowering import HUE_SAMPLE, MEAN_SAMPLE
 
 BOX_RATIO, RESIZE_RATIO = 1.5, 2.5
 """Source images are resampled once, straight from their own pixels. From so many source pixels
@@ -46,14 +44,23 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
         ``(size, size, 3)`` float levels, 0 to 255.
     """
     size = params["size"]
-    images = where(
-        _longest_edge(images) > RESIZE_RATIO * size, lambda batch: resize(batch, size), images
+    places = [params[name] for name in ("mean_places", "hue_places", "before")]
+    if not params["resized"]:
+        images = where(
+            _longest_edge(images) > RESIZE_RATIO * size, lambda batch: resize(batch, size), images
+        )
+        scale = _edges(images) / float(size)
+        places = [_scaled(matrix, scale) for matrix in places]
+    mean_places, hue_places, before = places
+    columns = colour_columns(
+        _sample(images, MEAN_SAMPLE, mean_places), _sample(images, HUE_SAMPLE, hue_places), params
     )
-    columns = colour_columns(images, params)
-    boxed = _longest_edge(images) > BOX_RATIO * size
-    matrix = source_matrix(params["before"], images, boxed, size)
-    images = where(boxed, _average_in_twos, images, params["box"])
-    images = fn.experimental.warp_perspective(images, matrix=matrix, size=(size, size))
+    if not params["resized"]:
+        boxed = _longest_edge(images) > BOX_RATIO * size
+        images = where(boxed, _average_in_twos, images, params["box"])
+        shift = fn.cast(boxed, dtype=types.FLOAT) * 0.5
+        before += fn.cat(before[2:3] * shift, before[2:3] * shift, before[2:3] * 0.0, axis=0)
+    images = fn.experimental.warp_perspective(images, matrix=before, size=(size, size))
     return clip(recolour(images, columns, params["device"]))
 
 
@@ -67,11 +74,9 @@ def _average_in_twos(images: DataNode, box: DataNode) -> DataNode:
     return fn.filter(images, box, anchor=[1, 1])
 
 
-def source_matrix(matrix: DataNode, images: DataNode, boxed: DataNode, size: int) -> DataNode:
+def _scaled(matrix: DataNode, scale: DataNode) -> DataNode:
     """From a homography into the ``size`` x ``size`` image to one into the image as it is."""
-    affine = _edges(images) / float(size) * matrix[0:2]
-    shift = fn.cast(boxed, dtype=types.FLOAT) * 0.5
-    return fn.cat(affine + matrix[2:3] * shift, matrix[2:3], axis=0)
+    return fn.cat(matrix[0:2] * scale, matrix[2:3], axis=0)
 
 
 def _edges(images: DataNode) -> DataNode:
@@ -91,39 +96,39 @@ CHAIN = (geometry_and_colour, geometry_and_filter)
 """The two halves: before and after the edge of the crop becomes black."""
 
 
-def colour_columns(images: DataNode, params: Params) -> DataNode:
+def colour_columns(mean_sample: DataNode, hue_sample: DataNode, params: Params) -> DataNode:
     """The affine map of RGB that the jitter comes to on this very image.
 
     Args:
-        images: ``(H, W, 3)`` uint8, before any step: as torchvision's, the mean is that of
-            the whole image, not of the crop.
+        mean_sample: ``(h, w, 3)`` uint8: pixels from all over the image before any step; as
+            torchvision's, the mean is that of the whole image, not of the crop.
+        hue_sample: Fewer of them.
         params: Of :func:`fastleuk.augment.lowering.fused_arrays`.
 
     Returns:
         ``(4, 3)``: where red, green and blue go, and the offset.
     """
-    mean = fn.reductions.mean(_sample(images, MEAN_SAMPLE, params["unit"]), axes=(0, 1))
-    mean = fn.reshape(mean, shape=(3, 1))
-    hue = fit_hue(images, params)
+    mean = fn.reshape(fn.reductions.mean(mean_sample, axes=(0, 1)), shape=(3, 1))
+    hue = fit_hue(hue_sample, params)
     of_pixel, of_mean = (
         fn.coord_transform(
             fn.transpose(fn.coord_transform(hue, M=params[f"pre{of}"]), perm=(1, 0)),
             M=params[f"post{of}"],
         )
-        + beside(params[f"base{of}"], images)
+        + beside(params[f"base{of}"], mean)
         for of in ("", "_mean")
     )
     offset = fn.reductions.sum((of_mean - of_pixel) * mean, axes=0, keep_dims=True)
     return fn.cat(of_pixel, offset, axis=0)
 
 
-def fit_hue(images: DataNode, params: Params) -> DataNode:
+def fit_hue(sample: DataNode, params: Params) -> DataNode:
     """What the hue shift adds to the permutation, as a linear map of RGB: ``(3, 3)``.
 
     The shift leaves grey alone, so each channel's change is fitted, by least squares, to red
     minus green and green minus blue.
     """
-    sample = planar(_sample(images, HUE_SAMPLE, params["unit"]))
+    sample = planar(sample)
     channels = [plane(sample, [channel]) for channel in range(3)]
     turned = fn.cat(*[plane(sample, params[name]) for name in HUE_PARAMS[2:]], axis=0)
     change = adjust_hue(sample, *(params[name] for name in HUE_PARAMS)) - turned
@@ -137,10 +142,9 @@ def fit_hue(images: DataNode, params: Params) -> DataNode:
     return fn.cat(a, b - a, -b, axis=1)
 
 
-def _sample(images: DataNode, edge: int, unit: DataNode) -> DataNode:
+def _sample(images: DataNode, edge: int, places: DataNode) -> DataNode:
     """``edge`` x ``edge`` colours from all over the image."""
-    matrix = fn.cat(_edges(images) / float(edge) * unit[0:2], unit[2:3], axis=0)
-    return fn.experimental.warp_perspective(images, matrix=matrix, size=(edge, edge))
+    return fn.experimental.warp_perspective(images, matrix=places, size=(edge, edge))
 
 
 def _total(planes: DataNode) -> DataNode:

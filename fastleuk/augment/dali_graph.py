@@ -65,7 +65,7 @@ def apply_graph(
     on = param_nodes[names.index("augment_on")]
     chosen, others = dali.split(on, (images, *param_nodes))
     params: Params = dict(zip(names, chosen[1:], strict=True))
-    params |= {"size": size, "interpolation": interpolation, "device": device}
+    params |= {"size": size, "interpolation": interpolation, "device": device, "resized": resized}
     augmented = chosen[0]
     for step in CHAINS[applier]:
         augmented = step(augmented, params)

@@ -18,6 +18,9 @@ APPLIERS = ("fused", "exact", "reference")
 JITTER_SLOTS = 4
 HUE = 3  # its number in jitter_order
 
+MEAN_SAMPLE, HUE_SAMPLE = 64, 32
+"""``fused`` takes the mean colour and fits the hue from so many pixels along each edge."""
+
 Array = np.ndarray | list[np.ndarray]
 """Rows of equal shape, or a list where the shape differs from row to row."""
 
@@ -128,11 +131,18 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
         # constants come in as data, too: DALI's own don't follow a batch that is split
-        "unit": _float32(matrices.identities(len(params))),
+        "mean_places": _places(params, MEAN_SAMPLE),
+        "hue_places": _places(params, HUE_SAMPLE),
         "box": np.full((len(params), 2, 2), 0.25, np.float32),
         **_hue_arrays(params),
         **_colour_arrays(params),
     }
+
+
+def _places(params: AugmentParams, edge: int) -> np.ndarray:
+    """Homographies that sample ``edge`` x ``edge`` pixels from all over the image."""
+    step = params.size / edge
+    return np.tile(np.diag([step, step, 1.0]).astype(np.float32), (len(params), 1, 1))
 
 
 def _kernels(params: AugmentParams) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,18 @@ class AugmentParams:
         """The parameters of some rows: an index array, a boolean mask or a slice."""
         chosen: Any = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[AugmentParams]) -> AugmentParams:
+        """The rows of all parts in order; size, interpolation and kernel size must agree."""
+        for name in ("size", "interpolation", "kernel_size"):
+            values = {getattr(part, name) for part in parts}
+            if len(values) != 1:
+                raise ConfigError(f"parts must agree on one {name}, got {sorted(values)}")
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS
+        }
+        return dataclasses.replace(parts[0], **joined)
 
     def where(self, augmented: ArrayLike) -> AugmentParams:
         """Keep the rows where ``augmented`` ``(N,)`` is true; make the others neutral."""

@@ -20,6 +20,7 @@ from torchvision.transforms import InterpolationMode, v2
 from fastleuk.bench.feeds import MEAN, STD, Feed
 from fastleuk.bench.spec import BenchSpec
 from fastleuk.data.load import DataSet
+from fastleuk.errors import DataError
 
 BILINEAR = InterpolationMode.BILINEAR
 PREFETCH = 2
@@ -56,6 +57,8 @@ class Endless(Sampler):
 
 def open_dataloader(spec: BenchSpec, dataset: DataSet) -> tuple[Feed, Callable[[], None]]:
     """Open the ``DataLoader`` of ``spec.method``."""
+    if dataset.manifest.packed:
+        raise DataError("reads files, not tar shards")
     load = LOADS[spec.method](spec.size)
     files = Files(dataset, load)
     device = torch.device(spec.device)

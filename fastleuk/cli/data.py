@@ -1,4 +1,4 @@
-"""``fastleuk data`` and ``fastleuk demo-data``."""
+"""``fastleuk data``, ``demo-data`` and ``gallery``."""
 
 from __future__ import annotations
 
@@ -57,3 +57,28 @@ def demo_data(
     with progress_bar("drawing cells") as progress:
         write_demo(out, cells=cells or DEFAULT_CELLS, seed=seed, progress=progress)
     typer.echo(f"Synthetic cells (not patients) in the C-NMC layout: {out}")
+
+
+@app.command()
+def gallery(
+    out: Annotated[str, typer.Option(help="PNG to write; a sheet of 64 cells goes beside it.")],
+    data: Annotated[str, typer.Option(help="Folder or manifest CSV; else the demo set.")] = "",
+    policy: Annotated[
+        str, typer.Option(help="paper, flips-rotations, none, or a policy's TOML file.")
+    ] = "paper",
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="Another seed, other cells and draws.")] = 7,
+) -> None:
+    """Draw every augmentation step by torchvision, exact and fused, and their differences."""
+    from fastleuk.augment.gallery import write_gallery
+    from fastleuk.data.open import open_dataset
+    from fastleuk.data.showcase import showcase
+    from fastleuk.loading import load_policy
+    from fastleuk.loading.decode import decode
+
+    chosen = load_policy(policy)
+    manifest = open_dataset(DataConfig(data=data)).manifest
+    rows = showcase(manifest, 64, seed=seed)
+    images = [decode(manifest.file(row), int(manifest.crops[row])) for row in rows]
+    for picture in write_gallery(images, out, policy=chosen, size=size, seed=seed):
+        typer.echo(f"Picture: {picture}")

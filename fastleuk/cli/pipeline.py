@@ -142,3 +142,29 @@ def bench_pipeline(
             plot=plot,
         )
     )
+
+
+@app.command()
+def pack(
+    out: Annotated[Path, typer.Argument(help="New folder for the shards.")],
+    data: DataOption = "",
+    form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
+    shard_mb: Annotated[int, typer.Option(help="Size of a shard in MB.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    subject_regex: RegexOption = "",
+    skip_bad: SkipOption = False,
+) -> None:
+    """Write a data set as tar shards with index files; train --data 'OUT/*.tar' reads them."""
+    from fastleuk.data.open import open_dataset, progress_bar
+    from fastleuk.data.pack import write_shards
+
+    if form != "webdataset":
+        raise ConfigError(f"--format {form!r}: there is only webdataset.")
+    dataset = open_dataset(DataConfig(data=data, subject_regex=subject_regex, skip_bad=skip_bad))
+    with progress_bar("packing") as progress:
+        shards = write_shards(
+            dataset, out, shard_bytes=shard_mb * 10**6, seed=seed, progress=progress
+        )
+    size = sum(shard.stat().st_size for shard in shards)
+    typer.echo(f"{len(dataset.manifest)} images in {len(shards)} shards, {size / 1e9:.2f} GB")
+    typer.echo(f"Use them with: fastleuk train --data '{out}/*.tar'")

@@ -15,6 +15,8 @@ from fastleuk.data.manifest import (
     order_classes,
     parse_manifest,
 )
+from fastleuk.data.shard_manifest import shards_manifest
+from fastleuk.data.shards import SUFFIX
 from fastleuk.data.walk import Ignored, Tree, walk
 from fastleuk.errors import ConfigError, DataError, listed
 
@@ -37,7 +39,7 @@ def discover(root: Path | str, *, subject_regex: str | None = None) -> Discovery
     """Find the images under ``root`` in any C-NMC layout, in class folders, or by a manifest CSV.
 
     Args:
-        root: a folder, or a manifest ``.csv``.
+        root: a folder, a manifest ``.csv``, or tar shards such as ``shards/*.tar``.
         subject_regex: for class folders: searched in each path relative to ``root``; its group
             named ``subject``, or its only group, is the subject.
 
@@ -48,6 +50,12 @@ def discover(root: Path | str, *, subject_regex: str | None = None) -> Discovery
     """
     pattern = _subject_pattern(subject_regex)
     place = Path(root).expanduser()
+    if place.suffix == SUFFIX:
+        _refuse_pattern(pattern, "the shards")
+        manifest, ignored, bad = shards_manifest(place)
+        found = Discovery(manifest, ignored, bad)
+        _require_two_classes(found)
+        return found
     if place.is_file() and place.suffix.lower() == ".csv":
         _refuse_pattern(pattern, "a manifest CSV")
         manifest, bad = parse_manifest(place)

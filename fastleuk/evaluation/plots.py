@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastleuk.data.showcase import showcase
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -160,17 +162,6 @@ def class_contact_sheet(manifest: Manifest, path: Path, *, tiles: int = 64, seed
         tiles: Number of cells on the sheet, at most.
         seed: Another seed, other cells.
     """
-    rng = np.random.default_rng(seed)
-    each = max(1, tiles // len(manifest.class_names))
-    chosen: list[int] = []
-    for label in range(len(manifest.class_names)):
-        rows = rng.permutation(np.flatnonzero(manifest.labels == label))
-        seen: dict[str, int] = {}
-        turns = []
-        for row in rows:
-            subject = manifest.subjects[row]
-            seen[subject] = seen.get(subject, 0) + 1
-            turns.append(seen[subject])
-        chosen += [int(row) for row in rows[np.argsort(turns, kind="stable")][:each]]
+    chosen = showcase(manifest, tiles, seed=seed)
     captions = [f"{manifest.label_name(i)} {manifest.subjects[i]}"[:24] for i in chosen]
     contact_sheet([manifest.file(i) for i in chosen], captions, path, synthetic=manifest.synthetic)

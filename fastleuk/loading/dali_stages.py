@@ -105,7 +105,7 @@ def _cut_graph(
     if steps > 2:
         images = resize(images, size)
     params: dict[str, Any] = dict(zip(param_names(applier), given, strict=True))
-    params |= {"size": size, "interpolation": PAPER.interpolation, "device": "cpu"}
+    params |= {"size": size, "interpolation": PAPER.interpolation, "device": "cpu", "resized": True}
     chain = CHAINS[applier]
     for step in chain[: max(0, steps - 3)]:
         images = step(images, params)

@@ -6,8 +6,10 @@ with the same drawn parameters. It is the default where DALI can't be installed.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
@@ -103,8 +105,7 @@ class TorchvisionLoader:
             batch_size=None,
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
-            # Forked workers must not inherit torch's thread pools in an unknown state.
-            multiprocessing_context="spawn" if self._workers else None,
+            multiprocessing_context=_workers_context() if self._workers else None,
         )
         for images, labels, indices in loader:
             moved = (x.to(self._device, non_blocking=True) for x in (images, labels, indices))
@@ -113,3 +114,15 @@ class TorchvisionLoader:
 
     def close(self) -> None:
         """Nothing to free: workers end with their epoch."""
+
+
+def _workers_context() -> BaseContext:
+    """Return how workers start: forked off a server that has imported this module, or anew.
+
+    Not off this process, whose thread pools they would inherit in an unknown state.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

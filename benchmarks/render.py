@@ -1,0 +1,163 @@
+"""Render benchmarks/results/*.json into the tables of benchmarks/README.md.
+
+    python benchmarks/render.py [--check]
+
+Each table stands between ``<!-- NAME -->`` and ``<!-- end -->``; what is between is replaced.
+``--check`` changes nothing and fails if a table isn't what the results say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+MARK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only")
+    check = parser.parse_args().check
+    before = README.read_text(encoding="utf-8")
+    after = MARK.sub(lambda m: m[1] + TABLES[m[2]]() + "\n" + m[3], before)
+    if check and after != before:
+        sys.exit("benchmarks/README.md isn't what the results say: run benchmarks/render.py")
+    if not check:
+        README.write_text(after, encoding="utf-8")
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((HERE / "results" / name).read_text(encoding="utf-8"))
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def machine() -> str:
+    about = read("pipeline.json")["machine"]
+    keep = ("torch", "torchvision", "nvidia-dali-cuda120", "albumentations", "kornia", "pillow")
+    packages = ", ".join(f"{k} {about['packages'][k]}" for k in keep if k in about["packages"])
+    return (
+        f"{about['cores']} cores of {about['cpu']}, {about['memory_gb']} GB, {about['system']}, "
+        f"GPU: {about['gpu'] or 'none'}. Python {about['python']}, {packages}. "
+        f"{about['date']}, load average {about['load_average']:.1f} when it began."
+    )
+
+
+def loaders() -> str:
+    rows = []
+    for row in read("pipeline.json")["results"]:
+        rates = row["images_per_s"]
+        rows.append(
+            [
+                f"`{row['name']}`",
+                f"{rates['median']:.0f}",
+                f"{rates['iqr']:.0f}",
+                f"{row['ratio_to_torchvision']:.2f}",
+                f"{row['cpu_s_per_1000_images']:.2f}",
+                f"{row['peak_memory_mb']:.0f}",
+                f"{row['latency_ms']['p50']:.0f} / {row['latency_ms']['p95']:.0f}",
+                f"{row['first_batch_s']:.1f}",
+            ]
+        )
+    header = ["loader", "images/s", "IQR", "× torchvision", "CPU s / 1,000", "memory MB",
+              "p50 / p95 ms", "first batch s"]  # fmt: skip
+    return table(header, rows)
+
+
+def training() -> str:
+    found = read("pipeline.json")["training"]
+    rows = [
+        [
+            row["name"],
+            f"{row['images_per_s']:.1f}",
+            f"{row['share_of_ideal']:.0%}",
+            f"{row['data_wait_share']:.2%}",
+            str(row["steps"]),
+        ]
+        for row in found
+    ]
+    return table([f"`{found[0]['backbone']}` fed by", "images/s", "of the ideal", "data wait",
+                  "steps"], rows)  # fmt: skip
+
+
+def operators() -> str:
+    rows = [
+        [row["name"], row["graph"], f"{row['ms_per_image']:.3f}"]
+        for row in read("pipeline.json")["operators"]
+    ]
+    return table(["step", "graph", "ms an image, one thread"], rows)
+
+
+def scaling() -> str:
+    rows = [
+        [
+            f"{row['rows']:,}",
+            f"{row['manifest_s']:.2f}",
+            f"{row['groups_s']:.2f}",
+            f"{row['split_s']:.2f}",
+            f"{row['plan_s']:.2f}",
+            f"{row['peak_bytes_per_row']:.0f}",
+            f"{row['plan_bytes_per_row']:.0f}",
+        ]
+        for row in read("scaling.json")["plan"]
+    ]
+    return table(["rows", "manifest s", "groups s", "split s", "epoch plan s", "peak bytes a row",
+                  "plan bytes a sample"], rows)  # fmt: skip
+
+
+def flat() -> str:
+    rows = [
+        [f"{row['rows']:,}", f"{row['images_per_s']:.0f}"] for row in read("scaling.json")["loader"]
+    ]
+    return table(["images in the set", "images/s, cached and fused"], rows)
+
+
+def limits() -> str:
+    """Cores and bytes a node needs, from the measured CPU seconds; what is assumed is in the text."""
+    document = read("pipeline.json")
+    cpu = {r["name"]: r["cpu_s_per_1000_images"] / 1e3 for r in document["results"]}
+    one = {(o["name"], o["graph"]): o["ms_per_image"] / 1e3 for o in document["operators"]}
+    host = one["draw parameters", "host"] + one["matrices and kernels", "fused"]
+    decode = one["read", "both"] + one["decode", "both"] + host
+    needs = {
+        "torchvision on the CPU, from files: cores": cpu["torchvision-pil"],
+        "fused on the CPU, from files: cores": cpu["dali-fused-files"],
+        "fused on the CPU, from the cache: cores": cpu["dali-fused-cache"],
+        "fused on the GPU, from BMP files: cores": decode,
+        "fused on the GPU, from the cache: cores": host,
+    }
+    rows = [
+        [name, *(f"{RATE * gpus * seconds:,.1f}" for gpus in NODES)]
+        for name, seconds in needs.items()
+    ]
+    traffic = RATE * 224 * 224 * 3 / 1e9
+    rows.append(["upload of uint8, GB/s", *(f"{traffic * gpus:,.2f}" for gpus in NODES)])
+    share = traffic / 25
+    rows.append(["share of each GPU's link", *(f"{share:.1%}" for _ in NODES)])
+    rows.append(["images/s that training takes", *(f"{RATE * gpus:,}" for gpus in NODES)])
+    return table(["", *(f"{gpus} GPU{'s' if gpus > 1 else ''}" for gpus in NODES)], rows)
+
+
+RATE, NODES = 2500, (1, 8, 64)
+
+TABLES = {
+    "machine": machine,
+    "loaders": loaders,
+    "training": training,
+    "operators": operators,
+    "scaling": scaling,
+    "flat": flat,
+    "limits": limits,
+}
+
+if __name__ == "__main__":
+    main()
