@@ -73,7 +73,7 @@ def operator_rows():
         ("whole chain from 224", "exact", whole("exact"), small),
         ("geometry_and_colour from 450", "fused", dali_fused.geometry_and_colour, big),
         ("geometry_and_colour from 224", "fused", dali_fused.geometry_and_colour, small),
-        ("geometry_and_filter", "fused", dali_fused.geometry_and_filter, levels),
+        ("affine_and_filter", "fused", dali_fused.affine_and_filter, levels),
         ("whole chain from 450", "fused", whole("fused"), big),
         ("whole chain from 224", "fused", whole("fused"), small),
     ]

@@ -122,7 +122,7 @@ def flat() -> str:
 
 
 def limits() -> str:
-    """Cores and bytes a node needs, from the measured CPU seconds; what is assumed is in the text."""
+    """Cores and bytes a node needs, from the measured CPU seconds and the assumed rate."""
     document = read("pipeline.json")
     cpu = {r["name"]: r["cpu_s_per_1000_images"] / 1e3 for r in document["results"]}
     one = {(o["name"], o["graph"]): o["ms_per_image"] / 1e3 for o in document["operators"]}

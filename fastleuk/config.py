@@ -85,6 +85,8 @@ class LoaderConfig:
     batch_size: int = 32
     workers: int = 0
     """Decoding threads (DALI) or processes (torchvision); 0 for one a core, at most 16."""
+    prefetch: int = 2
+    """Batches made ahead: by the pipeline (DALI) or by each worker (torchvision)."""
     cache: str = "auto"
     """Decoded images: ``auto`` (the user's cache folder, built where it is not too large), ``gpu``
     (the same, held in GPU memory if it fits), ``off``, or a folder."""
@@ -94,6 +96,7 @@ class LoaderConfig:
         _require(self.size >= 16, "--size", self.size, "must be at least 16 pixels")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "must be at least 1")
         _require(self.workers >= 0, "--workers", self.workers, "must be 0 (automatic) or more")
+        _require(self.prefetch >= 1, "--prefetch", self.prefetch, "must be at least 1")
         _require(bool(self.cache), "--cache", self.cache, "must be auto, gpu, off or a folder")
 
 

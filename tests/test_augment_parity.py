@@ -144,6 +144,19 @@ def test_identity_is_the_plain_resize(applier, name):
     assert (levels(batch, mixed, applier)[0] != ours[0]).any()
 
 
+@pytest.mark.parametrize("edge", [100, 224, 300, 450, 900])
+def test_fused_resamples_any_source_size_without_a_shift(edge):
+    """A slope shows a shift of a tenth of a pixel as a tenth of its rise; each edge stands for
+    one of the ways from the source: enlarged, as it is, direct, averaged in twos, resized."""
+    x = np.linspace(10, 240, edge)
+    slope = np.stack(np.broadcast_arrays(x[None, :], x[:, None], 125.0), -1).round()
+    params = dataclasses.replace(identity(1, SIZE), hflip=[True], angle=[20.0])
+    ours, wanted = (levels([slope.astype(np.uint8)], params, a) for a in ("fused", "reference"))
+    middle = (0, slice(60, -60), slice(60, -60))
+    assert abs((ours - wanted)[middle].mean(axis=(0, 1))).max() < 0.1  # a pixel is 1.03 levels
+    assert abs(ours - wanted)[middle].max() < 1.6
+
+
 @pytest.mark.parametrize("applier", ["exact", "fused"])
 def test_geometry_of_size_preserving_policy(applier):
     """The area of a disc stays under flips and rotations."""

@@ -1,11 +1,12 @@
 """The nine steps with DALI, compiled into few operators: ``fused``.
 
-Resize, flips, rotation and crop are one homography; affine and perspective are another. Two
-resamplings, not one, because what lies beyond the crop and beyond the canvas must be black.
-Blur and sharpness are one correlation. Brightness, contrast and saturation are one affine map
-of RGB, once the image's mean colour is known. A hue shift is not, but the linear map that is
-nearest to it on the colours of the very image is near indeed, and it is fitted to a few
-hundred of the image's pixels inside the graph.
+Resize, flips, rotation and crop are one homography, applied to the source's own pixels. The
+affine step is a second and the perspective, where it is on, a third, because what lies beyond
+the crop and beyond the canvas must be black. Blur and sharpness are one correlation.
+Brightness, contrast and saturation are one affine map of RGB, once the image's mean colour is
+known. A hue shift is not, but the linear map that is nearest to it on the colours of the very
+image is near indeed, and it is fitted to a few hundred of the image's pixels inside the graph.
+The map is clipped once, at its end, where torchvision clips after each of the four steps.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fastleuk.augment.dali import (
     clip,
     fn,
     math,
+    perspective,
     planar,
     plane,
     resize,
@@ -85,15 +87,15 @@ def _edges(images: DataNode) -> DataNode:
     return fn.reshape(fn.cat(shape[1:2], shape[0:1], axis=0), shape=(2, 1))
 
 
-def geometry_and_filter(images: DataNode, params: Params) -> DataNode:
-    """Affine and perspective, then blur and sharpness, which commute with them nearly."""
-    images = warp("bilinear")(images, params["after"])
+def affine_and_filter(images: DataNode, params: Params) -> DataNode:
+    """The affine step, then blur and sharpness as one correlation."""
+    images = warp("bilinear")(images, params["affine"])
     images = fn.filter(images, params["kernel"], border="reflect_101")
     return where(params["sharpness_on"], clip, images)
 
 
-CHAIN = (geometry_and_colour, geometry_and_filter)
-"""The two halves: before and after the edge of the crop becomes black."""
+CHAIN = (geometry_and_colour, affine_and_filter, perspective)
+"""Cut where an edge becomes black: of the crop, and of the canvas before the perspective."""
 
 
 def colour_columns(mean_sample: DataNode, hue_sample: DataNode, params: Params) -> DataNode:

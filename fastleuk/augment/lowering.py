@@ -81,8 +81,7 @@ def exact_arrays(params: AugmentParams) -> dict[str, Array]:
         "blur": _float32(matrices.gaussian_kernel(params.sigma, params.kernel_size)),
         "sharpness_on": active["adjust_sharpness"],
         "sharpness": _float32(matrices.sharpness_kernel(params.sharpness)),
-        "perspective_on": active["perspective"],
-        "perspective": _float32(matrices.perspective_matrix(params.endpoints, params.size)),
+        **_perspective_arrays(params),
     }
 
 
@@ -119,17 +118,24 @@ def _hue_arrays(params: AugmentParams) -> dict[str, Array]:
     }
 
 
+def _perspective_arrays(params: AugmentParams) -> dict[str, Array]:
+    return {
+        "perspective_on": params.active()["perspective"],
+        "perspective": _float32(matrices.perspective_matrix(params.endpoints, params.size)),
+    }
+
+
 def fused_arrays(params: AugmentParams) -> dict[str, Array]:
-    """Two homographies, one kernel, and the colour map but for what depends on the image."""
+    """Three homographies, one kernel, and the colour map but for what depends on the image."""
     size = params.size
     before = matrices.geometry_before_jitter(params) @ matrices.crop_matrix(params.crop, size)
-    after = matrices.affine_of(params) @ matrices.perspective_matrix(params.endpoints, size)
     return {
         "augment_on": _any_step(params),
         "before": _float32(before),
-        "after": _float32(after),
+        "affine": _float32(matrices.affine_of(params)),
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
+        **_perspective_arrays(params),
         # constants come in as data, too: DALI's own don't follow a batch that is split
         "mean_places": _places(params, MEAN_SAMPLE),
         "hue_places": _places(params, HUE_SAMPLE),

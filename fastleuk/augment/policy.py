@@ -15,16 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastleuk.augment import policy_checks as checks
+from fastleuk.augment.policy_checks import Range
 from fastleuk.errors import ConfigError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover
     import tomli as tomllib
-
-Range = tuple[float, float]
-
-INTERPOLATIONS = ("bilinear", "nearest")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,139 +140,26 @@ class AugmentPolicy:
         return self.from_dict({**self.to_dict(), **changes})
 
 
-def _number(name: str, value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value, is_number = value.item(), True
-    if not is_number or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def _numbers(name: str, value: Any, lengths: tuple[int, ...]) -> tuple[float, ...]:
-    wanted = " or ".join(map(str, lengths))
-    if not isinstance(value, (tuple, list)) or len(value) not in lengths:
-        raise ConfigError(f"{name} must be {wanted} numbers, got {value!r}; write e.g. (min, max)")
-    numbers = tuple(_number(name, v) for v in value)
-    return numbers
-
-
-def _ordered(name: str, pair: tuple[float, ...], low: float, high: float) -> Range:
-    if pair[0] > pair[1]:
-        raise ConfigError(
-            f"{name} must be (min, max), got {pair}; write ({pair[1]:g}, {pair[0]:g})"
-        )
-    if pair[0] < low or pair[1] > high:
-        raise ConfigError(f"{name} must lie within [{low:g}, {high:g}], got {pair}")
-    return pair[0], pair[1]
-
-
-def _probability(name: str, value: Any) -> float:
-    p = _number(name, value)
-    if not 0 <= p <= 1:
-        raise ConfigError(f"{name} is a probability: it must lie within [0, 1], got {value!r}")
-    return p
-
-
-def _factor(name: str, value: Any) -> Range:
-    """A factor's range; one number is read as torchvision's ``ColorJitter`` reads it."""
-    if isinstance(value, (tuple, list)):
-        return _ordered(name, _numbers(name, value, (2,)), 0.0, math.inf)
-    number = _number(name, value)
-    if number < 0:
-        raise ConfigError(f"{name} as one number must not be negative, got {value!r}")
-    return max(0.0, 1 - number), 1 + number
-
-
-def _symmetric(limit: float, lengths: tuple[int, ...] = (2,)) -> Any:
-    def check(name: str, value: Any) -> tuple[float, ...]:
-        if not isinstance(value, (tuple, list)):
-            number = _number(name, value)
-            if number < 0:
-                raise ConfigError(f"{name} as one number must not be negative, got {value!r}")
-            value = (-number, number)
-        numbers = _numbers(name, value, lengths)
-        for start in range(0, len(numbers), 2):
-            _ordered(name, numbers[start : start + 2], -limit, limit)
-        return numbers
-
-    return check
-
-
-def _positive_range(name: str, value: Any) -> Range:
-    pair = _ordered(name, _numbers(name, value, (2,)), 0.0, math.inf)
-    if pair[0] <= 0:
-        raise ConfigError(f"{name} must be greater than 0, got {pair}")
-    return pair
-
-
-def _crop_scale(name: str, value: Any) -> Range:
-    pair = _positive_range(name, value)
-    if pair[1] > 1:
-        raise ConfigError(f"{name} is a share of the image's area: at most 1, got {pair}")
-    return pair
-
-
-def _shear(name: str, value: Any) -> tuple[float, ...]:
-    shear = _symmetric(180.0, (2, 4))(name, value)
-    if any(abs(s) >= 90 for s in shear):
-        raise ConfigError(f"{name} must lie within (-90, 90) degrees, got {value!r}")
-    return shear
-
-
-def _translate(name: str, value: Any) -> Range:
-    shares = _numbers(name, value, (2,))
-    if not all(0 <= share <= 1 for share in shares):
-        raise ConfigError(f"{name} holds shares of (width, height) within [0, 1], got {value!r}")
-    return shares[0], shares[1]
-
-
-def _kernel_size(name: str, value: Any) -> int:
-    size = _number(name, value)
-    if size != int(size) or size < 1 or size % 2 == 0 or size > 31:
-        raise ConfigError(f"{name} must be an odd whole number from 1 to 31, got {value!r}")
-    return int(size)
-
-
-def _sigma(name: str, value: Any) -> Range:
-    return _positive_range(name, value if isinstance(value, (tuple, list)) else (value, value))
-
-
-def _sharpness(name: str, value: Any) -> float:
-    factor = _number(name, value)
-    if factor < 0:
-        raise ConfigError(
-            f"{name} must not be negative, got {value!r}; 1 leaves images as they are"
-        )
-    return factor
-
-
-def _interpolation(name: str, value: Any) -> str:
-    if value not in INTERPOLATIONS:
-        raise ConfigError(f"{name} must be {' or '.join(INTERPOLATIONS)}, got {value!r}")
-    return str(value)
-
-
 _FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(AugmentPolicy))
 
 _CHECKS: dict[str, Any] = {
-    **{name: _probability for name in _FIELDS if name.startswith("p_")},
-    "degrees": _symmetric(math.inf),
-    "brightness": _factor,
-    "contrast": _factor,
-    "saturation": _factor,
-    "hue": _symmetric(0.5),
-    "crop_scale": _crop_scale,
-    "crop_ratio": _positive_range,
-    "affine_degrees": _symmetric(math.inf),
-    "translate": _translate,
-    "scale": _positive_range,
-    "shear": _shear,
-    "kernel_size": _kernel_size,
-    "sigma": _sigma,
-    "sharpness_factor": _sharpness,
-    "distortion_scale": _probability,
-    "interpolation": _interpolation,
+    **{name: checks.probability for name in _FIELDS if name.startswith("p_")},
+    "degrees": checks.symmetric(math.inf),
+    "brightness": checks.factor,
+    "contrast": checks.factor,
+    "saturation": checks.factor,
+    "hue": checks.symmetric(0.5),
+    "crop_scale": checks.crop_scale,
+    "crop_ratio": checks.positive_range,
+    "affine_degrees": checks.symmetric(math.inf),
+    "translate": checks.translate,
+    "scale": checks.positive_range,
+    "shear": checks.shear,
+    "kernel_size": checks.kernel_size,
+    "sigma": checks.sigma,
+    "sharpness_factor": checks.sharpness,
+    "distortion_scale": checks.probability,
+    "interpolation": checks.interpolation,
 }
 
 NONE = AugmentPolicy()

@@ -53,6 +53,7 @@ def train(
     workers: Annotated[
         int, typer.Option(help="Loading threads or processes; 0: one a core.")
     ] = LOADER.workers,
+    prefetch: Annotated[int, typer.Option(help="Batches made ahead.")] = LOADER.prefetch,
     cache: Annotated[
         str, typer.Option(help="Decoded images: auto, gpu, off, or a folder.")
     ] = LOADER.cache,
@@ -91,7 +92,12 @@ def train(
             applier=applier,
         ),
         loader=cfg.LoaderConfig(
-            loader=loader, size=size, batch_size=batch_size, workers=workers, cache=cache
+            loader=loader,
+            size=size,
+            batch_size=batch_size,
+            workers=workers,
+            prefetch=prefetch,
+            cache=cache,
         ),
         model=cfg.ModelConfig(backbone=backbone, weights=weights),
         optim=cfg.OptimConfig(epochs=epochs, patience=patience, lr=lr, amp=amp),

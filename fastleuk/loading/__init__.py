@@ -112,6 +112,7 @@ def make_loader(
         "stream": stream,
         "size": config.size,
         "workers": config.workers,
+        "prefetch": config.prefetch,
         "seed": seed,
         "mean": mean,
         "std": std,

@@ -5,9 +5,9 @@ One graph for both devices. Order and parameters come from NumPy (:mod:`.stream`
 Decoded images are handed over as views of the memory-mapped cache: nothing copies them
 before the first augmentation reads them.
 
-Memory: three batches (one in use, :data:`PREFETCH` ahead) of float32 images and of what the
-operators need in between, about ``3 * batch_size * size**2 * 50`` bytes; the encoded and
-decoded files of as many batches on top where there is no cache.
+Memory: ``prefetch + 1`` batches of float32 images and of what the operators need in between,
+about ``(prefetch + 1) * batch_size * size**2 * 50`` bytes; the encoded and decoded files of as
+many batches on top where there is no cache. A pipeline is built when its first epoch begins.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from fastleuk.augment.dali import resize
 from fastleuk.data.manifest import Manifest
 from fastleuk.loading.batch import Batch
 from fastleuk.loading.dali_decode import count_inputs, decode_graph, explain, file_inputs
+from fastleuk.loading.memory import keep_freed_memory
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 
-PREFETCH = 2
-"""Batches that DALI works ahead."""
+SPARE = ("box",)
+"""Parameters that the fused graph has no use for where images have their size already: DALI
+warns of what is fed in vain."""
 
 
 class DaliLoader:
@@ -47,6 +49,7 @@ class DaliLoader:
         std: Channel standard deviations in 0–1 units.
         device: Where decoding ends and everything after it runs.
         pixels: The decoded cache of the manifest; None to read and decode the files.
+        prefetch: Batches that DALI works ahead.
     """
 
     def __init__(
@@ -63,10 +66,13 @@ class DaliLoader:
         std: tuple[float, ...],
         device: torch.device,
         pixels: Pixels | None = None,
+        prefetch: int = 2,
     ) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
         self._manifest, self._stream, self._policy = manifest, stream, policy
         self._applier, self._size, self._seed = applier, size, seed
-        self._workers, self._device = workers, device
+        self._workers, self._prefetch, self._device = workers, prefetch, device
         self._mean, self._std, self._pixels = mean, std, pixels
         self._plans: Iterator[BatchPlan] = iter(())
         self._in_flight: deque[BatchPlan] = deque()
@@ -126,15 +132,18 @@ class DaliLoader:
             batch_size=self._stream.batch_size,
             num_threads=self._workers,
             device_id=(self._device.index or 0) if device == "gpu" else None,
-            prefetch_queue_depth=PREFETCH,
+            prefetch_queue_depth=self._prefetch,
         )
         with pipeline:
             images = self._images(device)
-            labels, indices, *params = fn.external_source(
+            names = [] if self._policy is None else param_names(self._applier)
+            labels, indices, *given = fn.external_source(
                 source=self._next_rest,
-                num_outputs=2 + (0 if self._policy is None else len(param_names(self._applier))),
+                num_outputs=2 + len(set(names) - set(SPARE)),
                 batch=True,
             )
+            fed = iter(given)
+            params = [labels if name in SPARE else next(fed) for name in names]
             images = self._finish(images, params, device)
             if device == "gpu":  # torch refuses the pinned memory a CPU output would be in
                 labels, indices = labels.gpu(), indices.gpu()
@@ -228,4 +237,5 @@ class DaliLoader:
             size=self._size,
             augmented=plan.augmented,
         )
-        return (*inputs, *param_arrays(params, self._applier))
+        arrays = zip(param_names(self._applier), param_arrays(params, self._applier), strict=True)
+        return (*inputs, *(array for name, array in arrays if name not in SPARE))

@@ -72,6 +72,7 @@ class TorchvisionLoader:
         std: Channel standard deviations in 0–1 units.
         device: Where the batches go.
         pixels: The decoded cache of the manifest; None to read and decode the files.
+        prefetch: Batches that each worker makes ahead.
     """
 
     def __init__(
@@ -87,11 +88,13 @@ class TorchvisionLoader:
         std: tuple[float, ...],
         device: torch.device,
         pixels: Pixels | None = None,
+        prefetch: int = 2,
     ) -> None:
         scale = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
         pixels = Pixels(pixels.cache) if pixels else None
         self._samples = _Samples(manifest, policy, size, seed, *scale, pixels)
         self._stream, self._workers, self._device = stream, workers, device
+        self._prefetch = prefetch
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -104,6 +107,7 @@ class TorchvisionLoader:
             sampler=list(self._stream.batches(epoch, start)),
             batch_size=None,
             num_workers=self._workers,
+            prefetch_factor=self._prefetch if self._workers else None,
             pin_memory=self._device.type == "cuda",
             multiprocessing_context=_workers_context() if self._workers else None,
         )

@@ -41,6 +41,7 @@ _FREE = (
     ("run", "out"),
     ("run", "device"),
     ("loader", "workers"),
+    ("loader", "prefetch"),
     ("loader", "cache"),
     ("data", "data"),
     ("augment", "augment"),

@@ -1,0 +1,103 @@
+"""What the loader costs on top of its bare DALI pipeline, cached and fused.
+
+    python benchmarks/loader_overhead.py --data DIR [--json benchmarks/results/overhead.json]
+
+Bare: the same graph, fed with the views and parameters of a few batches that were made ready
+before, and nobody takes its outputs over. The loader: everything from drawing parameters to torch
+tensors. Turns alternate; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fastleuk.augment import PAPER
+from fastleuk.bench.feeds import MEAN, STD, EndlessStream
+from fastleuk.config import DataConfig, LoaderConfig
+from fastleuk.data.open import open_dataset
+from fastleuk.loading.dali import DaliLoader
+from fastleuk.loading.prepare import open_pixels
+
+READY = 8
+"""Batches that are made ready for the bare pipeline."""
+
+
+class Ready(DaliLoader):
+    """Feeds the graph with what was made ready."""
+
+    def prepare(self) -> None:
+        """Draw the parameters of the first batches and take the views of their images."""
+        self._plans = self._stream.batches(0)
+        self._waiting = {"images": self._in_flight.copy(), "rest": self._in_flight.copy()}
+        mapped = [super(Ready, self)._next_mapped() for _ in range(READY)]
+        rest = [super(Ready, self)._next_rest() for _ in range(READY)]
+        self._mapped, self._rest = itertools.cycle(mapped), itertools.cycle(rest)
+
+    def _next_mapped(self) -> list[np.ndarray]:
+        return next(self._mapped)
+
+    def _next_rest(self) -> tuple:
+        return next(self._rest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="", help="else the demo set")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batches", type=int, default=15, help="in a turn")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    dataset = open_dataset(DataConfig(data=options.data))
+    config = LoaderConfig(loader="dali", batch_size=options.batch_size, workers=2)
+    device = torch.device("cpu")
+    common = {
+        "manifest": dataset.manifest,
+        "stream": EndlessStream(dataset.manifest.labelled, batch_size=options.batch_size),
+        "policy": PAPER,
+        "applier": "fused",
+        "size": config.size,
+        "workers": config.workers,
+        "seed": 0,
+        "mean": MEAN,
+        "std": STD,
+        "device": device,
+        "pixels": open_pixels(dataset, config, device),
+    }
+    loader, ready = DaliLoader(**common), Ready(**common)
+    ready.prepare()
+    pipeline = ready.build()
+    pipeline.build()
+    batches = loader.epoch()
+    turns = {"bare": pipeline.run, "loader": lambda: next(batches)}
+    rates: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(options.rounds):
+        for name, take in turns.items():
+            for _ in range(4):
+                take()
+            started = time.perf_counter()
+            for _ in range(options.batches):
+                take()
+            seconds = time.perf_counter() - started
+            rates[name].append(options.batches * options.batch_size / seconds)
+    medians = {name: float(np.median(values)) for name, values in rates.items()}
+    paired = np.array(rates["bare"]) / np.array(rates["loader"]) - 1
+    overhead = float(np.median(paired))
+    print(f"bare {medians['bare']:.0f} images/s, loader {medians['loader']:.0f} images/s: ", end="")
+    print(f"overhead {overhead:.1%} (median of the turns' ratios)")
+    if options.json:
+        from fastleuk.bench.run import machine
+
+        document = {"machine": machine("cpu"), "images_per_s": medians, "overhead": overhead}
+        options.json.write_text(json.dumps(document | {"rounds": rates}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
