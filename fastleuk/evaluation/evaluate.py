@@ -25,7 +25,7 @@ from fastleuk.loading import make_loader, resolve_loader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream
 from fastleuk.models.backbone import create_model
-from fastleuk.models.device import choose_device, choose_precision
+from fastleuk.models.device import choose_device, choose_precision, keep_freed_memory
 from fastleuk.models.weights import METADATA_KEY
 
 
@@ -118,7 +118,9 @@ def _predict(
             f"The weights in {run_dir} know the classes {', '.join(names)}, the data have "
             f"{', '.join(dataset.manifest.class_names)}."
         )
-    precision = choose_precision(choose_device(device or config.run.device), config.optim.amp)
+    target = choose_device(device or config.run.device)
+    keep_freed_memory(target)
+    precision = choose_precision(target, config.optim.amp)
     best = str(run_dir / "best.safetensors")
     model = create_model(metadata["backbone"], num_classes=len(names), weights=best)
     model = model.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

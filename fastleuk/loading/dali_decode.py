@@ -16,6 +16,7 @@ from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards import image_bytes
 from fastleuk.errors import DataError, FastleukError, listed
 from fastleuk.loading.decode import decode
+from fastleuk.loading.memory import keep_freed_memory
 
 BATCH_BYTES = 48 << 20
 """Of decoded images that building a cache holds at once; DALI keeps a few such batches."""
@@ -68,6 +69,7 @@ def decode_rows(
     dataset: DataSet, rows: np.ndarray, *, size: int, workers: int
 ) -> Iterator[Decoded]:
     """Decode and resize on the CPU, as the loader does it from files; see ``write_cache``."""
+    keep_freed_memory()
     manifest = dataset.manifest
     largest = 3 * int(dataset.sizes.prod(axis=1).max(initial=1))
     cuts = list(pieces(rows, max(1, min(64, BATCH_BYTES // largest))))
