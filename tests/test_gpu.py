@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from conftest import SUBJECT_REGEX
+
 from fastleuk.augment import NONE, PAPER
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover

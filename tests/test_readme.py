@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 import torch
-
 from conftest import PROJECT
+
 from fastleuk.loading import has_dali
 
 
