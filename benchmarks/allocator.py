@@ -17,9 +17,9 @@ def measure(backbone: str, keep: bool) -> dict:
     import timm
     import torch
 
-    from fastleuk.models.device import keep_freed_memory
+    from fastleuk.memory import keep_freed_memory
 
-    if keep and not keep_freed_memory(torch.device("cpu")):
+    if keep and not keep_freed_memory():
         raise SystemExit("This C library does not take the setting: nothing to compare.")
     torch.manual_seed(0)
     model = timm.create_model(backbone, num_classes=2).to(memory_format=torch.channels_last)

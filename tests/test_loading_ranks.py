@@ -1,9 +1,5 @@
 """Sharding: what the ranks see together, whatever their number. And memory between batches."""
 
-import platform
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,28 +77,3 @@ def test_a_rank_outside_the_world_is_refused(rank):
 def test_a_global_batch_larger_than_an_epoch_is_refused_with_the_largest_that_fits():
     with pytest.raises(ConfigError, match=r"--batch-size 8 on 3 processes.*Use at most.* 6"):
         _train(np.repeat([0, 1], 10), 0, 3, 8)
-
-
-# Memory
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")
-def test_freed_batches_are_kept_and_not_mapped_anew():
-    script = """
-import resource, numpy as np
-from fastleuk.loading.memory import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        block = np.empty(20 << 20, np.uint8)
-        block[::4096] = 1
-        del block
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-mapped = faults()
-assert keep_freed_memory()
-faults()
-print(mapped, faults())
-"""
-    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout
-    mapped, kept = map(int, said.split())
-    assert kept < mapped / 10

@@ -1,10 +1,6 @@
 """Backbones, weights, devices."""
 
-import os
 import pickle
-import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -179,27 +175,3 @@ def test_amp_on_a_cpu_is_bfloat16_or_a_notice(monkeypatch, native):
     assert bool(precision.notice) is not native
     with precision.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is precision.dtype
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_kept_and_not_cleared_again_by_the_kernel():
-    script = """if True:
-        import resource, sys, torch
-        from fastleuk.models.device import keep_freed_memory
-        if sys.argv[1] == "keep":
-            assert keep_freed_memory(torch.device("cpu"))
-        def fault(times):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            for _ in range(times):
-                torch.zeros(16_000_000)  # 64 MB: above any threshold that glibc adapts to
-            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-        fault(3)
-        print(fault(20))
-        assert not keep_freed_memory(torch.device("cuda", 0))
-    """
-    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    keep, default = (
-        int(subprocess.check_output([sys.executable, "-c", script, mode], env=environment))
-        for mode in ("keep", "default")
-    )
-    assert keep < default / 2

@@ -24,8 +24,9 @@ from fastleuk.files import write_json, write_rows
 from fastleuk.loading import make_loader, resolve_loader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream
+from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import create_model
-from fastleuk.models.device import choose_device, choose_precision, keep_freed_memory
+from fastleuk.models.device import choose_device, choose_precision
 from fastleuk.models.weights import METADATA_KEY
 
 
@@ -119,7 +120,7 @@ def _predict(
             f"{', '.join(dataset.manifest.class_names)}."
         )
     target = choose_device(device or config.run.device)
-    keep_freed_memory(target)
+    keep_freed_memory()
     precision = choose_precision(target, config.optim.amp)
     best = str(run_dir / "best.safetensors")
     model = create_model(metadata["backbone"], num_classes=len(names), weights=best)

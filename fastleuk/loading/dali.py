@@ -25,9 +25,9 @@ from fastleuk.augment.dali import resize
 from fastleuk.data.manifest import Manifest
 from fastleuk.loading.batch import Batch
 from fastleuk.loading.dali_decode import count_inputs, decode_graph, explain, file_inputs
-from fastleuk.loading.memory import keep_freed_memory
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
+from fastleuk.memory import keep_freed_memory
 
 SPARE = ("box",)
 """Parameters that the fused graph has no use for where images have their size already: DALI

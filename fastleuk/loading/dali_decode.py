@@ -16,7 +16,7 @@ from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards import image_bytes
 from fastleuk.errors import DataError, FastleukError, listed
 from fastleuk.loading.decode import decode
-from fastleuk.loading.memory import keep_freed_memory
+from fastleuk.memory import keep_freed_memory
 
 BATCH_BYTES = 48 << 20
 """Of decoded images that building a cache holds at once; DALI keeps a few such batches."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +9,6 @@ from pathlib import Path
 import torch
 
 from fastleuk.errors import ConfigError
-
-# From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +63,6 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"
-
-
-def keep_freed_memory(device: torch.device) -> bool:
-    """Make the C library reuse freed memory instead of giving it back, for work on the CPU.
-
-    glibc maps and unmaps every large tensor anew, and the kernel clears its pages each time: a
-    training step of EfficientNet-Lite0 on the CPU was measured 2.4 times as fast without
-    (``benchmarks/allocator.py``), at 10 % more peak memory. Does nothing where another allocator
-    is preloaded, on a GPU, or outside glibc.
-
-    Returns:
-        Whether glibc took the setting.
-    """
-    if device.type != "cpu" or platform.libc_ver()[0] != "glibc" or "LD_PRELOAD" in os.environ:
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
-    return all(mallopt(option, value) == 1 for option, value in settings)
 
 
 def choose_precision(device: torch.device, amp: bool) -> Precision:

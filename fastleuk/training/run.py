@@ -28,13 +28,13 @@ from fastleuk.files import write_rows, write_text
 from fastleuk.loading import load_policy, make_loader, resolve_loader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
+from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import check_backbone, check_weights, create_model, normalisation
 from fastleuk.models.device import (
     Precision,
     choose_device,
     choose_precision,
     describe_device,
-    keep_freed_memory,
 )
 from fastleuk.training.checkpoint import LAST, load_checkpoint
 from fastleuk.training.loop import Trainer
@@ -120,7 +120,7 @@ def _resolve(config: Config, report: Report) -> tuple[Config, Precision]:
     parse_mode(config.data.split)
     parse_per_class(config.augment.per_class)
     device = choose_device(config.run.device)
-    keep_freed_memory(device)
+    keep_freed_memory()
     precision = choose_precision(device, config.optim.amp)
     loader = resolve_loader(config.loader)
     run = config.run
