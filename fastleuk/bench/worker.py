@@ -149,9 +149,11 @@ class Worker:
 def _make_step(
     spec: BenchSpec, device: torch.device
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    from fastleuk.memory import keep_freed_memory
     from fastleuk.models.backbone import create_model
     from fastleuk.models.device import choose_precision
 
+    keep_freed_memory()  # as `fastleuk train` does; here for every loader alike
     precision: Precision = choose_precision(device, spec.amp)
     torch.manual_seed(0)
     model = create_model(spec.backbone, num_classes=2, weights="none")
