@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
 
     glibc maps every large array anew, and the kernel clears its pages each time. Both DALI's CPU
     operators and a training step on the CPU allocate tens of megabytes many times a batch: a step
-    of EfficientNet-Lite0 was measured at 2.4 times the speed without (``benchmarks/allocator.py``),
+    of EfficientNet-Lite0 was measured at 1.4 times the speed without (``benchmarks/allocator.py``),
     at 10 % more peak memory. Does nothing where another allocator is preloaded or outside glibc.
 
     Returns:
