@@ -63,8 +63,12 @@ class AugmentConfig:
     per_class: str = "off"
     """Samples a class and epoch: a number (the paper: 10000) or ``auto`` (as many as the largest
     class has), reached by augmented copies beside the un-augmented originals; or ``off``, every
-    image once, augmented. The default departs from the paper: where one class has a larger share
-    of augmented samples than another, a network learns the class from the augmentation."""
+    image once. The default departs from the paper: where one class has a larger share of
+    augmented samples than another, a network learns the class from the augmentation."""
+    originals: float = 0.5
+    """Share of each class that passes un-augmented under ``per_class = "off"``, chosen anew in
+    each epoch. Without any, batch normalisation knows augmented images only, and its statistics
+    are wrong for the un-augmented ones of validation and test. (The paper's share is 0.56.)"""
     frozen_augmentation: bool = False
     """Repeat the first epoch's augmentations in every epoch, as files on disk would."""
     applier: str = "auto"
@@ -73,6 +77,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         _require(self.applier in APPLIERS, "--applier", self.applier, f"must be one of {APPLIERS}")
+        _require(0 <= self.originals <= 1, "--originals", self.originals, "must be from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

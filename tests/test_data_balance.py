@@ -37,11 +37,25 @@ def test_a_balanced_epoch(labels, per_class, seed, epoch):
 
 
 @settings(deadline=None)
-@given(labels=classes, **keys)
-def test_off_takes_every_image_once_augmented(labels, seed, epoch):
-    plan = plan_epoch(labels, per_class="off", seed=seed, epoch=epoch)
+@given(labels=classes, share=st.floats(0, 1), **keys)
+def test_off_takes_every_image_once_and_spares_the_same_share_of_each_class(
+    labels, seed, epoch, share
+):
+    plan = plan_epoch(labels, per_class="off", originals=share, seed=seed, epoch=epoch)
     np.testing.assert_array_equal(np.sort(plan.indices), np.arange(len(labels)))
-    assert plan.augmented.all()
+    for code in np.unique(labels):
+        mine = labels[plan.indices] == code
+        assert abs((~plan.augmented & mine).sum() - share * mine.sum()) < 1
+
+
+def test_the_spared_images_change_and_every_image_is_spared_in_time():
+    spared = []
+    for epoch in range(400):
+        plan = plan_epoch(LABELS, per_class="off", originals=0.3, seed=1, epoch=epoch)
+        spared.append(np.bincount(plan.indices[~plan.augmented], minlength=len(LABELS)))
+    shares = np.mean(spared, axis=0)
+    assert np.abs(shares - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / 400)
+    assert len({tuple(row) for row in spared}) > 390
 
 
 @given(labels=classes, per_class=st.integers(1, 90), frozen=st.booleans(), **keys)

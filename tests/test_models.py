@@ -36,6 +36,14 @@ def test_weights_from_a_file_with_another_head(tmp_path, suffix):
     assert all(torch.equal(model[name], donor[name]) for name in donor.keys() - head)
 
 
+def test_a_new_head_starts_small(tmp_path):
+    file = tmp_path / "donor.safetensors"
+    save_file(create_model("test_efficientnet", num_classes=2, weights="none").state_dict(), file)
+    for classes in (3, 2):
+        head = create_model("test_efficientnet", num_classes=classes, weights=str(file)).classifier
+        assert head.weight.abs().max() <= head.in_features**-0.5
+
+
 def test_weights_of_another_backbone_are_refused(tmp_path):
     file = tmp_path / "other.safetensors"
     save_file(create_model("test_efficientnet", num_classes=2, weights="none").state_dict(), file)

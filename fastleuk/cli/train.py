@@ -1,4 +1,4 @@
-"""``fastleuk train`` and ``fastleuk evaluate``."""
+"""``fastleuk train``."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ def train(
     per_class: Annotated[
         str, typer.Option(help="Samples a class and epoch: a number (paper: 10000), auto, off.")
     ] = AUGMENT.per_class,
+    originals: Annotated[
+        float, typer.Option(help="Un-augmented share of an epoch with --per-class off.")
+    ] = AUGMENT.originals,
     frozen_augmentation: Annotated[
         bool, typer.Option("--frozen-augmentation", help="Same augmentations in every epoch.")
     ] = AUGMENT.frozen_augmentation,
@@ -88,6 +91,7 @@ def train(
         augment=cfg.AugmentConfig(
             augment=augment,
             per_class=per_class,
+            originals=originals,
             frozen_augmentation=frozen_augmentation,
             applier=applier,
         ),
@@ -121,16 +125,3 @@ def _only_with_resume(context: typer.Context) -> None:
             f"--resume takes the run's own configuration; leave out {', '.join(given)}, or start "
             "a new run."
         )
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    part: Annotated[str, typer.Option(help="test, val or train.")] = "test",
-    data: Annotated[str, typer.Option(help="Where the data lie now, if they moved.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "",
-) -> None:
-    """Repeat the figures of a run's best weights on its own split."""
-    from fastleuk.evaluation.evaluate import evaluate_run
-
-    evaluate_run(run, part=part, data=data or None, device=device or None)

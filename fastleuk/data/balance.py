@@ -1,4 +1,4 @@
-"""The paper's balanced epoch as a plan: which image, original or augmented, in which order."""
+"""An epoch as a plan: which image, original or augmented, in which order."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from fastleuk.errors import ConfigError
 COPY_STRIDE = 1 << 32
 """Draw id = sample + copy * COPY_STRIDE, so the ids of two (sample, copy) never meet."""
 
-_ORDER, _EXTRA = 1, 2
+_ORDER, _EXTRA, _ORIGINAL = 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def parse_per_class(text: str | int) -> int | str:
     if not (value.isascii() and value.isdigit()) or not 0 < int(value) <= 10**9:
         raise ConfigError(
             f"--per-class {text!r}: give a positive whole number (the paper's is 10000), auto "
-            "(as many as the largest class has) or off (every image once, augmented)."
+            "(as many as the largest class has) or off (every image once)."
         )
     return int(value)
 
@@ -54,29 +54,37 @@ def plan_epoch(
     samples: np.ndarray | None = None,
     *,
     per_class: int | str = "auto",
+    originals: float = 0.0,
     seed: int,
     epoch: int,
     frozen: bool = False,
 ) -> EpochPlan:
     """Plan one training epoch; a pure function of its arguments.
 
-    Every original stands in it once, un-augmented, and augmented copies fill each class up to
-    ``per_class`` samples (DESIGN section 6), spread so that two images of a class differ by at
-    most one copy. Classes that already have as many get no copy and lose nothing.
+    The paper's scheme: every original stands in it once, un-augmented, and augmented copies fill
+    each class up to ``per_class`` samples (DESIGN section 6), spread so that two images of a class
+    differ by at most one copy. Classes that already have as many get no copy and lose nothing.
+
+    ``per_class="off"``: every image once; of each class the same share, ``originals``, passes
+    un-augmented, chosen anew in each epoch, and the rest is augmented.
 
     Args:
         labels: (N,) class of each training image, no negatives.
         samples: (N,) id of each image, distinct, in [0, 2**31): keys its draws, so that a
             sample's draws don't depend on which others are there; default ``arange(N)``.
         per_class: samples a class, ``"auto"`` = the largest class, or ``"off"`` = every image
-            once, augmented.
+            once.
+        originals: share of un-augmented images under ``"off"``, in [0, 1].
         seed: of the order, and of which originals get one copy more.
         epoch: from 0; each has its own order.
         frozen: the same copies in every epoch, with ``draw_epoch`` 0; the order still changes.
 
     Raises:
-        ConfigError: ``per_class`` makes no sense, or ``seed`` or ``epoch`` is negative.
+        ConfigError: ``per_class`` or ``originals`` makes no sense, or ``seed`` or ``epoch`` is
+            negative.
     """
+    if not 0 <= originals <= 1:
+        raise ConfigError(f"--originals is {originals}, but it is a share, from 0 to 1.")
     labels = np.asarray(labels, dtype=np.int64)
     ids = np.arange(len(labels)) if samples is None else np.asarray(samples, dtype=np.int64)
     _check(labels, ids, seed, epoch)
@@ -91,7 +99,9 @@ def plan_epoch(
         first = np.repeat(np.cumsum(extra) - extra, extra)
         positions = np.concatenate([positions, np.repeat(positions, extra)])
         copies = np.concatenate([copies, np.arange(extra.sum()) - first + 1])
-    augmented = np.ones(len(labels), dtype=bool) if wanted == "off" else copies > 0
+        augmented = copies > 0
+    else:
+        augmented = ~_spared(labels, originals, _generator(seed, draw_epoch, _ORIGINAL))
     order = _generator(seed, epoch, _ORDER).permutation(len(positions))
     draws = ids[positions] + copies * COPY_STRIDE
     return EpochPlan(positions[order], augmented[order], draws[order], draw_epoch)
@@ -121,10 +131,23 @@ def _copies(
     """Return the (N,) int64 number of augmented copies of each original."""
     missing = np.maximum(target - counts, 0)
     size = np.maximum(counts, 1)
-    # Rank of each image within its class, in random order: the lowest ranks get one more.
+    # The lowest ranks get one more.
+    rank = _rank(labels, counts, rng)
+    copies = missing[labels] // size[labels] + (rank < missing[labels] % size[labels])
+    return copies.astype(np.int64)
+
+
+def _spared(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return (N,) bool: ``share`` of each class; what is left of one image is settled by lot."""
+    counts = np.bincount(labels)
+    rank = _rank(labels, counts, rng)
+    return rank + rng.random(len(counts))[labels] < share * counts[labels]
+
+
+def _rank(labels: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the (N,) int64 rank of each image within its class, in random order."""
     order = np.lexsort((rng.random(len(labels)), labels))
     start = np.cumsum(counts) - counts
     rank = np.empty(len(labels), dtype=np.int64)
     rank[order] = np.arange(len(labels)) - start[labels[order]]
-    copies = missing[labels] // size[labels] + (rank < missing[labels] % size[labels])
-    return copies.astype(np.int64)
+    return rank

@@ -56,6 +56,7 @@ class TrainStream:
         labels: int64 ``(K,)``, the class of each training sample.
         samples: int64 ``(K,)``, their rows in the manifest.
         per_class: Samples a class and epoch, see :func:`fastleuk.data.balance.plan_epoch`.
+        originals: Share of un-augmented images where ``per_class`` is ``off``.
         frozen: Draw the first epoch's augmentations in every epoch.
         seed: Seeds order and choice of copies.
         batch_size: Samples a batch and rank.
@@ -75,11 +76,12 @@ class TrainStream:
         frozen: bool,
         seed: int,
         batch_size: int,
+        originals: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         _check_rank(rank, world_size)
-        self.labels, self.samples = labels, samples
+        self.labels, self.samples, self.originals = labels, samples, originals
         self.per_class, self.frozen, self.seed = per_class, frozen, seed
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.samples_per_epoch = len(self._plan(0).indices)
@@ -96,6 +98,7 @@ class TrainStream:
             self.labels,
             self.samples,
             per_class=self.per_class,
+            originals=self.originals,
             seed=self.seed,
             epoch=epoch,
             frozen=self.frozen,

@@ -81,6 +81,7 @@ def create_model(backbone: str, *, num_classes: int, weights: str) -> nn.Module:
     if weights == "hub":
         return _from_hub(backbone, num_classes)
     model = timm.create_model(backbone, pretrained=False, num_classes=num_classes)
+    _renew_head(model)
     if weights == "none":
         return model
     if weights == "bundled":
@@ -97,7 +98,7 @@ def _from_hub(backbone: str, num_classes: int) -> nn.Module:
 
     try:
         with _offline_where_unreachable():
-            return timm.create_model(backbone, pretrained=True, num_classes=num_classes)
+            model = timm.create_model(backbone, pretrained=True, num_classes=num_classes)
     except Exception as error:  # the hub's client raises from several libraries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
@@ -106,6 +107,24 @@ def _from_hub(backbone: str, num_classes: int) -> nn.Module:
             "or .pth in timm's names; --weights bundled (real ImageNet weights, for --backbone "
             f"{BUNDLED_BACKBONE}); or --weights none to train from random weights."
         ) from error
+    if num_classes != getattr(model, "pretrained_cfg", {}).get("num_classes"):
+        _renew_head(model)
+    return model
+
+
+def _renew_head(model: nn.Module) -> None:
+    """Give the last layer PyTorch's own initialisation: uniform, within 1/sqrt(features).
+
+    timm's EfficientNets draw it within 1/sqrt(classes), 0.7 for two classes: made for training
+    1,000 classes from nothing, its logits begin 25 times too large and the first hundred steps
+    wash through pretrained features.
+    """
+    from torch import nn
+
+    for name in _head(model):
+        head = model.get_submodule(name)
+        if isinstance(head, (nn.Linear, nn.Conv2d)):
+            head.reset_parameters()
 
 
 @contextmanager

@@ -181,6 +181,7 @@ class _Setup:
             manifest.labels[rows],
             rows,
             per_class=config.augment.per_class,
+            originals=config.augment.originals,
             frozen=config.augment.frozen_augmentation,
             seed=config.run.seed,
             batch_size=config.loader.batch_size,

@@ -1,0 +1,23 @@
+"""``fastleuk evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastleuk.cli.app import app
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    part: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    data: Annotated[str, typer.Option(help="Where the data lie now, if they moved.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "",
+) -> None:
+    """Repeat the figures of a run's best weights on its own split."""
+    from fastleuk.evaluation.evaluate import evaluate_run
+
+    evaluate_run(run, part=part, data=data or None, device=device or None)
