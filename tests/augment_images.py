@@ -1,12 +1,17 @@
 """The images on which the augmentation is tested, and how differences are measured."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
 
+needs_numba = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason="the applier compiled needs numba"
+)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

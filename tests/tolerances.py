@@ -78,6 +78,14 @@ FUSED_CHAIN = ChainTolerance(
     "bounds are those of issue 3",
 )
 
+COMPILED_CHAIN = ChainTolerance(
+    41.0,
+    34.0,
+    3.0,
+    "one resampling instead of five and no rounding: what differs from torchvision is mostly "
+    "torchvision's own error; the bounds are those of issue 3",
+)
+
 GPU = Tolerance(
     1.0,
     0.001,

@@ -2,7 +2,7 @@
 
 ``draw`` turns a policy into arrays of parameters; ``reference`` (torchvision), ``exact`` (DALI,
 one operator a step) and ``fused`` (DALI, the nine steps compiled into few operators) apply
-the same parameters. Importing this package imports NumPy only; DALI and torchvision are
+the same parameters; so does ``compiled`` (numba), the fastest on a CPU. Importing this package imports NumPy only; DALI and torchvision are
 imported when something that needs them is first used.
 """
 

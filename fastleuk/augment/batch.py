@@ -36,7 +36,8 @@ def augment_batch(
             ``(H, W, 3)`` of any sizes.
         params: ``N`` rows, from :func:`fastleuk.augment.draw`.
         size: Edge of the output; that which the parameters were drawn for.
-        applier: ``fused``, ``exact`` (both DALI) or ``reference`` (torchvision, CPU).
+        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (DALI and numba, CPU) or
+            ``reference`` (torchvision, CPU).
         device: ``cpu`` or ``gpu``.
         normalize: ``(image / 255 - mean) / std``. If false, the values are levels from 0 to
             255, clipped to that range after every step that could leave it (``fused``: after
@@ -141,8 +142,8 @@ def _check_options(
     ):
         if value not in choices:
             raise ConfigError(f"{name} must be {', '.join(choices)}, got {value!r}")
-    if applier == "reference" and device == "gpu":
-        raise ConfigError("the applier reference runs on the CPU only; use fused or exact")
+    if applier in ("reference", "compiled") and device == "gpu":
+        raise ConfigError(f"the applier {applier} runs on the CPU only; use fused or exact")
 
 
 def _reference(

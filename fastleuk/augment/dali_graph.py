@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastleuk.augment import dali, dali_fused
+from fastleuk.augment import dali, dali_compiled, dali_fused
 from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.dali import DataNode, Params, fn, types
 from fastleuk.augment.lowering import param_names
 from fastleuk.errors import ConfigError
 
 CHAINS = {"exact": dali.CHAIN, "fused": dali_fused.CHAIN}
-INTERPOLATIONS = {"exact": ("bilinear", "nearest"), "fused": ("bilinear",)}
+INTERPOLATIONS = {
+    "exact": ("bilinear", "nearest"),
+    "fused": ("bilinear",),
+    "compiled": ("bilinear",),
+}
 
 
 def apply_graph(
@@ -36,7 +40,7 @@ def apply_graph(
         param_nodes: The outputs of an ``external_source`` on the CPU that is fed with
             :func:`fastleuk.augment.param_arrays` of the same applier.
         size: Edge of the output in pixels; the same that the parameters were drawn for.
-        applier: ``exact`` or ``fused``.
+        applier: ``exact``, ``fused``, or ``compiled`` (on the CPU only).
         interpolation: ``policy.interpolation``; ``fused`` knows ``bilinear`` only.
         mean: For each channel, in units of the range 0-1 (as timm has it).
         std: Likewise.
@@ -55,6 +59,8 @@ def apply_graph(
     """
     names = param_names(applier)
     _check_arguments(param_nodes, names, layout, dtype, device, (mean, std))
+    if applier == "compiled" and device != "cpu":
+        raise ConfigError("the applier compiled runs on the CPU only; on a GPU use fused or exact")
     if interpolation not in INTERPOLATIONS[applier]:
         raise ConfigError(
             f"interpolation must be {' or '.join(INTERPOLATIONS[applier])} with the applier "
@@ -66,32 +72,32 @@ def apply_graph(
     chosen, others = dali.split(on, (images, *param_nodes))
     params: Params = dict(zip(names, chosen[1:], strict=True))
     params |= {"size": size, "interpolation": interpolation, "device": device, "resized": resized}
-    augmented = chosen[0]
-    for step in CHAINS[applier]:
-        augmented = step(augmented, params)
     plain = others[0] if resized else dali.resize(others[0], size)
-    plain = fn.cast(plain, dtype=types.FLOAT)
-    images = fn._conditional.merge(augmented, plain, predicate=on)
-    return _finish(images, mean, std, layout, dtype, normalize)
-
-
-def _finish(
-    images: DataNode,
-    mean: Sequence[float],
-    std: Sequence[float],
-    layout: str,
-    dtype: types.DALIDataType,
-    normalize: bool,
-) -> DataNode:
-    images = fn.crop_mirror_normalize(
-        images,
-        mean=[255 * m for m in mean] if normalize else 0.0,
-        std=[255 * s for s in std] if normalize else 1.0,
-        output_layout=layout,
-        dtype=types.FLOAT,
+    levels = (
+        [255 * m if normalize else 0.0 for m in mean],
+        [255 * s if normalize else 1.0 for s in std],
     )
+    if applier == "compiled":  # it normalises in passing
+        images = dali_compiled.augment_and_normalize(chosen[0], params, *levels, layout)
+        plain = _normalize(plain, *levels, layout)
+        images = fn._conditional.merge(images, plain, predicate=on)
+    else:
+        images = chosen[0]
+        for step in CHAINS[applier]:
+            images = step(images, params)
+        plain = fn.cast(plain, dtype=types.FLOAT)
+        images = fn._conditional.merge(images, plain, predicate=on)
+        images = _normalize(images, *levels, layout)
     # cast last: normalising in half precision costs 2e-3 on the GPU
     return images if dtype == types.FLOAT else fn.cast(images, dtype=dtype)
+
+
+def _normalize(
+    images: DataNode, mean: Sequence[float], std: Sequence[float], layout: str
+) -> DataNode:
+    return fn.crop_mirror_normalize(
+        images, mean=list(mean), std=list(std), output_layout=layout, dtype=types.FLOAT
+    )
 
 
 def _check_arguments(

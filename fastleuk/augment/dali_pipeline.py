@@ -54,7 +54,7 @@ def augment(
         policy: What to draw from.
         size: Edge of the output in pixels.
         seed: Of the run, in [0, 2**64).
-        applier: ``fused`` or ``exact``.
+        applier: ``fused``, ``exact``, or, for images on the CPU, ``compiled``.
         mean: For each channel, in units of the range 0-1.
         std: Likewise.
         layout: ``HWC`` or ``CHW``.

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from fastleuk.augment import matrices
+from fastleuk.augment.kernel_row import pack_rows
 from fastleuk.augment.params import AugmentParams, Bools, identity
 from fastleuk.errors import ConfigError
 
-APPLIERS = ("fused", "exact", "reference")
+APPLIERS = ("compiled", "fused", "exact", "reference")
 JITTER_SLOTS = 4
 HUE = 3  # its number in jitter_order
 
@@ -35,7 +36,7 @@ def param_arrays(params: AugmentParams, applier: str = "exact") -> tuple[Array, 
 
     Args:
         params: ``N`` rows.
-        applier: ``exact`` or ``fused``.
+        applier: ``exact``, ``fused`` or ``compiled``.
 
     Returns:
         Arrays with ``N`` rows each, named by :func:`param_names`: float32, int32 or bool.
@@ -199,7 +200,17 @@ def _colour_arrays(params: AugmentParams) -> dict[str, Array]:
     return arrays
 
 
+def compiled_arrays(params: AugmentParams) -> dict[str, Array]:
+    """What the compiled kernel reads: a row of numbers, and blur and sharpness as one kernel."""
+    return {
+        "augment_on": _any_step(params),
+        "row": pack_rows(params),
+        "kernel": _kernels(params),
+    }
+
+
 _LOWERINGS: dict[str, Callable[[AugmentParams], dict[str, Array]]] = {
+    "compiled": compiled_arrays,
     "exact": exact_arrays,
     "fused": fused_arrays,
 }

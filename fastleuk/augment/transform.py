@@ -25,7 +25,7 @@ class Augment:
         policy: What to draw from.
         size: Edge of the output in pixels.
         applier: ``reference`` (torchvision; the default, since DALI is made for batches: see
-            :class:`AugmentCollate`), ``fused`` or ``exact``.
+            :class:`AugmentCollate`), ``compiled``, ``fused`` or ``exact``.
         normalize: If false, the values are levels from 0 to 255.
         mean: For each channel, in units of the range 0-1.
         std: Likewise.
@@ -56,7 +56,7 @@ class Augment:
     def _probe_options(self) -> dict[str, Any]:
         """Check the options at construction, without building a DALI pipeline for it."""
         applier = self.options["applier"]
-        known = applier in ("fused", "exact")
+        known = applier in ("compiled", "fused", "exact")
         return {**self.options, "applier": "reference" if known else applier}
 
     def _draw(self, n: int) -> Any:

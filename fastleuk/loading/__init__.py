@@ -70,11 +70,39 @@ def resolve_loader(config: LoaderConfig) -> LoaderConfig:
     return dataclasses.replace(config, loader=loader, workers=workers)
 
 
-def resolve_applier(applier: str, policy: AugmentPolicy) -> str:
-    """Turn ``auto`` into ``fused``, or ``exact`` where the policy asks for ``nearest``."""
-    if applier == "auto":
-        return "fused" if policy.interpolation == "bilinear" else "exact"
-    return applier
+def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -> str:
+    """Turn ``auto`` into the fastest applier that there is.
+
+    ``exact`` where the policy asks for ``nearest``, else ``fused`` on a GPU, and on a CPU
+    ``compiled`` if numba is installed.
+
+    Raises:
+        ConfigError: ``compiled`` on a GPU.
+        MissingDependencyError: ``compiled`` without numba.
+    """
+    if applier == "compiled":
+        if device.type != "cpu":
+            raise ConfigError(
+                f"--applier compiled runs on the CPU, not on {device}: use fused or auto."
+            )
+        _load_kernel()
+    if applier != "auto":
+        return applier
+    if policy.interpolation != "bilinear":
+        return "exact"
+    if device.type != "cpu":
+        return "fused"
+    try:
+        _load_kernel()
+    except MissingDependencyError:
+        return "fused"
+    return "compiled"
+
+
+def _load_kernel() -> None:
+    from fastleuk.augment.dali_compiled import load_kernel
+
+    load_kernel()
 
 
 def make_loader(
@@ -101,7 +129,7 @@ def make_loader(
         std: Channel standard deviations in 0–1 units.
         device: Where the batches go; DALI computes there too.
         seed: Of the augmentation.
-        applier: ``fused``, ``exact`` or ``auto``, see :func:`resolve_applier`.
+        applier: ``compiled``, ``fused``, ``exact`` or ``auto``, see :func:`resolve_applier`.
         pixels: The decoded cache of ``manifest``, see :func:`fastleuk.loading.prepare.open_pixels`.
 
     Raises:
@@ -124,7 +152,7 @@ def make_loader(
 
         return DaliLoader(
             policy=None if policy == NONE else policy,
-            applier=resolve_applier(applier, policy),
+            applier=resolve_applier(applier, policy, device),
             **common,
         )
     if config.loader == "torchvision":

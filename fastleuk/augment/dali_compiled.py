@@ -1,0 +1,109 @@
+"""The compiled kernel inside a DALI graph, on the CPU: ``compiled``.
+
+DALI reads, decodes and resizes; the nine steps and the normalisation of a batch are one call
+of a function, which shares the images among as many threads as the pipeline has. The kernel
+runs outside Python's lock.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fastleuk.augment.dali import DataNode, Params, Pipeline, fn, math, resize, where
+from fastleuk.errors import MissingDependencyError
+
+RESIZE_RATIO = 2.5
+"""From so many source pixels for one of the output on, an image is resized before."""
+
+
+def augment_and_normalize(
+    images: DataNode, params: Params, mean: Sequence[float], std: Sequence[float], layout: str
+) -> DataNode:
+    """The whole chain, then ``(levels - mean) / std``.
+
+    Args:
+        images: ``(H, W, 3)`` uint8 on the CPU, any size.
+        params: Of :func:`fastleuk.augment.lowering.compiled_arrays`, and ``size``, ``resized``.
+        mean: Of each channel, in levels.
+        std: Likewise.
+        layout: ``HWC`` or ``CHW``.
+
+    Returns:
+        ``(size, size, 3)`` or ``(3, size, size)`` float32.
+
+    Raises:
+        MissingDependencyError: numba is not installed.
+    """
+    size = params["size"]
+    if not params["resized"]:
+        shape = images.shape()
+        images = where(
+            math.max(shape[0], shape[1]) > RESIZE_RATIO * size,
+            lambda batch: resize(batch, size),
+            images,
+        )
+    factor = 1 / np.asarray(std, np.float32)
+    offset = -np.asarray(mean, np.float32) * factor
+    return fn.python_function(
+        images,
+        params["row"],
+        params["kernel"],
+        function=_batch_function(size, layout, factor, offset, _threads()),
+        batch_processing=True,
+        num_outputs=1,
+        output_layouts=layout,
+        device="cpu",
+    )
+
+
+def _batch_function(
+    size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
+) -> Callable[..., list[np.ndarray]]:
+    augment_image = load_kernel()
+    planar = layout == "CHW"
+    shape = (3, size, size) if planar else (size, size, 3)
+
+    def run(
+        images: list[np.ndarray], rows: list[np.ndarray], kernels: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        outputs = np.empty((len(images), *shape), np.float32)
+
+        def work(first: int) -> None:
+            for i in range(first, len(images), threads):
+                augment_image(outputs[i], planar, images[i], rows[i], kernels[i], factor, offset)
+
+        list(_pool(threads).map(work, range(threads)))
+        return list(outputs)
+
+    return run
+
+
+def load_kernel() -> Callable[..., None]:
+    """Import the kernel; numba loads what it compiled once from its cache on the disk.
+
+    Raises:
+        MissingDependencyError: numba is not installed, or doesn't go with this NumPy.
+    """
+    try:
+        from fastleuk.augment.kernel import augment_image
+    except (ImportError, RuntimeError) as error:  # the latter: no folder for its cache
+        raise MissingDependencyError(
+            f"The applier compiled needs numba ({error}): pip install 'fastleuk[cpu]', or use "
+            "the applier fused."
+        ) from error
+    return augment_image
+
+
+def _threads() -> int:
+    pipeline = Pipeline.current()
+    return max(1, pipeline.num_threads if pipeline is not None else 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for work; shared by all pipelines of this process that want as many."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="fastleuk-augment")
