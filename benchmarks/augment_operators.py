@@ -6,6 +6,7 @@ Processor time of the whole process, best of a few runs: unlike wall time it har
 what else the machine does. Feeding the batch in (first row) is part of each figure.
 """
 
+import importlib.util
 import time
 import warnings
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from fastleuk.augment import PAPER, apply_graph, dali, dali_fused, draw, param_arrays, param_names
 from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
+from fastleuk.memory import keep_freed_memory
 
 SIZE, BATCH = 224, 64
 
@@ -48,6 +50,7 @@ def cpu_ms(graph, sources, applier, params, repeats=7):
 
 
 def operator_rows():
+    keep_freed_memory()  # as every DALI loader of fastleuk does
     warnings.simplefilter("ignore")  # a part of a graph leaves arrays of the whole unused
     plan = plan_demo(cells=240, seed=3)
     big = [draw_demo_cell(cell, seed=3) for cell in plan[:BATCH]]
@@ -77,6 +80,11 @@ def operator_rows():
         ("whole chain from 450", "fused", whole("fused"), big),
         ("whole chain from 224", "fused", whole("fused"), small),
     ]
+    if importlib.util.find_spec("numba"):
+        parts += [
+            ("whole chain from 450", "compiled", whole("compiled"), big),
+            ("whole chain from 224", "compiled", whole("compiled"), small),
+        ]
     return [
         {"applier": applier, "part": name, "CPU ms/image": cpu_ms(graph, images, applier, params)}
         for name, applier, graph, images in parts

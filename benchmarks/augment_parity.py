@@ -7,6 +7,7 @@ Prints the tables and writes them to ``benchmarks/results/augment_parity.{md,jso
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from fastleuk.augment.params import JITTER_STEPS, identity
 
 SIZE = 224
 CHUNK = 64
+OURS = ("exact", "fused", "compiled") if importlib.util.find_spec("numba") else ("exact", "fused")
 
 
 def levels(images, params, applier):
@@ -56,7 +58,7 @@ def step_rows(images):
         params = only(drawn, step)
         wanted = levels(images, params, "reference")
         row = {"step": step if step in STEPS else f"- {step}"}
-        for applier in ("exact", "fused"):
+        for applier in OURS:
             difference = np.abs(levels(images, params, applier) - wanted)
             row[f"{applier}: PSNR median"] = float(np.median(psnr(difference, 0)))
             row[f"{applier}: worst level"] = float(difference.max())
@@ -72,7 +74,7 @@ def chain_rows(sets, draws):
         batch = (images * draws)[:draws]
         params = draw(PAPER, seed=1, epoch=0, indices=np.arange(draws), size=SIZE)
         wanted = levels(batch, params, "reference")
-        for applier in ("exact", "fused"):
+        for applier in OURS:
             ours = levels(batch, params, applier)
             rows.append(
                 {"images": name, "draws": draws, "applier": applier, **summary(ours, wanted)}
@@ -121,7 +123,7 @@ def ideal_rows(sets, draws):
         }
         reference.FILL = [0.0, 0.0, 0.0]
         results["torchvision tensors, bilinear (reference)"] = levels(batch, params, "reference")
-        results |= {applier: levels(batch, params, applier) for applier in ("exact", "fused")}
+        results |= {applier: levels(batch, params, applier) for applier in OURS}
         reference.FILL = 0
         rows += [
             {"images": name, "chain": chain, "draws": draws, **summary(np.stack(list(r)), wanted)}

@@ -9,6 +9,7 @@ runs if the package is installed.
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import tempfile
@@ -28,6 +29,7 @@ from torchvision.transforms import v2
 from fastleuk.augment import PAPER, apply_graph, draw, param_arrays, param_names
 from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
+from fastleuk.memory import keep_freed_memory
 
 SIZE, BATCH = 224, 64
 
@@ -147,6 +149,12 @@ def dali_contender(sources, applier, threads, decode, resized=False):
     return run
 
 
+def appliers():
+    """Those of DALI that are there."""
+    numba = importlib.util.find_spec("numba") is not None
+    return ("exact", "fused", "compiled") if numba else ("exact", "fused")
+
+
 def contenders(files, workers):
     paths = [np.frombuffer(str(file).encode(), np.uint8) for file in files]
     decoded = [np.asarray(Image.open(f).convert("RGB")) for f in files[:128]]
@@ -169,7 +177,7 @@ def contenders(files, workers):
         )
     except ImportError:
         print("albumentations is not installed: left out")
-    for applier in ("exact", "fused"):
+    for applier in appliers():
         runs |= {
             f"{applier}, from BMP": dali_contender(paths, applier, workers, decode=True),
             f"{applier}, from arrays 450x450": dali_contender(decoded, applier, workers, False),
@@ -187,6 +195,7 @@ def draw_rows():
         "draw, 64 samples": drawn,
         "lower for exact": lambda: param_arrays(params, "exact"),
         "lower for fused": lambda: param_arrays(params, "fused"),
+        "lower for compiled": lambda: param_arrays(params, "compiled"),
     }
     for name, task in tasks.items():
         times = []
@@ -209,6 +218,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    keep_freed_memory()  # as every DALI loader of fastleuk does
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(Path(folder), options.files)
         runs = contenders(files, options.workers)

@@ -12,6 +12,7 @@ from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="the applier compiled needs numba"
 )
+COMPILED = pytest.param("compiled", marks=needs_numba)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -6,18 +6,22 @@ import sys
 import numpy as np
 import pytest
 import torch
+from augment_images import COMPILED, needs_numba
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from fastleuk.augment import APPLIERS, PAPER, Augment, AugmentCollate, augment_batch, draw
 from fastleuk.errors import ConfigError
+from fastleuk.loading import resolve_applier
+
+EVERY = [COMPILED, *(a for a in APPLIERS if a != "compiled")]
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 40, 60, 3), dtype=np.uint8)
 PARAMS = draw(PAPER, seed=1, epoch=0, indices=np.arange(5), size=32)
 
 
-@pytest.mark.parametrize("applier", APPLIERS)
+@pytest.mark.parametrize("applier", EVERY)
 def test_normalisation_layout_and_dtype(applier):
     levels = augment_batch(IMAGES, PARAMS, size=32, applier=applier, normalize=False)
     assert levels.shape == (5, 32, 32, 3)
@@ -30,7 +34,7 @@ def test_normalisation_layout_and_dtype(applier):
     np.testing.assert_allclose(half, wanted, atol=2e-3)
 
 
-@pytest.mark.parametrize("applier", APPLIERS)
+@pytest.mark.parametrize("applier", EVERY)
 def test_tensors_lists_and_arrays_alike(applier):
     array = augment_batch(IMAGES, PARAMS, applier=applier)
     tensor = augment_batch(torch.from_numpy(IMAGES), PARAMS, applier=applier)
@@ -70,7 +74,7 @@ def test_images_that_do_not_fit(images, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"applier": "fast"}, "applier must be fused, exact, reference"),
+        ({"applier": "fast"}, "applier must be compiled, fused, exact, reference"),
         ({"device": "cuda"}, "device must be cpu, gpu"),
         ({"layout": "NCHW"}, "layout must be HWC, CHW"),
         ({"dtype": "float64"}, "float32, float16"),
@@ -78,6 +82,7 @@ def test_images_that_do_not_fit(images, says):
         ({"std": (1, 1, 0)}, "std above 0"),
         ({"mean": (1, 1)}, "3 values"),
         ({"applier": "reference", "device": "gpu"}, "CPU only"),
+        ({"applier": "compiled", "device": "gpu"}, "CPU only"),
     ],
 )
 def test_options_that_do_not_fit(options, says):
@@ -103,7 +108,7 @@ class Cells(Dataset):
         return (self.transform(image) if self.transform else image), index
 
 
-@pytest.mark.parametrize("applier", APPLIERS)
+@pytest.mark.parametrize("applier", EVERY)
 def test_as_a_transform(applier):
     torch.manual_seed(3)
     transform = Augment(size=32, applier=applier)
@@ -156,6 +161,40 @@ def test_importing_the_engine_imports_numpy_only():
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_without_numba_fused_takes_its_place():
+    script = """
+import sys; sys.modules['numba'] = None
+import numpy as np, torch, fastleuk.augment as a
+from fastleuk.errors import MissingDependencyError
+from fastleuk.loading import resolve_applier
+cpu = torch.device('cpu')
+assert resolve_applier('auto', a.PAPER, cpu) == 'fused'
+params = a.draw(a.PAPER, seed=1, epoch=0, indices=[0], size=8)
+for use in (
+    lambda: resolve_applier('compiled', a.PAPER, cpu),
+    lambda: a.augment_batch(np.zeros((1, 8, 8, 3), np.uint8), params, applier='compiled'),
+):
+    try:
+        use()
+    except MissingDependencyError as error:
+        assert 'fastleuk[cpu]' in str(error), error
+    else:
+        raise SystemExit('no error')
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@needs_numba
+def test_auto_is_the_fastest_that_can_do_it():
+    nearest = PAPER.replace(interpolation="nearest")
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert resolve_applier("auto", PAPER, cpu) == "compiled"
+    assert resolve_applier("auto", nearest, cpu) == "exact"
+    assert resolve_applier("auto", PAPER, gpu) == "fused"
+    with pytest.raises(ConfigError, match="--applier compiled runs on the CPU"):
+        resolve_applier("compiled", PAPER, gpu)
 
 
 def test_without_dali_the_error_says_why():

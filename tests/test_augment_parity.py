@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from augment_images import (
+    COMPILED,
     demo_cells,
     foreground_error,
     hard_images,
@@ -24,7 +25,7 @@ ON = PAPER.replace(
     **{f.name: 1 for f in dataclasses.fields(PAPER) if f.name.startswith("p_")}, brightness=0.5
 )
 HARD = hard_images()
-GRAPHS = ["exact", "fused", pytest.param("compiled", marks=needs_numba)]
+GRAPHS = ["exact", "fused", COMPILED]
 
 
 def levels(images, params, applier):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from augment_images import COMPILED
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from PIL import Image
@@ -52,7 +53,7 @@ def batches(pipeline, count):
     return [np.array(pipeline.run()[0].as_tensor()) for _ in range(count)]
 
 
-@pytest.mark.parametrize("applier", ["fused", "exact"])
+@pytest.mark.parametrize("applier", ["fused", "exact", COMPILED])
 def test_in_a_foreign_pipeline(jpegs, applier):
     """Nothing is fed, and sample j of batch i has the parameters of (seed, 0, i * B + j)."""
     first, second = batches(foreign(jpegs, applier, batch_size=6), 2)
@@ -77,15 +78,18 @@ def decode(path):
     return np.array(pipeline.run()[0].as_tensor())[0]
 
 
-def test_threads_prefetch_and_conditionals_change_nothing(jpegs):
-    expected = batches(foreign(jpegs, batch_size=4), 3)
+@pytest.mark.parametrize("applier", ["fused", COMPILED])
+def test_threads_prefetch_and_conditionals_change_nothing(jpegs, applier):
+    expected = batches(foreign(jpegs, applier, batch_size=4), 3)
     for options in (
         {"num_threads": 1},
         {"prefetch_queue_depth": 4},
         {"enable_conditionals": True},
         {"exec_dynamic": False},
     ):
-        for a, b in zip(expected, batches(foreign(jpegs, batch_size=4, **options), 3), strict=True):
+        for a, b in zip(
+            expected, batches(foreign(jpegs, applier, batch_size=4, **options), 3), strict=True
+        ):
             np.testing.assert_array_equal(a, b, err_msg=str(options))
 
 
@@ -97,12 +101,13 @@ def test_seeds_shards_and_batches_differ(jpegs):
         assert not np.array_equal(base, other)
 
 
-def test_goes_on_from_a_checkpoint(jpegs):
-    pipeline = foreign(jpegs, batch_size=4, enable_checkpointing=True)
+@pytest.mark.parametrize("applier", ["fused", COMPILED])
+def test_goes_on_from_a_checkpoint(jpegs, applier):
+    pipeline = foreign(jpegs, applier, batch_size=4, enable_checkpointing=True)
     batches(pipeline, 2)
     state = pipeline.checkpoint()
     expected = np.array(pipeline.run()[0].as_tensor())
-    restored = foreign(jpegs, batch_size=4, enable_checkpointing=True, checkpoint=state)
+    restored = foreign(jpegs, applier, batch_size=4, enable_checkpointing=True, checkpoint=state)
     np.testing.assert_array_equal(batches(restored, 1)[0], expected)
 
 

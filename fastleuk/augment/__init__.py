@@ -1,9 +1,9 @@
-"""The augmentation engine: parameters are data, drawn in NumPy and applied by one of three.
+"""The augmentation engine: parameters are data, drawn in NumPy and applied by one of four.
 
 ``draw`` turns a policy into arrays of parameters; ``reference`` (torchvision), ``exact`` (DALI,
-one operator a step) and ``fused`` (DALI, the nine steps compiled into few operators) apply
-the same parameters; so does ``compiled`` (numba), the fastest on a CPU. Importing this package imports NumPy only; DALI and torchvision are
-imported when something that needs them is first used.
+one operator a step), ``fused`` (DALI, the nine steps in few operators) and ``compiled`` (DALI
+and one numba function, for the CPU) apply the same parameters. Importing this package imports
+NumPy only; DALI, torchvision and numba are imported when something that needs them is first used.
 """
 
 from __future__ import annotations

@@ -196,9 +196,15 @@ Classification" (Ahmed 2025), section on augmentation."""
 FLIPS_ROTATIONS = AugmentPolicy(p_hflip=0.5, p_vflip=0.5, p_rotation=1.0, degrees=180)
 """Flips and rotation by any angle: leaves a cell's size and colour, which are diagnostic."""
 
+STAIN = FLIPS_ROTATIONS.replace(
+    p_jitter=0.8, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.02
+)
+"""The same with a little colour jitter: slides differ in stain and in the microscope's light."""
+
 POLICIES: dict[str, AugmentPolicy] = {
     "paper": PAPER,
     "flips-rotations": FLIPS_ROTATIONS,
+    "stain": STAIN,
     "none": NONE,
 }
 """The presets by the names that the command line knows."""
