@@ -21,7 +21,7 @@ from fastleuk.files import write_json
 VERSION = 1
 """Of the JSON document; ``benchmarks/schema.json`` describes it."""
 
-SWEEP = ("dali-fused-cache", "dali-fused-files", "torchvision-pil")
+SWEEP = ("dali-compiled-cache", "dali-fused-cache", "dali-fused-files", "torchvision-pil")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
     config = LoaderConfig(size=options.size, batch_size=options.batch_size, workers=options.workers)
     config = resolve_loader(config)
     data = DataConfig(data=options.data, subject_regex=options.subject_regex, skip_bad=True)
-    methods, skipped = available()
+    methods, skipped = available(device)
     methods = _choose(options.methods, methods, skipped)
     dataset = open_dataset(data, report=report)
     spec = BenchSpec(
@@ -78,7 +78,7 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
         backbone=options.backbone,
         amp=options.amp,
     )
-    if "dali-fused-cache" in methods:
+    if any(name.endswith("-cache") for name in methods):
         _prepare(dataset, spec, config, report)
     bench = Bench(spec, options.rounds, options.seconds, options.train_seconds, report)
     document: dict[str, Any] = {

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fastleuk.loading import has_dali
 
 METHODS = {
+    "dali-compiled-cache": "DALI, augmentation as one compiled CPU function, decoded cache",
+    "dali-compiled-files": "DALI, augmentation as one compiled CPU function, from the files",
     "dali-fused-cache": "DALI, fused augmentation, decoded cache",
     "dali-fused-files": "DALI, fused augmentation, from the files",
     "dali-exact-files": "DALI, one operator a step, from the files",
@@ -60,12 +62,17 @@ class BenchSpec:
         return cls(**json.loads(line))
 
 
-def available() -> tuple[list[str], dict[str, str]]:
-    """Return the methods that can run here, and why the others can't."""
+def available(device: str = "cpu") -> tuple[list[str], dict[str, str]]:
+    """Return the methods that can run on ``device`` here, and why the others can't."""
     missing = {}
+    compiled = [name for name in METHODS if "compiled" in name]
+    if device != "cpu":
+        missing = dict.fromkeys(compiled, "runs on the CPU")
+    elif importlib.util.find_spec("numba") is None:
+        missing = dict.fromkeys(compiled, "not installed: pip install 'fastleuk[cpu]'")
     if not has_dali():
         reason = "NVIDIA DALI is not installed (it exists for Linux)"
-        missing = dict.fromkeys([name for name in METHODS if name.startswith("dali")], reason)
+        missing |= dict.fromkeys([name for name in METHODS if name.startswith("dali")], reason)
     for name in ("albumentations", "kornia"):
         if importlib.util.find_spec(name) is None:
             missing[name] = "not installed: pip install 'fastleuk[bench]'"
