@@ -1,5 +1,6 @@
 """What a split is, what its mode promises, and the check that it keeps that."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ class Split:
     """Which part each of the N images of a manifest belongs to."""
 
     mode: str
-    """``subject``, ``fold:K`` or ``image``."""
+    """``subject``, ``fold:K``, ``kfold:I/K``, ``kfold:I/K@SEED`` or ``image``."""
     seed: int
     parts: np.ndarray
     """(N,) int8, index into ``PARTS``."""
@@ -31,17 +32,47 @@ class Split:
 
 
 def parse_mode(mode: str) -> int | None:
-    """Return K of ``fold:K``; None for ``subject`` and ``image``.
+    """Return K of ``fold:K``; None for ``subject``, ``image`` and ``kfold:I/K``.
 
     Raises:
         ConfigError: it is none of these.
     """
-    if mode in ("subject", "image"):
+    if mode in ("subject", "image") or parse_kfold(mode) is not None:
         return None
     name, _, fold = mode.partition(":")
     if name != "fold" or not (fold.isascii() and fold.isdigit()):
-        raise ConfigError(f"--split {mode!r}: choose subject, image, or fold:K such as fold:0.")
+        raise ConfigError(
+            f"--split {mode!r}: choose subject, image, or fold:K such as fold:0 (an official "
+            "fold), or kfold:I/K such as kfold:0/5 (one of five folds drawn by subject)."
+        )
     return int(fold)
+
+
+def parse_kfold(mode: str) -> tuple[int, int, int] | None:
+    """Return (I, K, seed) of ``kfold:I/K`` (seed 0) or ``kfold:I/K@SEED``; else None.
+
+    The folds' seed is part of the mode, so that repeated runs with seeds of their own share them.
+
+    Raises:
+        ConfigError: it begins with ``kfold`` but is none, or names no fold from 0 to K - 1.
+
+    >>> parse_kfold("kfold:1/5@7"), parse_kfold("subject")
+    ((1, 5, 7), None)
+    """
+    if not mode.startswith("kfold"):
+        return None
+    match = re.fullmatch(r"kfold:([0-9]{1,6})/([0-9]{1,6})(?:@([0-9]{1,18}))?", mode)
+    if match is None:
+        raise ConfigError(
+            f"--split {mode!r}: write kfold:I/K, such as kfold:0/5 for the first of five folds, "
+            "or kfold:I/K@SEED for another draw of the folds."
+        )
+    fold, folds = int(match[1]), int(match[2])
+    if folds < 2 or fold >= folds:
+        raise ConfigError(
+            f"--split {mode!r}: K must be at least 2, and I from 0 to K - 1, such as kfold:0/5."
+        )
+    return fold, folds, int(match[3] or 0)
 
 
 def check_split(split: Split, manifest: Manifest, groups: np.ndarray) -> None:

@@ -1,16 +1,18 @@
-"""Train, validation and test parts: by subject, by official fold, or by image."""
+"""Train, validation and test parts: by subject, by official or drawn fold, or by image."""
 
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
+from fastleuk.data.draw_folds import draw_folds
 from fastleuk.data.draw_parts import TEST, TRAIN, UNUSED, VAL, split_groups
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.parts import (
     PARTS,
     Split,
     check_split,
+    parse_kfold,
     parse_mode,
     refuse_subjects_in_many_folds,
     split_notes,
@@ -43,27 +45,31 @@ def make_split(
     ``subject`` shares no group between parts and comes as near to the fractions, class by class,
     as the sizes of the groups allow. ``fold:K`` tests on official fold K and draws the validation
     part by group from the other folds (``val_fraction`` of these); what is in no fold, or tied to
-    the test fold by an identical file, is unused. ``image`` is the paper's: exact fractions of
-    each class, whoever's the images are.
+    the test fold by an identical file, is unused. ``kfold:I/K`` draws K folds by group from all
+    labelled images (``@SEED`` behind it: another draw), tests on fold I, and draws the validation
+    part by group from the others with ``seed``: every image is tested in exactly one of the K
+    folds. ``image`` is the paper's: exact fractions of each class, whoever's the images are.
 
     Args:
         manifest: N images.
         groups: (N,) int64 from ``subject_groups``.
-        mode: ``subject``, ``fold:K`` or ``image``.
-        val_fraction: of all labelled images (of the other folds for ``fold:K``).
-        test_fraction: of all labelled images; not used by ``fold:K``.
-        seed: of the draw.
+        mode: ``subject``, ``fold:K``, ``kfold:I/K``, ``kfold:I/K@SEED`` or ``image``.
+        val_fraction: of all labelled images (of the other folds where there are folds).
+        test_fraction: of all labelled images; not used where there are folds.
+        seed: of the draw; it leaves the K folds of ``kfold`` as they are.
 
     Raises:
-        ConfigError: an unknown mode, or fractions that make no sense.
+        ConfigError: an unknown mode, fractions that make no sense, or more folds than subjects.
         DataError: too few subjects or images, an unknown fold, or a subject in several folds.
     """
-    fold = parse_mode(mode)
-    _check_numbers(val_fraction, 0.0 if fold is not None else test_fraction, fold, seed)
+    fold, drawn = parse_mode(mode), parse_kfold(mode)
+    _check_numbers(val_fraction, None if fold is not None or drawn else test_fraction, seed)
     parts = np.full(len(manifest), UNUSED, dtype=np.int8)
+    fractions = [(VAL, val_fraction)]
     if fold is not None:
         rest = _hold_out_fold(manifest, groups, fold, parts)
-        fractions = [(VAL, val_fraction)]
+    elif drawn is not None:
+        rest = _hold_out_drawn_fold(manifest, groups, *drawn, parts)
     else:
         rest = manifest.labelled
         fractions = [(TEST, test_fraction), (VAL, val_fraction)]
@@ -77,12 +83,12 @@ def make_split(
     return split
 
 
-def _check_numbers(val: float, test: float, fold: int | None, seed: int) -> None:
-    values = [("--val-fraction", val)] + ([("--test-fraction", test)] if fold is None else [])
+def _check_numbers(val: float, test: float | None, seed: int) -> None:
+    values = [("--val-fraction", val)] + ([] if test is None else [("--test-fraction", test)])
     for name, value in values:
         if not 0 < value < 1:
             raise ConfigError(f"{name} {value}: must lie between 0 and 1, such as 0.1.")
-    if val + test >= 1:
+    if test is not None and val + test >= 1:
         raise ConfigError(f"--val-fraction {val} and --test-fraction {test} leave no training set.")
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed {seed}: must not be negative (or huge).")
@@ -104,6 +110,16 @@ def _hold_out_fold(
     test = known & (manifest.folds == fold)
     parts[test] = TEST
     return np.flatnonzero(known & (manifest.folds >= 0) & ~np.isin(groups, groups[test]))
+
+
+def _hold_out_drawn_fold(
+    manifest: Manifest, groups: np.ndarray, fold: int, folds: int, seed: int, parts: np.ndarray
+) -> np.ndarray:
+    """Mark the test fold in ``parts``; return the indices that training may use."""
+    known = manifest.labelled
+    drawn = draw_folds(manifest.labels[known], groups[known], manifest.class_names, folds, seed)
+    parts[known[drawn == fold]] = TEST
+    return known[drawn != fold]
 
 
 def _split_images(
