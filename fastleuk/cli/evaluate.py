@@ -16,8 +16,19 @@ def evaluate(
     part: Annotated[str, typer.Option(help="test, val or train.")] = "test",
     data: Annotated[str, typer.Option(help="Where the data lie now, if they moved.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "",
+    tta: Annotated[
+        str,
+        typer.Option(help="Average the probabilities of views: none, flips (4), d4 (8), 8rot (8)."),
+    ] = "none",
+    average: Annotated[
+        int,
+        typer.Option(help="Average the weights of that many best checkpoints (--keep-best)."),
+    ] = 0,
 ) -> None:
-    """Repeat the figures of a run's best weights on its own split."""
+    """Repeat the figures of a run's best weights on its own split.
+
+    With --tta or --average they go to files of their own, such as test_metrics.tta-d4.json.
+    """
     from fastleuk.evaluation.evaluate import evaluate_run
 
-    evaluate_run(run, part=part, data=data or None, device=device or None)
+    evaluate_run(run, part=part, data=data or None, device=device or None, tta=tta, average=average)

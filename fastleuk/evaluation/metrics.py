@@ -27,7 +27,8 @@ def classification_metrics(
     Precision, recall and F1 come as ``_macro``, ``_weighted`` and, for two classes,
     ``_positive``: those of class 1, which for C-NMC is ALL. Sensitivity is the positive
     class's recall, specificity the negative one's. With more than two classes the AUC is the
-    macro average of one class against the rest, and there is no positive class.
+    macro average of one class against the rest, and there is no positive class. ``ece_15`` is
+    the expected calibration error, see :func:`calibration_error`.
 
     Args:
         labels: int64 ``(N,)``, each in ``[0, C)``, N ≥ 1.
@@ -60,6 +61,7 @@ def classification_metrics(
         "accuracy": float(sk.accuracy_score(labels, predicted)),
         "balanced_accuracy": float(recall[support > 0].mean()),
         "auc": _auc(labels, probabilities),
+        "ece_15": calibration_error(labels, probabilities, bins=15),
     }
     for average in ("macro", "weighted"):
         scores = sk.precision_recall_fscore_support(
@@ -93,6 +95,22 @@ def _auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     if probabilities.shape[1] == 2:
         return float(sk.roc_auc_score(labels, probabilities[:, 1]))
     return float(np.mean([sk.roc_auc_score(labels == c, probabilities[:, c]) for c in classes]))
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, bins: int) -> float:
+    """Return the expected calibration error (Guo et al., 2017), from 0 to 1.
+
+    The mean over samples of how far confidence and accuracy lie apart in the sample's bin, where
+    confidence is the probability of the predicted class, in ``bins`` bins of equal width.
+
+    >>> calibration_error(np.array([0, 0, 0, 1]), np.array([[0.75, 0.25]] * 4), bins=15)
+    0.0
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def format_metrics(figures: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ class Predictions:
     Attributes:
         indices: int64 ``(N,)``, rows of the manifest.
         labels: int64 ``(N,)``.
-        logits: float32 ``(N, C)``.
+        logits: float32 ``(N, C)``; of several views, float64: the logarithm of the mean of their
+            probabilities.
     """
 
     indices: np.ndarray
@@ -42,22 +44,47 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(model: torch.nn.Module, loader: Loader, precision: Precision) -> Predictions:
+def predict(
+    model: torch.nn.Module,
+    loader: Loader,
+    precision: Precision,
+    *,
+    views: Callable[[torch.Tensor], Iterable[torch.Tensor]] | None = None,
+) -> Predictions:
     """Give the logits of every sample of an un-augmented loader, exactly once each.
 
     The model is left in the mode (training or evaluation) it came in.
+
+    Args:
+        model: The network, on the device of ``precision``.
+        loader: Batches of an epoch.
+        precision: Device and autocast dtype.
+        views: Makes the views of a batch, see :class:`fastleuk.evaluation.tta.Views`; their
+            probabilities are averaged. None: the batch as it is.
     """
     was_training = model.training
     model.eval()
     collected: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     try:
         for batch in loader.epoch():
-            with precision.autocast():
-                logits = model(batch.images.to(precision.device, non_blocking=True))
-            collected.append((batch.indices, batch.labels, logits.float()))
+            images = batch.images.to(precision.device, non_blocking=True)
+            logits = []
+            for view in views(images) if views else (images,):
+                with precision.autocast():
+                    logits.append(model(view).float())
+            collected.append((batch.indices, batch.labels, torch.stack(logits, dim=1)))
     finally:
         model.train(was_training)
-    indices, labels, logits = (
+    indices, labels, viewed = (
         torch.cat(parts).cpu().numpy() for parts in zip(*collected, strict=True)
     )
-    return Predictions(indices, labels, logits)
+    return Predictions(indices, labels, _one_of(viewed))
+
+
+def _one_of(logits: np.ndarray) -> np.ndarray:
+    """Merge the views of ``logits`` ``(N, V, C)``."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    count = logits.shape[2]
+    chances = softmax(logits.reshape(-1, count)).reshape(logits.shape).mean(axis=1)
+    return np.log(np.maximum(chances, np.finfo(np.float64).tiny))

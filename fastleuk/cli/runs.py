@@ -1,0 +1,54 @@
+"""``fastleuk runs`` and ``fastleuk compare``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastleuk.cli.app import app
+
+
+@app.command()
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with runs, at any depth.")
+    ] = Path("runs"),
+    sort: Annotated[
+        str,
+        typer.Option(
+            help="date, name, backbone, data, split, state, epochs, val-f1, f1, auc, accuracy."
+        ),
+    ] = "date",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+) -> None:
+    """List runs with their figures: F1 is macro-F1, val the best epoch's."""
+    import json as document
+
+    from fastleuk.tracking.listing import format_runs, sort_runs
+    from fastleuk.tracking.runs import find_runs
+
+    found = sort_runs(find_runs(folder), sort, reverse=reverse)
+    if json:
+        listed = [run.to_dict() for run in found]
+        typer.echo(document.dumps(listed, indent=2, ensure_ascii=False))
+    elif found:
+        # A pipe has no width: it gets the table, whatever its lines are long.
+        typer.echo(format_runs(found, width=shutil.get_terminal_size((1_000_000, 24)).columns))
+    else:
+        typer.echo(f"No runs in {folder}.")
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path], typer.Argument(help="Run folders; the first is the reference.")],
+    out: Annotated[str, typer.Option(help="PNG to write.")] = "compare.png",
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """Show how runs differ: settings, curves, test figures, and whether chance could do that."""
+    from fastleuk.tracking.compare import compare_runs
+
+    compare_runs(run, out=Path(out), seed=seed)

@@ -1,0 +1,1 @@
+"""What runs leave behind: live writers, a list of run folders, and comparisons of them."""

@@ -1,0 +1,152 @@
+"""What a run was trained, validated and tested on, matched by content with other runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastleuk.errors import CheckpointError, ConfigError, DataError
+from fastleuk.tracking.paired import group_confusions
+from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tested:
+    """The predictions of a run on its test part, in the order of the samples' hashes.
+
+    Attributes:
+        samples: (SHA-256, class) of each image.
+        predicted: Names of the classes predicted.
+        groups: Subjects; those tied by an identical file are one.
+    """
+
+    samples: tuple[tuple[str, str], ...]
+    predicted: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @property
+    def right(self) -> np.ndarray:
+        """Bool ``(N,)``, whether the class predicted is the true one."""
+        true = [name for _, name in self.samples]
+        return np.array([a == b for a, b in zip(true, self.predicted, strict=True)], dtype=bool)
+
+    def confusions(self, class_names: Sequence[str]) -> np.ndarray:
+        """Return a confusion matrix for each group, ``(G, C, C)``."""
+        codes = {name: code for code, name in enumerate(class_names)}
+        labels = np.array([codes[name] for _, name in self.samples])
+        predicted = np.array([codes[name] for name in self.predicted])
+        return group_confusions(labels, predicted, np.array(self.groups), len(class_names))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunRecord:
+    """A run as it is compared.
+
+    Attributes:
+        path: The folder.
+        name: Short, and unlike the others'.
+        settings: Values by ``section.key`` of config.toml and policy.toml.
+        rows: The rows of ``metrics.csv``.
+        figures: ``test_metrics.json``, or None before the test.
+        tested: The test predictions, or None.
+        validated: Hashes of the validation images.
+    """
+
+    path: Path
+    name: str
+    settings: dict[str, Any]
+    rows: list[dict[str, float | None]]
+    figures: dict[str, Any] | None
+    tested: Tested | None
+    validated: frozenset[str]
+
+
+def read_records(run_dirs: Sequence[Path]) -> list[RunRecord]:
+    """Read the runs to be compared.
+
+    Raises:
+        ConfigError: fewer than two, or one of them twice.
+        CheckpointError: not a run folder, or a damaged file in one.
+    """
+    places = [run_dir.resolve() for run_dir in run_dirs]
+    if len(set(places)) < max(2, len(places)):
+        raise ConfigError("compare needs two or more run folders, each named once.")
+    return [
+        _read(run_dir, name) for run_dir, name in zip(run_dirs, _short_names(places), strict=True)
+    ]
+
+
+def _short_names(places: Sequence[Path]) -> list[str]:
+    """Return each folder's name, with as many parents as it takes to tell them apart."""
+    deepest = max(len(place.parts) for place in places)
+    for depth in range(1, deepest + 1):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(names):
+            return names
+    return [str(place) for place in places]
+
+
+def _read(run_dir: Path, name: str) -> RunRecord:
+    if not (run_dir / "config.toml").is_file():
+        raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+    try:
+        settings = _flat(read_tables(run_dir / "config.toml"))
+        if (run_dir / "policy.toml").is_file():
+            policy = read_tables(run_dir / "policy.toml")
+            settings.update({f"policy.{key}": value for key, value in _flat(policy).items()})
+        metrics, figures = run_dir / "metrics.csv", run_dir / "test_metrics.json"
+        split = _rows(run_dir / "split.csv", ("path", "part", "sha256", "group"))
+        return RunRecord(
+            path=run_dir,
+            name=name,
+            settings=settings,
+            rows=read_metrics(metrics) if metrics.is_file() else [],
+            figures=read_figures(figures) if figures.is_file() else None,
+            tested=_tested(run_dir, {row["path"]: row for row in split}),
+            validated=frozenset(row["sha256"] for row in split if row["part"] == "val"),
+        )
+    except DataError as error:
+        raise CheckpointError(f"{run_dir}: {error}") from error
+
+
+def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path.name} can't be read: {error}.") from error
+    missing = [name for name in needed if not rows or rows[0].get(name) is None]
+    if missing:
+        raise DataError(f"{path.name} has no {', '.join(missing)}.")
+    return rows
+
+
+def _tested(run_dir: Path, split: dict[str, dict[str, str]]) -> Tested | None:
+    path = run_dir / "test_predictions.csv"
+    if not path.is_file():
+        return None
+    rows = _rows(path, ("path", "label", "predicted"))
+    strangers = [row["path"] for row in rows if row["path"] not in split]
+    if strangers:
+        raise DataError(f"{path.name} has {strangers[0]}, which is not in split.csv.")
+    rows.sort(key=lambda row: split[row["path"]]["sha256"])
+    return Tested(
+        samples=tuple((split[row["path"]]["sha256"], row["label"]) for row in rows),
+        predicted=tuple(row["predicted"] for row in rows),
+        groups=tuple(split[row["path"]]["group"] for row in rows),
+    )
