@@ -105,19 +105,20 @@ def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     finished, cells, tmp_path, monkeypatch, steps
 ):
     done = 0
-    step = loop.Trainer._step
+    backward = loop.Trainer._backward
 
-    def stopping(self, images, labels):
+    def stopping(self, batch, share):
         nonlocal done
         done += 1
         if done == steps:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, images, labels)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return backward(self, batch, share)
 
-    monkeypatch.setattr(loop.Trainer, "_step", stopping)
+    monkeypatch.setattr(loop.Trainer, "_backward", stopping)
     out = tmp_path / "stopped"
-    with pytest.raises(loop.Interrupted, match=f"--resume {out}"):
+    with pytest.raises(loop.Interrupted, match=f"--resume {out}") as stopped:
         train(_config(cells, out, per_class="20"), report=_quiet)
+    assert stopped.value.exit_code == 143
     assert not (out / "test_metrics.json").exists()
     torch.manual_seed(99)  # resumption must not lean on this process's state
     resume(out, report=_quiet)
@@ -136,12 +137,26 @@ def test_patience_stops_a_run_that_no_longer_learns(cells, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        loop.Trainer, "_step", lambda *_: torch.tensor(float("nan"), dtype=torch.float64)
-    )
-    with pytest.raises(FastleukError, match="loss became nan in epoch 1"):
-        train(_config(cells, tmp_path / "run"), report=_quiet)
-    assert load_checkpoint(tmp_path / "run" / "last.ckpt")["progress"]["epoch"] == 0
+    backward = loop.Trainer._backward
+    bad = []
+
+    def poisoned(self, batch, share):
+        if self.progress.step == 2:
+            bad.extend(self.files[row] for row in batch.indices.tolist())
+            batch.images[1] = float("nan")
+        return backward(self, batch, share)
+
+    monkeypatch.setattr(loop.Trainer, "_backward", poisoned)
+    config = _config(cells, tmp_path / "run", checkpoint_every=1e-9, lr=1e-3)
+    with pytest.raises(FastleukError, match="loss became nan in epoch 1, step 3, at") as error:
+        train(config, report=_quiet)
+    assert "learning rate 0.001" in str(error.value)
+    assert set(str(error.value).split("images:\n")[1].split()) == set(bad)
+    assert len(bad) == 8
+    state = load_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert state["progress"]["step"] == 2
+    assert all(value.isfinite().all() for value in state["model"].values())
+    assert not (tmp_path / "run" / "best.safetensors").exists()
 
 
 def test_the_torchvision_loader_trains_too(cells, tmp_path):
@@ -192,7 +207,7 @@ def test_resuming_needs_a_sound_checkpoint_of_this_run(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
     text = (run / "config.toml").read_text()
-    (run / "config.toml").write_text(text.replace("lr = 0.001", "lr = 0.01"))
+    (run / "config.toml").write_text(text.replace("\nlr = 0.001", "\nlr = 0.01"))
     with pytest.raises(CheckpointError, match="config"):
         resume(run, report=_quiet)
     (run / "config.toml").write_text(text)

@@ -64,7 +64,7 @@ def gallery(
     out: Annotated[str, typer.Option(help="PNG to write; a sheet of 64 cells goes beside it.")],
     data: Annotated[str, typer.Option(help="Folder or manifest CSV; else the demo set.")] = "",
     policy: Annotated[
-        str, typer.Option(help="paper, flips-rotations, none, or a policy's TOML file.")
+        str, typer.Option(help="paper, flips-rotations, stain, none, or a policy's TOML file.")
     ] = "paper",
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="Another seed, other cells and draws.")] = 7,

@@ -110,6 +110,9 @@ class TorchvisionLoader:
             prefetch_factor=self._prefetch if self._workers else None,
             pin_memory=self._device.type == "cuda",
             multiprocessing_context=_workers_context() if self._workers else None,
+            # Of its own, for it would draw the workers' seed from the global state, which is
+            # dropout's: a resumed epoch would go on with other draws.
+            generator=torch.Generator(),
         )
         for images, labels, indices in loader:
             moved = (x.to(self._device, non_blocking=True) for x in (images, labels, indices))

@@ -1,34 +1,35 @@
-"""The checkpoint that resumes a run, and the best weights that come out of it."""
+"""The checkpoint that resumes a run."""
 
 from __future__ import annotations
 
-import json
-import pickle
+import contextlib
+import functools
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import fastleuk
 from fastleuk.errors import CheckpointError
 from fastleuk.files import write_atomically
-from fastleuk.models.weights import METADATA_KEY
 
 LAST = "last.ckpt"
-BEST = "best.safetensors"
-FORMAT = 1
+FORMAT = 2
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Save ``state`` (tensors, numbers, strings, lists, dicts of them) atomically."""
     import torch
 
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+    content = {"format": FORMAT, "versions": versions(), **state}
+    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint, tensors on the CPU; nothing in the file can run code.
 
     Raises:
-        CheckpointError: missing, cut short, not a checkpoint, or from a newer version.
+        CheckpointError: missing, cut short, not a checkpoint, or of another format.
     """
     import torch
 
@@ -36,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"There is no checkpoint {path}: nothing to resume from.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file can fail in any of the unpickler's ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} can't be read as a checkpoint ({reason}). It is damaged or is no checkpoint "
@@ -51,15 +52,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_best(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
-    """Save a model's tensors with ``metadata`` (fit for JSON) as safetensors, atomically.
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of everything that computes, by package; absent ones are left out."""
+    found = {"fastleuk": fastleuk.__version__}
+    for name in ("torch", "timm", "numpy"):
+        found[name] = metadata.version(name)
+    optional = {f"nvidia-dali-cuda{toolkit}": "dali" for toolkit in (110, 120, 130)}
+    for package, name in {**optional, "numba": "numba"}.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(package)
+    return found
 
-    The metadata go into one key, since safetensors writes several in no fixed order and equal
-    runs shall give equal files.
+
+def version_note(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say in a line which versions differ; empty if none does.
+
+    >>> version_note({"torch": "2.5.0", "timm": "1.0"}, {"torch": "2.6.0", "timm": "1.0"})
+    'note: the checkpoint was written with torch 2.5.0 (now 2.6.0): figures may differ slightly.'
     """
-    from safetensors.torch import save
-
-    state = model.state_dict()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    data = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-    write_atomically(path, lambda file: file.write(data))
+    names = [name for name in {**now, **saved} if saved.get(name) != now.get(name)]
+    if not names:
+        return ""
+    told = (f"{n} {saved.get(n, '(none)')} (now {now.get(n, 'none')})" for n in names)
+    return f"note: the checkpoint was written with {', '.join(told)}: figures may differ slightly."

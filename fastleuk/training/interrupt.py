@@ -1,10 +1,23 @@
-"""Ctrl-C and SIGTERM as a request that the loop answers between two steps."""
+"""Ctrl-C and SIGTERM as a request that the loop answers between two updates."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
+
+from fastleuk.errors import FastleukError
+
+
+class Interrupted(FastleukError):
+    """The run was stopped by a signal; its checkpoint is complete.
+
+    The exit code is the shell's for that signal: 130 for SIGINT, 143 for SIGTERM.
+    """
+
+    def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 class StopRequest:
@@ -39,7 +52,3 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-
-    def __bool__(self) -> bool:
-        """Say whether a stop was asked for."""
-        return self.signal is not None

@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from fastleuk.config import OptimConfig
-from fastleuk.errors import FastleukError
+from fastleuk.config import OptimConfig, RunConfig
+from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.predict import predict
 from fastleuk.files import write_rows
-from fastleuk.loading.batch import Loader
-from fastleuk.models.device import Precision
-from fastleuk.training.checkpoint import BEST, LAST, save_best, save_checkpoint
-from fastleuk.training.interrupt import StopRequest
+from fastleuk.loading.batch import Batch, Loader
+from fastleuk.models.device import Precision, kernels
+from fastleuk.tracking.writers import Writers
+from fastleuk.training.best import ranked, write_best
+from fastleuk.training.build import (
+    build_average,
+    build_optimizer,
+    build_schedule,
+    train_mode,
+    update_share,
+)
+from fastleuk.training.checkpoint import LAST, save_checkpoint
+from fastleuk.training.interrupt import Interrupted, StopRequest
+from fastleuk.training.losses import CHECK_EVERY, NonFiniteError, StepLosses
+from fastleuk.training.objective import Objective
+from fastleuk.training.profile import StepProfile
 from fastleuk.training.progress import EpochProgress
-
-
-class Interrupted(FastleukError):
-    """The run was stopped by a signal; its checkpoint is complete."""
-
-    exit_code = 130
-
-
-@dataclass
-class Progress:
-    """How far a run has come: all of it is in every checkpoint.
-
-    Attributes:
-        epoch: The epoch under way, from 0.
-        step: Batches of it that are done.
-        loss_sum: Sum of the batches' mean losses in this epoch.
-        best_f1: Best validation macro-F1.
-        best_loss: Validation loss at the best epoch; decides between equal macro-F1.
-        stale: Epochs since macro-F1 last rose.
-        history: One row for each finished epoch, the rows of ``metrics.csv``.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    best_f1: float = -1.0
-    best_loss: float = math.inf
-    stale: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+from fastleuk.training.state import Progress, epoch_line, epoch_row
 
 
 @dataclass
@@ -62,11 +47,15 @@ class Trainer:
         train_loader: Shuffled batches.
         val_loader: Un-augmented batches for early stopping.
         precision: Device and autocast dtype.
-        config: Epochs, patience, learning rate.
+        config: How it is trained.
+        run: Seed, compilation, determinism, checkpoints, profile.
         class_names: Names by label.
+        class_counts: int64 ``(C,)``, samples of each class in an epoch, for class weights.
+        files: Paths by row of the manifest.
         run_dir: Where checkpoints and ``metrics.csv`` go.
         identity: What the checkpoint belongs to; resuming compares it.
         metadata: What is stored with the best weights, fit for JSON.
+        writer: Takes each epoch's row.
         report: Takes the line printed after each epoch.
     """
 
@@ -75,34 +64,57 @@ class Trainer:
     val_loader: Loader
     precision: Precision
     config: OptimConfig
+    run: RunConfig
     class_names: tuple[str, ...]
+    class_counts: np.ndarray
+    files: Sequence[str]
     run_dir: Path
     identity: dict[str, str]
     metadata: dict[str, Any]
+    writer: Writers | None = None
     report: Callable[[str], None] = print
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        fused = self.precision.device.type == "cuda"
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr, fused=fused)
+        device, config = self.precision.device, self.config
+        self.optimizer = build_optimizer(self.model, config, device)
+        updates = -(-len(self.train_loader) // config.accumulate)
+        self.schedule = build_schedule(self.optimizer, config, updates_per_epoch=updates)
         self.scaler = self.precision.scaler()
-        self.loss_function = nn.CrossEntropyLoss()
+        self.ema = build_average(self.model, config.ema)
+        self.objective = Objective(
+            config, counts=self.class_counts, seed=self.run.seed, device=device
+        )
+        self.profile = StepProfile(
+            self.run.profile, run_dir=self.run_dir, device=device, report=self.report
+        )
+        self.losses = self._new_losses()
+        self._saved_at = time.monotonic()
+        # What a training batch goes through: the one place where the model is wrapped. Weights
+        # are always read from, and loaded into, self.model.
+        self.network: Callable[..., Any] = self.model
+        if self.run.compile:
+            self.network = torch.compile(self.model)
 
     def fit(self) -> None:
         """Train until the last epoch or until patience runs out.
 
         Raises:
             Interrupted: SIGINT or SIGTERM came; the checkpoint has been written.
-            FastleukError: the loss is not finite.
+            NonFiniteError: training diverged; the last checkpoint is from before that.
         """
-        with StopRequest() as stop:
+        with (
+            kernels(self.precision.device, deterministic=self.run.deterministic),
+            StopRequest() as stop,
+        ):
             self._save()
             while not self.finished:
                 loss, timing = self._train_epoch(stop)
                 self._validate(loss, timing)
                 self._save()
-                if stop and not self.finished:
-                    self._interrupt()
+                if stop.signal and not self.finished:
+                    self._interrupt(stop.signal)
+            self.profile.close()
 
     @property
     def finished(self) -> bool:
@@ -111,111 +123,186 @@ class Trainer:
         return over or self.progress.stale >= self.config.patience
 
     def _train_epoch(self, stop: StopRequest) -> tuple[float, dict[str, float]]:
-        progress, device = self.progress, self.precision.device
-        loss_sum = torch.tensor(progress.loss_sum, device=device, dtype=torch.float64)
+        progress, steps = self.progress, len(self.train_loader)
+        train_mode(self.model, head_only=progress.epoch < self.config.freeze_epochs)
+        self.losses = self._new_losses()
         batches = self.train_loader.epoch(progress.epoch, progress.step)
-        self.model.train()
         title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
-        with EpochProgress(title, total=len(self.train_loader), done=progress.step) as bar:
-            for batch in bar.timed(batches):
-                loss_sum += self._step(batch.images, batch.labels)
+        with EpochProgress(title, total=steps, done=progress.step) as bar:
+            for batch in self.profile.waits(bar.timed(batches)):
+                share, last = update_share(progress.step, steps, self.config.accumulate)
+                loss = self._backward(batch, share)
+                self.losses.add(progress.step, loss, batch.indices, self._lr)
+                if last:
+                    self._update()
                 progress.step += 1
                 bar.advance(len(batch.labels))
-                if stop:
-                    progress.loss_sum = loss_sum.item()
-                    self._interrupt()
-            mean_loss = loss_sum.item() / progress.step
-        if not math.isfinite(mean_loss):
-            raise FastleukError(
-                f"The training loss became {mean_loss} in epoch {progress.epoch + 1}. Lower --lr "
-                f"(now {self.config.lr:g}) or train without --amp. {self.run_dir / LAST} still "
-                "holds the state before this epoch."
-            )
-        return mean_loss, bar.timing
+                self.profile.step()
+                if len(self.losses) >= CHECK_EVERY:
+                    self.losses.check()
+                if last and stop.signal:
+                    self._save()
+                    self._interrupt(stop.signal)
+                elif last and self._save_is_due():
+                    self._save()
+            loss_sum = self.losses.check()
+        self.losses.check_tensors(self._tensors())
+        return loss_sum / progress.step, bar.timing
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        device = self.precision.device
-        with self.precision.autocast():
-            logits = self.model(images.to(device, non_blocking=True))
-        loss = self.loss_function(logits.float(), labels.to(device, non_blocking=True))
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def _backward(self, batch: Batch, share: float) -> torch.Tensor:
+        """Add a batch's part of the gradient; returns its loss, on the device."""
+        device, progress = self.precision.device, self.progress
+        with self.profile.part("forward"):
+            images, targets = self.objective.prepare(
+                batch.images.to(device, non_blocking=True),
+                batch.labels.to(device, non_blocking=True),
+                epoch=progress.epoch,
+                step=progress.step,
+            )
+            with self.precision.autocast():
+                logits = self.network(images)
+            loss = self.objective(logits.float(), targets)
+        with self.profile.part("backward"):
+            self.scaler.scale(loss * share).backward()
         return loss.detach()
 
-    def _validate(self, train_loss: float, timing: dict[str, float]) -> None:
+    def _update(self) -> None:
+        """Change the weights by the gradient that has gathered."""
         progress = self.progress
+        with self.profile.part("optimiser"):
+            if self.config.clip_grad:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            progress.updates, progress.lr = progress.updates + 1, self._lr
+            self.schedule.step_update(progress.updates)
+            if self.ema is not None:
+                self.ema.update(self.model, step=progress.updates)
+
+    def _validate(self, train_loss: float, timing: dict[str, float]) -> None:
+        progress, config = self.progress, self.config
         started = time.perf_counter()
-        predictions = predict(self.model, self.val_loader, self.precision)
+        predictions = predict(self.weights, self.val_loader, self.precision)
+        if not np.isfinite(predictions.logits).all():
+            raise NonFiniteError(
+                f"The validation logits of epoch {progress.epoch + 1} are not finite. "
+                f"{self._advice}"
+            )
         figures = classification_metrics(
             predictions.labels, predictions.probabilities, self.class_names
         )
-        f1, loss = figures["f1_macro"], predictions.loss
-        rose = f1 > progress.best_f1
-        best = rose or (f1 == progress.best_f1 and loss < progress.best_loss)
+        new = {
+            "epoch": progress.epoch + 1,
+            "val_f1_macro": figures["f1_macro"],
+            "val_loss": predictions.loss,
+        }
+        rose = not progress.kept or new["val_f1_macro"] > progress.kept[0]["val_f1_macro"]
         progress.stale = 0 if rose else progress.stale + 1
-        if best:
-            progress.best_f1, progress.best_loss = f1, loss
-            save_best(self.run_dir / BEST, self.model, self.metadata)
-        progress.history.append(
-            {
-                "epoch": progress.epoch + 1,
-                "train_loss": train_loss,
-                "val_loss": loss,
-                "val_f1_macro": f1,
-                "val_accuracy": figures["accuracy"],
-                "val_auc": figures["auc"],
-                "val_balanced_accuracy": figures["balanced_accuracy"],
-                "lr": self.config.lr,
-                "best": int(best),
-                **timing,
-                "val_seconds": round(time.perf_counter() - started, 3),
-            }
+        progress.kept = ranked(progress.kept, new, config.keep_best)
+        write_best(
+            self.run_dir,
+            self.weights,
+            progress.kept,
+            epoch=new["epoch"],
+            count=config.keep_best,
+            metadata={**self.metadata, "ema": config.ema > 0},
         )
+        row = epoch_row(
+            new,
+            figures,
+            train_loss=train_loss,
+            lr=progress.lr,
+            best=progress.kept[0]["epoch"] == new["epoch"],
+        )
+        row |= {**timing, "val_seconds": round(time.perf_counter() - started, 3)}
+        progress.history.append(row)
         write_rows(self.run_dir / "metrics.csv", progress.history)
-        self.report(_epoch_line(progress.history[-1], self.config.epochs))
+        if self.writer is not None:
+            self.writer.log(row, new["epoch"])
+        self.report(epoch_line(row, config.epochs))
         progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        self.losses = self._new_losses()
 
-    def _interrupt(self) -> None:
-        self._save()
+    @property
+    def weights(self) -> nn.Module:
+        """The model that counts: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    @property
+    def _lr(self) -> float:
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
+    def _new_losses(self) -> StepLosses:
+        progress = self.progress
+        return StepLosses(
+            progress.epoch, total=progress.loss_sum, files=self.files, advice=self._advice
+        )
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"Lower --lr (now {self.config.lr:g}), or train without --amp. {self.run_dir / LAST} "
+            "holds the last sound state."
+        )
+
+    def _interrupt(self, signal_number: int) -> None:
         raise Interrupted(
             f"Stopped after step {self.progress.step} of epoch {self.progress.epoch + 1}. Go on "
-            f"with: fastleuk train --resume {self.run_dir}"
+            f"with: fastleuk train --resume {self.run_dir}",
+            signal_number,
         )
 
+    def _save_is_due(self) -> bool:
+        every = 60 * self.run.checkpoint_every
+        return 0 < every <= time.monotonic() - self._saved_at
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Everything that training changes, by name."""
+        yield from self.weights.state_dict().items()
+        if self.ema is not None:
+            yield from self.model.state_dict().items()
+        for values in self.optimizer.state.values():
+            yield from ((f"optimiser {k}", v) for k, v in values.items() if torch.is_tensor(v))
+
     def _save(self) -> None:
+        """Write the checkpoint, of a sound state only."""
+        self.progress.loss_sum = self.losses.check()
+        self.losses.check_tensors(self._tensors())
         rng = {"cpu": torch.get_rng_state()}
         if self.precision.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.precision.device)
-        save_checkpoint(
-            self.run_dir / LAST,
-            {
-                "identity": self.identity,
-                "progress": vars(self.progress),
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "rng": rng,
-            },
-        )
+        state = {
+            "identity": self.identity,
+            "progress": vars(self.progress),
+            "rng": rng,
+            **{name: part.state_dict() for name, part in self._parts()},
+        }
+        save_checkpoint(self.run_dir / LAST, state)
+        self._saved_at = time.monotonic()
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        names = ("model", "optimizer", "schedule", "scaler")
+        averaged = [("ema", self.ema.module)] if self.ema is not None else []
+        return itertools.chain(((name, getattr(self, name)) for name in names), averaged)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint's ``state``, whose identity the caller has compared."""
-        self.progress = Progress(**state["progress"])
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if "cuda" in state["rng"] and self.precision.device.type == "cuda":
-            torch.cuda.set_rng_state(state["rng"]["cuda"], self.precision.device)
+        """Continue from a checkpoint's ``state``, whose identity the caller has compared.
 
-
-def _epoch_line(row: dict[str, Any], epochs: int) -> str:
-    auc = "  –   " if row["val_auc"] is None else f"{row['val_auc']:.4f}"
-    return (
-        f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  "
-        f"val loss {row['val_loss']:.4f}  macro-F1 {row['val_f1_macro']:.4f}  AUC {auc}  "
-        f"{row['images_per_s']:.0f} images/s  data wait {row['data_wait']:.1%}"
-        f"{'  best' if row['best'] else ''}"
-    )
+        Raises:
+            CheckpointError: something in it is missing or doesn't fit.
+        """
+        try:
+            self.progress = Progress(**state["progress"])
+            for name, part in self._parts():
+                part.load_state_dict(state[name])
+            torch.set_rng_state(state["rng"]["cpu"])
+            if "cuda" in state["rng"] and self.precision.device.type == "cuda":
+                torch.cuda.set_rng_state(state["rng"]["cuda"], self.precision.device)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{self.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
+                "It is damaged; start the run anew."
+            ) from error
+        self.losses = self._new_losses()

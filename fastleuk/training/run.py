@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +16,24 @@ from torch import nn
 
 from fastleuk.augment import NONE, AugmentPolicy
 from fastleuk.config import Config, read_config
-from fastleuk.data.balance import parse_per_class
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import Split, check_split, make_split, parse_mode, read_split, write_split
+from fastleuk.data.split import Split, check_split, make_split, read_split, write_split
 from fastleuk.errors import CheckpointError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_rows, write_text
-from fastleuk.loading import load_policy, make_loader, resolve_loader
+from fastleuk.loading import load_policy, make_loader, resolve_applier
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
-from fastleuk.memory import keep_freed_memory
-from fastleuk.models.backbone import check_backbone, check_weights, create_model, normalisation
-from fastleuk.models.device import (
-    Precision,
-    choose_device,
-    choose_precision,
-    describe_device,
-)
-from fastleuk.training.checkpoint import LAST, load_checkpoint
+from fastleuk.models.backbone import create_model, normalisation
+from fastleuk.models.device import Precision
+from fastleuk.tracking.writers import Writers, open_writers
+from fastleuk.training.checkpoint import LAST, load_checkpoint, version_note, versions
 from fastleuk.training.loop import Trainer
-from fastleuk.training.summary import report_balance, report_data
+from fastleuk.training.resolve import POLICY, resolve
+from fastleuk.training.summary import report_balance, report_data, report_training
 
-POLICY = "policy.toml"
 # What may change between a run and its resumption: places and machines. The policy itself is
 # compared by content.
 _FREE = (
@@ -51,6 +44,11 @@ _FREE = (
     ("loader", "cache"),
     ("data", "data"),
     ("augment", "augment"),
+    ("run", "recipe"),
+    ("run", "checkpoint_every"),
+    ("run", "profile"),
+    ("run", "tensorboard"),
+    ("run", "wandb"),
 )
 Report = Callable[[str], None]
 
@@ -61,8 +59,12 @@ def train(config: Config, *, report: Report = print) -> Path:
     Raises:
         FastleukError: any of its family, before training starts wherever that can be known.
     """
-    config, precision = _resolve(config, report)
     policy = load_policy(config.augment.augment)
+    config, precision = resolve(config, report)
+    applier = resolve_applier(config.augment.applier, policy, precision.device)
+    if config.loader.loader == "dali":  # kept, so that a resumed run doesn't choose another
+        augment = dataclasses.replace(config.augment, applier=applier)
+        config = dataclasses.replace(config, augment=augment)
     dataset = open_dataset(config.data, report=report)
     split = make_split(
         dataset.manifest,
@@ -97,45 +99,25 @@ def resume(run_dir: Path, *, device: str | None = None, report: Report = print) 
     state = load_checkpoint(run_dir / LAST)
     config = read_config(run_dir / "config.toml")
     out = dataclasses.replace(config.run, out=str(run_dir), device=device or config.run.device)
-    config, precision = _resolve(dataclasses.replace(config, run=out), report)
+    config, precision = resolve(dataclasses.replace(config, run=out), report, resuming=True)
     policy = AugmentPolicy.from_toml(run_dir / POLICY)
     dataset = open_dataset(config.data, report=report)
     split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
     check_split(split, dataset.manifest, dataset.groups)
     setup = _Setup(config, policy, dataset, split, precision, report)
-    _same_identity(state["identity"], setup.identity, run_dir)
+    _same_identity(state.get("identity"), setup.identity, run_dir)
+    note = version_note(state.get("versions", {}), versions())
+    if note:
+        report(note)
     model = create_model(
         config.model.backbone, num_classes=len(dataset.manifest.class_names), weights="none"
     )
     trainer = setup.trainer(model)
     trainer.restore(state)
+    for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
     report(f"Resuming {run_dir} in epoch {trainer.progress.epoch + 1}")
     return setup.finish(trainer)
-
-
-def _resolve(config: Config, report: Report) -> tuple[Config, Precision]:
-    """Check everything that needs no data, and fill in what was left to be chosen."""
-    check_backbone(config.model.backbone)
-    check_weights(config.model.backbone, config.model.weights)
-    parse_mode(config.data.split)
-    parse_per_class(config.augment.per_class)
-    device = choose_device(config.run.device)
-    keep_freed_memory()
-    precision = choose_precision(device, config.optim.amp)
-    loader = resolve_loader(config.loader)
-    run = config.run
-    if not run.out:
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model.backbone}"
-        run = dataclasses.replace(run, out=str(Path("runs") / name))
-    run = dataclasses.replace(run, device=str(device))
-    data = config.data
-    if data.data:
-        data = dataclasses.replace(data, data=str(Path(data.data).resolve()))
-    dtype = str(precision.dtype).removeprefix("torch.")
-    report(f"Device: {describe_device(device)}, {dtype}, loader {loader.loader}")
-    if precision.notice:
-        report(precision.notice)
-    return dataclasses.replace(config, run=run, data=data, loader=loader), precision
 
 
 @dataclass
@@ -174,6 +156,8 @@ class _Setup:
     def trainer(self, model: nn.Module) -> Trainer:
         """Build the loaders and everything else that trains ``model``."""
         config, manifest = self.config, self.dataset.manifest
+        if config.run.grad_checkpointing:
+            model.set_grad_checkpointing(True)  # type: ignore[operator]
         model = model.to(self.precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         stats = normalisation(model)
         rows = self.split.indices("train")
@@ -186,7 +170,8 @@ class _Setup:
             seed=config.run.seed,
             batch_size=config.loader.batch_size,
         )
-        report_balance(stream, manifest, self.report)
+        counts = report_balance(stream, manifest, self.report)
+        report_training(config.optim, counts, len(stream), self.report)
         validation = EvalStream(self.split.indices("val"), batch_size=config.loader.batch_size)
         common: dict[str, Any] = {
             "manifest": manifest,
@@ -218,7 +203,10 @@ class _Setup:
             val_loader=make_loader(stream=validation, policy=NONE, **common),
             precision=self.precision,
             config=config.optim,
+            run=config.run,
             class_names=manifest.class_names,
+            class_counts=counts,
+            files=manifest.paths,
             run_dir=self.run_dir,
             identity=self.identity,
             metadata=metadata,
@@ -252,11 +240,17 @@ class _Setup:
                 f"Can't write the run folder {run_dir}: {error}. Choose --out."
             ) from error
 
+    def writers(self) -> Writers:
+        """Open TensorBoard and Weights & Biases where they were asked for."""
+        run = self.config.run
+        return open_writers(self.run_dir, self.config, tensorboard=run.tensorboard, wandb=run.wandb)
+
     def finish(self, trainer: Trainer) -> Path:
         """Train, then test the best weights and draw the pictures."""
         config, run_dir = self.config, self.run_dir
         try:
-            trainer.fit()
+            with self.writers() as trainer.writer:
+                trainer.fit()
         finally:
             trainer.train_loader.close()
             trainer.val_loader.close()
@@ -271,7 +265,8 @@ class _Setup:
         return run_dir
 
 
-def _same_identity(saved: dict[str, str], now: dict[str, str], run_dir: Path) -> None:
+def _same_identity(saved: Any, now: dict[str, str], run_dir: Path) -> None:
+    saved = saved if isinstance(saved, dict) else {}
     wrong = [
         f"{key}: {saved.get(key)} then, {now[key]} now" for key in now if saved.get(key) != now[key]
     ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastleuk.config import OptimConfig
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split import Split
@@ -33,8 +34,12 @@ def report_data(dataset: DataSet, split: Split, report: Report) -> None:
         report(f"  skipped {len(dataset.bad)} unusable files (--skip-bad)")
 
 
-def report_balance(stream: TrainStream, manifest: Manifest, report: Report) -> None:
-    """Say what an epoch consists of, and warn where augmentation gives the class away."""
+def report_balance(stream: TrainStream, manifest: Manifest, report: Report) -> np.ndarray:
+    """Say what an epoch consists of, and warn where augmentation gives the class away.
+
+    Returns:
+        int64 ``(C,)``: the epoch's samples of each class.
+    """
     plans = list(stream.batches(0))
     labels = manifest.labels[np.concatenate([plan.indices for plan in plans])]
     augmented = np.concatenate([plan.augmented for plan in plans])
@@ -48,4 +53,23 @@ def report_balance(stream: TrainStream, manifest: Manifest, report: Report) -> N
         report(
             "  note: augmented samples are nearly all of one class, so a network can learn the "
             "class from the augmentation; --per-class off, or a larger number, avoids that."
+        )
+    return np.bincount(labels, minlength=len(manifest.class_names))
+
+
+def report_training(config: OptimConfig, counts: np.ndarray, batches: int, report: Report) -> None:
+    """Say which options of training do nothing with these data.
+
+    Args:
+        config: The options.
+        counts: Samples of each class in an epoch.
+        batches: Batches in an epoch.
+        report: Takes the lines.
+    """
+    if config.class_weights == "balanced" and len(set(counts.tolist())) == 1:
+        report("  note: --class-weights balanced has no effect: every class is as frequent.")
+    if config.accumulate > batches:
+        report(
+            f"  note: --accumulate {config.accumulate}: an epoch has {batches} batches, and an "
+            "update never spans two epochs."
         )

@@ -1,0 +1,48 @@
+"""A configuration field with its help, and the checks of its value."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from typing import TypeVar
+
+from fastleuk.errors import ConfigError
+
+Value = TypeVar("Value")
+
+
+def option(default: Value, help: str) -> Value:
+    """Return a dataclass field; ``help`` is what the command line says about it.
+
+    The name of a field is that of its option: ``batch_size`` is ``--batch-size``.
+    """
+    field: Value = dataclasses.field(default=default, metadata={"help": help})
+    return field
+
+
+def flag(name: str) -> str:
+    """Return a field's option.
+
+    >>> flag("batch_size")
+    '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def require(ok: bool, name: str, value: object, rule: str) -> None:
+    """Refuse the ``value`` of field ``name`` unless ``ok``.
+
+    Raises:
+        ConfigError: quotes the value and the rule.
+    """
+    if not ok:
+        raise ConfigError(f"{flag(name)} is {value!r}, but {rule}.")
+
+
+def one_of(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a ``value`` that is none of ``choices``; a near one is suggested."""
+    known = list(choices)
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    require(value in known, name, value, f"must be one of {', '.join(known)}{hint}")

@@ -1,0 +1,173 @@
+"""The sections of a configuration: every field is a key of the TOML file and an option.
+
+Defaults are those of "Transfer Learning with EfficientNet for Accurate Leukemia Cell
+Classification" (Ahmed, 2025) unless the docstring under a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastleuk.config.option import one_of, option, require
+from fastleuk.config.recipes import RECIPES
+
+LOADERS = ("auto", "dali", "torchvision")
+APPLIERS = ("auto", "compiled", "fused", "exact")
+DEVICES = ("auto", "cpu", "cuda")
+AMP_DTYPES = ("auto", "bf16", "fp16")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULERS = ("none", "cosine")
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which images, and how they are divided."""
+
+    data: str = option("", "Folder, manifest CSV or tar shards; without it, a synthetic demo set.")
+    subject_regex: str = option("", "Group = subject, for class folders.")
+    split: str = option("subject", "subject, fold:K, kfold:I/K or image (the paper's; leaks).")
+    val_fraction: float = option(0.1, "For early stopping.")
+    test_fraction: float = option(0.1, "Held out.")
+    skip_bad: bool = option(False, "Train without unusable files instead of stopping at them.")
+
+    def __post_init__(self) -> None:
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            require(0 < value < 1, name, value, "must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentConfig:
+    """What is drawn for an epoch."""
+
+    augment: str = option("paper", "paper, flips-rotations, stain, none, or a policy's TOML file.")
+    per_class: str = option(
+        "off", "Samples a class and epoch: a number (paper: 10000), auto (as the largest), off."
+    )
+    """Reached by augmented copies beside the un-augmented originals; ``off``: every image once.
+    The default departs from the paper: where one class has a larger share of augmented samples
+    than another, a network learns the class from the augmentation."""
+    originals: float = option(0.5, "Un-augmented share of an epoch with --per-class off.")
+    """Chosen anew in each epoch. Without any, batch normalisation knows augmented images only, and
+    its statistics are wrong for the un-augmented ones of validation and test. (The paper's share
+    is 0.56.)"""
+    frozen_augmentation: bool = option(False, "Same augmentations in every epoch, as from a disk.")
+    applier: str = option("auto", "compiled (CPU), fused, exact or auto: how DALI augments.")
+    """``auto``: ``fused`` on a GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact``
+    (one operator a step, torchvision's rounding) where the policy interpolates by ``nearest``."""
+
+    def __post_init__(self) -> None:
+        one_of("applier", self.applier, APPLIERS)
+        require(0 <= self.originals <= 1, "originals", self.originals, "must be from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoaderConfig:
+    """How images reach the model."""
+
+    loader: str = option("auto", "dali, torchvision, or auto: DALI where it is installed.")
+    size: int = option(224, "Input side in pixels.")
+    batch_size: int = option(32, "Images a step.")
+    workers: int = option(0, "Loading threads (DALI) or processes; 0: one a core, at most 16.")
+    prefetch: int = option(2, "Batches made ahead.")
+    cache: str = option("auto", "Decoded images: auto, gpu (held there), off, or a folder.")
+    """``auto``: the user's cache folder, built where it is not too large."""
+
+    def __post_init__(self) -> None:
+        one_of("loader", self.loader, LOADERS)
+        require(self.size >= 16, "size", self.size, "must be at least 16 pixels")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
+        require(self.workers >= 0, "workers", self.workers, "must be 0 (automatic) or more")
+        require(self.prefetch >= 1, "prefetch", self.prefetch, "must be at least 1")
+        require(bool(self.cache), "cache", self.cache, "must be auto, gpu, off or a folder")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which network, and where its weights come from."""
+
+    backbone: str = option("efficientnet_b3", "Any timm model.")
+    weights: str = option("hub", "hub (timm's pretrained), bundled, none, or a weights file.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """How the model is trained."""
+
+    epochs: int = option(50, "At most.")
+    patience: int = option(15, "Epochs without better validation macro-F1.")
+    lr: float = option(1e-4, "Learning rate: the head's, and the highest of a schedule.")
+    amp: bool = option(False, "Mixed precision.")
+    amp_dtype: str = option("auto", "bf16, fp16 (GPU only), or auto: what the device has.")
+    optimizer: str = option("adam", "adam, adamw or sgd.")
+    weight_decay: float = option(0.0, "Of the weights; norms and biases have none.")
+    momentum: float = option(0.9, "Of sgd (with Nesterov's).")
+    scheduler: str = option("none", "none (constant) or cosine over all --epochs.")
+    warmup_epochs: float = option(0.0, "Linear warm-up; a fraction is allowed.")
+    min_lr: float = option(0.0, "Where the cosine ends.")
+    layer_decay: float = option(1.0, "Learning rate of each layer over that of the next; 1: off.")
+    freeze_epochs: int = option(0, "Train only the head for so long, then everything.")
+    accumulate: int = option(1, "Batches whose gradients make one update.")
+    clip_grad: float = option(0.0, "Largest norm of the gradient; 0: off.")
+    label_smoothing: float = option(0.0, "Share of the target given to all classes alike.")
+    class_weights: str = option("none", "none, or balanced: the loss weighs rare classes up.")
+    """``balanced`` is scikit-learn's: samples / (classes * samples of the class)."""
+    mixup: float = option(0.0, "Alpha of mixup; 0: off.")
+    ema: float = option(0.0, "Decay of averaged weights, which are then what counts; 0: off.")
+    """Validation, the best weights and the test use the average."""
+    keep_best: int = option(1, "From 2 on: keep the weights of so many best epochs, best-N.")
+
+    def __post_init__(self) -> None:
+        one_of("amp_dtype", self.amp_dtype, AMP_DTYPES)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("scheduler", self.scheduler, SCHEDULERS)
+        one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
+        require(0 < self.lr < 10, "lr", self.lr, "must lie between 0 and 10")
+        for name in ("epochs", "patience", "accumulate", "keep_best"):
+            value = getattr(self, name)
+            require(value >= 1, name, value, "must be at least 1")
+        for name in ("weight_decay", "warmup_epochs", "min_lr", "freeze_epochs", "clip_grad"):
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), name, value, "must be 0 or more")
+        for name in ("momentum", "label_smoothing", "ema"):
+            value = getattr(self, name)
+            require(0 <= value < 1, name, value, "must be 0 or more and below 1")
+        require(0 <= self.mixup <= 100, "mixup", self.mixup, "must be from 0 to 100")
+        require(
+            0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "must be above 0, at most 1"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Where and on what the run happens, and what it leaves."""
+
+    recipe: str = option("paper", "Defaults that --config and options override: paper or strong.")
+    out: str = option("", "Run folder (runs/DATE-BACKBONE).")
+    seed: int = option(0, "Of split, order, augmentation, model.")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N.")
+    deterministic: bool = option(False, "Only algorithms that repeat bit for bit, on a GPU too.")
+    compile: bool = option(False, "torch.compile the model.")
+    grad_checkpointing: bool = option(False, "Less memory, slower: activations computed twice.")
+    checkpoint_every: float = option(10.0, "Minutes between checkpoints; 0: at epochs' ends only.")
+    profile: int = option(0, "Profile so many steps: profile.json (trace) and profile.txt.")
+    tensorboard: bool = option(False, "Write TensorBoard events.")
+    wandb: bool = option(False, "Log to Weights & Biases.")
+
+    def __post_init__(self) -> None:
+        one_of("recipe", self.recipe, RECIPES)
+        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        require(
+            self.device in DEVICES or self.device.startswith("cuda:"),
+            "device",
+            self.device,
+            f"must be one of {DEVICES} or cuda:N",
+        )
+        require(
+            0 <= self.checkpoint_every < float("inf"),
+            "checkpoint_every",
+            self.checkpoint_every,
+            "must be 0 or more minutes",
+        )
+        require(0 <= self.profile <= 1000, "profile", self.profile, "must be from 0 to 1000 steps")

@@ -1,0 +1,162 @@
+"""A configuration made definite, and everything refused that can be before the data are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fastleuk.augment import NONE
+from fastleuk.config import Config
+from fastleuk.data.balance import parse_per_class
+from fastleuk.data.split import parse_mode
+from fastleuk.errors import ConfigError
+from fastleuk.loading import resolve_applier, resolve_loader
+from fastleuk.memory import keep_freed_memory
+from fastleuk.models.backbone import check_backbone, check_weights, create_model
+from fastleuk.models.device import (
+    Precision,
+    check_compiler,
+    choose_device,
+    choose_precision,
+    describe_device,
+)
+from fastleuk.tracking.writers import check_writers
+from fastleuk.training.build import head_of
+
+POLICY = "policy.toml"
+Report = Callable[[str], None]
+
+
+def resolve(config: Config, report: Report, *, resuming: bool = False) -> tuple[Config, Precision]:
+    """Check everything that needs no data, and fill in what was left to be chosen.
+
+    Saved, the result repeats the run wherever its files are: paths are absolute, and a policy that
+    was read from a file is the run folder's copy of it.
+
+    Args:
+        config: What was asked for.
+        report: Is told the device, and of options without effect.
+        resuming: The run began elsewhere, maybe on another device.
+
+    Raises:
+        FastleukError: an option that makes no sense here, or options that contradict each other.
+    """
+    check_backbone(config.model.backbone)
+    check_weights(config.model.backbone, config.model.weights)
+    parse_mode(config.data.split)
+    parse_per_class(config.augment.per_class)
+    device = choose_device(config.run.device)
+    precision = choose_precision(device, config.optim.amp, config.optim.amp_dtype)
+    if resuming and config.loader.cache == "gpu" and device.type != "cuda":
+        config = _replace(config, "loader", cache="auto")
+    check_combinations(config, device)
+    if config.augment.applier == "compiled":
+        resolve_applier("compiled", NONE, device)
+    check_model(config)
+    check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)
+    keep_freed_memory()
+    config = _with_paths(config)
+    config = _replace(config, "run", device=str(device))
+    config = dataclasses.replace(config, loader=resolve_loader(config.loader))
+    dtype = str(precision.dtype).removeprefix("torch.")
+    report(f"Device: {describe_device(device)}, {dtype}, loader {config.loader.loader}")
+    if precision.notice:
+        report(precision.notice)
+    for note in idle_options(config):
+        report(f"note: {note}")
+    return config, precision
+
+
+def check_combinations(config: Config, device: torch.device) -> None:
+    """Refuse options that contradict each other or the device.
+
+    Raises:
+        ConfigError: names both sides and a way out.
+    """
+    optim, loader = config.optim, config.loader
+    if loader.cache == "gpu" and device.type != "cuda":
+        raise ConfigError(
+            f"--cache gpu needs an NVIDIA GPU, and this run is on the {device.type}. Use --cache "
+            "auto."
+        )
+    if optim.warmup_epochs > optim.epochs:
+        raise ConfigError(
+            f"--warmup-epochs {optim.warmup_epochs:g} is more than --epochs {optim.epochs}."
+        )
+    if optim.scheduler == "cosine" and optim.min_lr > optim.lr:
+        raise ConfigError(
+            f"--min-lr {optim.min_lr:g} is above --lr {optim.lr:g}, but the cosine falls."
+        )
+    if optim.mixup and loader.batch_size % 2:
+        raise ConfigError(
+            f"--mixup mixes a batch with its reverse, so --batch-size {loader.batch_size} must be "
+            "even."
+        )
+    if config.run.compile:
+        check_compiler(device)
+
+
+def check_model(config: Config) -> None:
+    """Refuse what the backbone can't do; it is built without memory for its weights.
+
+    Raises:
+        ConfigError: no gradient checkpointing, or no head that could be trained alone.
+    """
+    if not config.run.grad_checkpointing and not config.optim.freeze_epochs:
+        return
+    with torch.device("meta"):
+        model = create_model(config.model.backbone, num_classes=2, weights="none")
+    if config.optim.freeze_epochs:
+        head_of(model)
+    if config.run.grad_checkpointing:
+        try:
+            model.set_grad_checkpointing(True)  # type: ignore[operator]
+        except (AssertionError, AttributeError, NotImplementedError) as error:
+            raise ConfigError(
+                f"--grad-checkpointing: timm's {config.model.backbone} does not support it. Leave "
+                "it out, or lower --batch-size and use --accumulate."
+            ) from error
+
+
+def idle_options(config: Config) -> list[str]:
+    """Return a line for each option that was set and does nothing in this run."""
+    optim, default = config.optim, Config().optim
+    notes = []
+    if optim.amp_dtype != "auto" and not optim.amp:
+        notes.append(f"--amp-dtype {optim.amp_dtype} has no effect without --amp.")
+    if optim.momentum != default.momentum and optim.optimizer != "sgd":
+        notes.append(f"--momentum has no effect with --optimizer {optim.optimizer}.")
+    if optim.min_lr and optim.scheduler == "none":
+        notes.append("--min-lr has no effect without --scheduler cosine.")
+    if optim.freeze_epochs >= optim.epochs:
+        notes.append(
+            f"--freeze-epochs {optim.freeze_epochs} of {optim.epochs}: only the head is trained."
+        )
+    if config.augment.originals != Config().augment.originals and (
+        parse_per_class(config.augment.per_class) != "off"
+    ):
+        notes.append("--originals has no effect with --per-class: the originals are all there.")
+    return notes
+
+
+def _with_paths(config: Config) -> Config:
+    out = config.run.out
+    if not out:
+        out = str(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model.backbone}")
+        config = _replace(config, "run", out=out)
+    if config.data.data:
+        config = _replace(config, "data", data=str(Path(config.data.data).resolve()))
+    if config.augment.augment.endswith(".toml"):
+        config = _replace(config, "augment", augment=str(Path(out).resolve() / POLICY))
+    if config.model.weights not in ("hub", "bundled", "none"):
+        config = _replace(config, "model", weights=str(Path(config.model.weights).resolve()))
+    return config
+
+
+def _replace(config: Config, section: str, **changes: object) -> Config:
+    changed = dataclasses.replace(getattr(config, section), **changes)
+    return dataclasses.replace(config, **{section: changed})
