@@ -28,6 +28,7 @@ from torchvision.transforms import v2
 
 from fastleuk.augment import PAPER, apply_graph, draw, param_arrays, param_names
 from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
+from fastleuk.augment.dali_graph import apply_graph_to_files
 from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
 from fastleuk.memory import keep_freed_memory
 
@@ -131,6 +132,11 @@ def dali_contender(sources, applier, threads, decode, resized=False):
         images, *nodes = fn.external_source(
             feed, num_outputs=1 + len(names), batch=True, layout=layouts
         )
+        if decode and applier == "compiled":  # as fastleuk's loader does it
+            plain = images.shape()[0] > 0
+            return apply_graph_to_files(
+                fn.io.file.read(images), plain, nodes, decode=fn.decoders.image, size=SIZE
+            )
         if decode:
             images = fn.decoders.image(fn.io.file.read(images))
         return apply_graph(images, nodes, size=SIZE, applier=applier, resized=resized)

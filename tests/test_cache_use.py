@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from fastleuk.cli import app
 from fastleuk.config import read_config
-from fastleuk.errors import ConfigError, FastleukError
+from fastleuk.errors import ConfigError, DataError, FastleukError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.loading import has_dali
 from fastleuk.training.run import train
@@ -17,15 +17,31 @@ DALI = has_dali()
 
 
 def test_training_is_the_same_with_and_without_a_cache(cells, tmp_path):
+    """With the exact applier: it resizes first in any case."""
     said, runs = [], {}
     for cache in ("off", "auto"):
-        config = _config(cells, tmp_path / cache, per_class="24", epochs=2, cache=cache)
+        options = {"per_class": "24", "epochs": 2, "cache": cache}
+        config = _config(cells, tmp_path / cache, applier="exact", **options)
         runs[cache] = train(config, report=said.append)
     assert sum("Decoded cache: " in line for line in said) == 2  # training and its evaluation
     assert _rows(runs["off"]) == _rows(runs["auto"])
     for name in ("test_metrics.json", "test_predictions.csv"):
         assert (runs["off"] / name).read_bytes() == (runs["auto"] / name).read_bytes()
     assert read_config(runs["auto"] / "config.toml").loader.cache == "auto"
+
+
+def test_a_run_without_a_cache_is_resumed_without_one(cells, tmp_path, monkeypatch):
+    """And one that was trained from a cache doesn't go on from the files unasked."""
+    from fastleuk.training import run as training_run
+
+    monkeypatch.setattr(training_run, "open_pixels", lambda *_, **__: None)
+    run = train(_config(cells, tmp_path / "run", epochs=1), report=_quiet)
+    assert read_config(run / "config.toml").loader.cache == "off"
+    monkeypatch.undo()
+    run = train(_config(cells, tmp_path / "cached", epochs=1), report=_quiet)
+    monkeypatch.setattr(training_run, "open_pixels", lambda *_, **__: None)
+    with pytest.raises(DataError, match="trained from a decoded cache"):
+        training_run.resume(run, report=_quiet)
 
 
 def test_an_image_deleted_after_prepare_is_no_longer_used(tmp_path):

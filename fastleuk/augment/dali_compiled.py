@@ -8,8 +8,10 @@ runs outside Python's lock.
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 
@@ -46,13 +48,50 @@ def augment_and_normalize(
             lambda batch: resize(batch, size),
             images,
         )
+    return _apply("augment_image", images, params, mean, std, layout)
+
+
+def augment_and_normalize_bmp(
+    encoded: DataNode, params: Params, mean: Sequence[float], std: Sequence[float], layout: str
+) -> DataNode:
+    """As :func:`augment_and_normalize`, from the bytes of files for which :func:`is_plain_bmp`.
+
+    Nothing decodes them: the kernel reads the rows where they lie. An image whose file is no
+    plain BMP any more becomes NaN.
+    """
+    return _apply("augment_bmp", encoded, params, mean, std, layout)
+
+
+def is_plain_bmp(header: bytes, size: int) -> bool:
+    """Whether the kernel can read a file from its bytes, for an output of ``size`` pixels.
+
+    Args:
+        header: The file's first 54 bytes.
+        size: Edge of the output; images of more than :data:`RESIZE_RATIO` times that are to be
+            decoded and resized instead.
+    """
+    if len(header) < 54 or header[:2] != b"BM":
+        return False
+    start, info, width, height, _, bits, compression = struct.unpack("<10xIIiiHHI", header[:34])
+    plain = info in (40, 108, 124) and bits == 24 and compression == 0 and start >= 14 + info
+    return plain and width > 0 and 0 < max(width, abs(height)) <= RESIZE_RATIO * size
+
+
+def _apply(
+    name: str,
+    inputs: DataNode,
+    params: Params,
+    mean: Sequence[float],
+    std: Sequence[float],
+    layout: str,
+) -> DataNode:
     factor = 1 / np.asarray(std, np.float32)
     offset = -np.asarray(mean, np.float32) * factor
     return fn.python_function(
-        images,
+        inputs,
         params["row"],
         params["kernel"],
-        function=_batch_function(size, layout, factor, offset, _threads()),
+        function=_batch_function(name, params["size"], layout, factor, offset, _threads()),
         batch_processing=True,
         num_outputs=1,
         output_layouts=layout,
@@ -61,9 +100,9 @@ def augment_and_normalize(
 
 
 def _batch_function(
-    size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
+    name: str, size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
 ) -> Callable[..., list[np.ndarray]]:
-    augment_image = load_kernel()
+    augment_one = getattr(load_kernel(), name)
     planar = layout == "CHW"
     shape = (3, size, size) if planar else (size, size, 3)
 
@@ -74,7 +113,7 @@ def _batch_function(
 
         def work(first: int) -> None:
             for i in range(first, len(images), threads):
-                augment_image(outputs[i], planar, images[i], rows[i], kernels[i], factor, offset)
+                augment_one(outputs[i], planar, images[i], rows[i], kernels[i], factor, offset)
 
         list(_pool(threads).map(work, range(threads)))
         return list(outputs)
@@ -82,20 +121,20 @@ def _batch_function(
     return run
 
 
-def load_kernel() -> Callable[..., None]:
+def load_kernel() -> ModuleType:
     """Import the kernel; numba loads what it compiled once from its cache on the disk.
 
     Raises:
         MissingDependencyError: numba is not installed, or doesn't go with this NumPy.
     """
     try:
-        from fastleuk.augment.kernel import augment_image
+        from fastleuk.augment import kernel
     except (ImportError, RuntimeError) as error:  # the latter: no folder for its cache
         raise MissingDependencyError(
             f"The applier compiled needs numba ({error}): pip install 'fastleuk[cpu]', or use "
             "the applier fused."
         ) from error
-    return augment_image
+    return kernel
 
 
 def _threads() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastleuk.augment import dali, dali_compiled, dali_fused
 from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
@@ -73,10 +74,7 @@ def apply_graph(
     params: Params = dict(zip(names, chosen[1:], strict=True))
     params |= {"size": size, "interpolation": interpolation, "device": device, "resized": resized}
     plain = others[0] if resized else dali.resize(others[0], size)
-    levels = (
-        [255 * m if normalize else 0.0 for m in mean],
-        [255 * s if normalize else 1.0 for s in std],
-    )
+    levels = _levels(mean, std, normalize)
     if applier == "compiled":  # it normalises in passing
         images = dali_compiled.augment_and_normalize(chosen[0], params, *levels, layout)
         plain = _normalize(plain, *levels, layout)
@@ -90,6 +88,54 @@ def apply_graph(
         images = _normalize(images, *levels, layout)
     # cast last: normalising in half precision costs 2e-3 on the GPU
     return images if dtype == types.FLOAT else fn.cast(images, dtype=dtype)
+
+
+def apply_graph_to_files(
+    encoded: DataNode,
+    plain_bmp: DataNode,
+    param_nodes: Sequence[DataNode],
+    *,
+    decode: Callable[..., DataNode],
+    decode_nodes: Sequence[DataNode] = (),
+    **options: Any,
+) -> DataNode:
+    """As :func:`apply_graph` with the applier ``compiled``, without decoding plain BMPs.
+
+    Args:
+        encoded: The files' bytes, uint8 on the CPU.
+        plain_bmp: bool: whose files :func:`fastleuk.augment.dali_compiled.is_plain_bmp`.
+        param_nodes: Of the applier ``compiled``.
+        decode: From bytes and ``decode_nodes`` to ``(H, W, 3)`` uint8: for files of other kinds,
+            and for the samples that are not augmented.
+        decode_nodes: What else ``decode`` takes.
+        options: Of :func:`apply_graph`: size, mean, std, layout, dtype, normalize.
+    """
+    on = plain_bmp & param_nodes[param_names("compiled").index("augment_on")]
+    raw, others = dali.split(on, (encoded, *param_nodes, *decode_nodes))
+    count = 1 + len(param_nodes)
+    decoded = apply_graph(
+        decode(others[0], *others[count:]), others[1:count], applier="compiled", **options
+    )
+    params = dict(zip(param_names("compiled"), raw[1:count], strict=True))
+    params["size"] = options["size"]
+    levels = _levels(**{k: options[k] for k in ("mean", "std", "normalize") if k in options})
+    read = dali_compiled.augment_and_normalize_bmp(
+        raw[0], params, *levels, options.get("layout", "HWC")
+    )
+    dtype = options.get("dtype", types.FLOAT)
+    read = read if dtype == types.FLOAT else fn.cast(read, dtype=dtype)
+    return fn._conditional.merge(read, decoded, predicate=on)
+
+
+def _levels(
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    normalize: bool = True,
+) -> tuple[list[float], list[float]]:
+    """Mean and std in levels."""
+    if not normalize:
+        return [0.0] * 3, [1.0] * 3
+    return [255 * m for m in mean], [255 * s for s in std]
 
 
 def _normalize(

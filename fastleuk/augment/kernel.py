@@ -61,22 +61,50 @@ def augment_image(output, planar, image, row, kernel, factor, offset):
         factor: ``(3,)`` float32, by which the levels of each channel are multiplied at last.
         offset: ``(3,)`` float32, which is added then.
     """
-    size, (height, width) = output.shape[1], image.shape[:2]
-    boxed = max(height, width) > BOX_RATIO * size
-    grid, shift, gain = _framed(image, boxed)
+    height, width = image.shape[:2]
+    boxed = max(height, width) > BOX_RATIO * output.shape[1]
+    grid = np.empty((height + 3, 3 * (width + 3)), u2)
+    _frame(image.reshape(-1), 0, 3 * width, width, height, boxed, grid)
+    _augment_grid(output, planar, grid, boxed, False, row, kernel, factor, offset)
+
+
+@compiled
+def augment_bmp(output, planar, data, row, kernel, factor, offset):
+    """As :func:`augment_image`, from the bytes of an uncompressed 24-bit BMP.
+
+    A file that is anything else, or too short, leaves NaN in the output.
+    """
+    start, width, height = _bmp_layout(data)
+    if width == 0:
+        output[:] = np.nan
+        return
+    upright = abs(height)
+    boxed = max(upright, width) > BOX_RATIO * output.shape[1]
+    grid = np.empty((upright + 3, 3 * (width + 3)), u2)
+    stride = (3 * width + 3) // 4 * 4
+    if height > 0:  # the last row comes first
+        start, stride = start + (height - 1) * stride, -stride
+    _frame(data, start, stride, width, upright, boxed, grid)
+    _augment_grid(output, planar, grid, boxed, True, row, kernel, factor, offset)
+
+
+@compiled
+def _augment_grid(output, planar, grid, boxed, bgr, row, kernel, factor, offset):
+    size, height, width = output.shape[1], grid.shape[0] - 3, grid.shape[1] // 3 - 3
+    shift, gain = (f4(1), f4(0.25)) if boxed else (f4(0.5), f4(1))
     scale = (f4(width) / f4(size), f4(height) / f4(size), shift)
     planes = np.empty((3, size), f4)
     places, shares = np.empty(size, i4), np.empty((2, size), f4)
     pivot = f4(0)
     if row[CONTRAST] != 1:
         turned = _to_grid(row[TURNED : TURNED + 9], scale)
-        pivot = _mean_grey(grid, gain, turned, size, row, planes, places, shares)
+        pivot = _mean_grey(grid, gain, bgr, turned, size, row, planes, places, shares)
     affine, reach = row[AFFINE : AFFINE + 9], kernel.shape[0] // 2
     canvas = np.empty((3, size + 2 * reach, size + 2 * reach), f4)
     through = _to_grid(_product(row[CROPPED : CROPPED + 9], affine), scale)
     for y in range(size):
         _affine_places(through, f4(1), f4(y) + f4(0.5), size, grid.shape, places, shares)
-        _sample(grid.reshape(-1), grid.shape[1], gain, size, places, shares, planes)
+        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, size, places, shares, planes)
         _jitter(planes[0], planes[1], planes[2], size, row, pivot, False)
         _onto_canvas(planes, affine, y, size, canvas, reach)
     _mirror_edges(canvas, reach)
@@ -93,33 +121,61 @@ def augment_image(output, planar, image, row, kernel, factor, offset):
     homography = row[PERSPECTIVE : PERSPECTIVE + 9]
     for y in range(size):
         _perspective_places(homography, f4(y) + f4(0.5), size, framed.shape, places, shares)
-        _sample(framed.reshape(-1), framed.shape[1], f4(1), size, places, shares, planes)
+        _sample(framed.reshape(-1), framed.shape[1], f4(1), False, size, places, shares, planes)
         _write_row(planes, size, factor, offset, y, output, planar)
 
 
 @compiled
-def _framed(image, boxed):
-    """The image with a black frame, or its sums over 2 x 2 pixels (black counts outside).
+def _bmp_layout(data):
+    """Where the pixels begin, width, and height (negative: top row first); zeros if not plain."""
+    if len(data) < 54 or data[0] != 66 or data[1] != 77:
+        return 0, 0, 0
+    start, header = _four_bytes(data, 10), _four_bytes(data, 14)
+    width, height, planes_and_bits = _four_bytes(data, 18), _four_bytes(data, 22), data[28]
+    plain = planes_and_bits == 24 and data[29] == 0 and _four_bytes(data, 30) == 0
+    plain = plain and header in (40, 108, 124) and start >= 14 + header
+    if not plain or not 0 < width < 1 << 15 or not 0 < abs(height) < 1 << 15:
+        return 0, 0, 0
+    if start + (3 * width + 3) // 4 * 4 * abs(height) > len(data):
+        return 0, 0, 0
+    return start, width, height
 
-    Returns:
-        ``(H + 3, 3 * (W + 3))`` uint16; what is to be added to a coordinate whose origin is the
-        image's corner to get the grid's column or row; and what a value has to be multiplied by.
+
+@compiled
+def _four_bytes(data, at):
+    value = 0
+    for k in range(4):
+        value |= np.int64(data[at + k]) << (8 * k)
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+@compiled
+def _frame(data, start, stride, width, height, boxed, grid):
+    """Put rows of pixels into a black frame, or their sums over 2 x 2 (black counts outside).
+
+    Args:
+        data: uint8: row ``y`` begins at ``start + y * stride``.
+        start: See there.
+        stride: See there; negative where the last row comes first.
+        width: In pixels.
+        height: In pixels.
+        boxed: Whether sums are wanted.
+        grid: ``(height + 3, 3 * (width + 3))`` uint16, written.
     """
-    height, width = image.shape[:2]
-    grid = np.empty((height + 3, 3 * (width + 3)), u2)
     end = 3 * width
     grid[0] = 0
     grid[height + 1 :] = 0
     if not boxed:
         for y in range(height):
-            pixels, target = image[y].reshape(-1), grid[y + 1]
+            pixels, target = data[start + y * stride : start + y * stride + end], grid[y + 1]
             target[:3], target[end + 3 :] = 0, 0
             for k in range(end):
                 target[k + 3] = pixels[k]
-        return grid, f4(0.5), f4(1)
+        return
     sums = np.zeros(end + 6, u2)
     for y in range(height + 1):
-        above, below = image[max(y - 1, 0)].reshape(-1), image[min(y, height - 1)].reshape(-1)
+        upper, lower = start + max(y - 1, 0) * stride, start + min(y, height - 1) * stride
+        above, below = data[upper : upper + end], data[lower : lower + end]
         one, other = i4(y > 0), i4(y < height)
         for k in range(end):
             sums[k + 3] = u2(one * i4(above[k]) + other * i4(below[k]))
@@ -127,7 +183,6 @@ def _framed(image, boxed):
         target[:3], target[end + 6 :] = 0, 0
         for k in range(end + 3):
             target[k + 3] = u2(i4(sums[k]) + i4(sums[k + 3]))
-    return grid, f4(1), f4(0.25)
 
 
 @compiled
@@ -189,9 +244,9 @@ def _perspective_places(homography, y, count, shape, places, shares):
 
 
 @compiled
-def _sample(grid, stride, gain, count, places, shares, planes):
+def _sample(grid, stride, gain, bgr, count, places, shares, planes):
     """Bilinear interpolation of the flat ``grid`` at those places, times ``gain``."""
-    reds, greens, blues = planes[0], planes[1], planes[2]
+    reds, greens, blues = planes[2 if bgr else 0], planes[1], planes[0 if bgr else 2]
     across, down = shares[0], shares[1]
     for k in range(count):
         p, fx, fy = places[k], across[k], down[k]
@@ -208,15 +263,14 @@ def _sample(grid, stride, gain, count, places, shares, planes):
 
 
 @compiled
-def _mean_grey(grid, gain, turned, size, row, planes, places, shares):
+def _mean_grey(grid, gain, bgr, turned, size, row, planes, places, shares):
     """Mean grey of the flipped and rotated image after the jitter steps before contrast."""
-    step, total = f4(size) / f4(PIVOT_POINTS), f4(0)
-    points = min(PIVOT_POINTS, size)
+    points, total = min(PIVOT_POINTS, size), f4(0)
     step = f4(size) / f4(points)
     for j in range(points):
         y = (f4(j) + f4(0.5)) * step
         _affine_places(turned, step, y, points, grid.shape, places, shares)
-        _sample(grid.reshape(-1), grid.shape[1], gain, points, places, shares, planes)
+        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, places, shares, planes)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
         for k in range(points):
             total += RED * planes[0, k] + GREEN * planes[1, k] + BLUE * planes[2, k]

@@ -49,6 +49,20 @@ def image_bytes(file: Path) -> np.ndarray:
     return np.fromfile(file, np.uint8)
 
 
+def read_header(file: Path, count: int) -> bytes:
+    """Return the first ``count`` bytes of an image, a file's or a tar member's.
+
+    Raises:
+        OSError: the file can't be read.
+        DataError: the tar or the member can't be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return stream.read(count)
+    except (FileNotFoundError, NotADirectoryError):
+        return image_bytes(file)[:count].tobytes()
+
+
 def split_member(file: Path) -> tuple[Path, str]:
     """Return the tar and the member's name of a path such as ``shards/a.tar/cell.bmp``."""
     for parent in file.parents:

@@ -3,7 +3,9 @@
 One graph for both devices. Order and parameters come from NumPy (:mod:`.stream`,
 :mod:`fastleuk.augment.draw`) through ``external_source``; DALI keeps no random state.
 Decoded images are handed over as views of the memory-mapped cache: nothing copies them
-before the first augmentation reads them.
+before the first augmentation reads them. Without a cache, ``compiled`` reads uncompressed BMPs
+by itself, and like ``fused`` samples an image's own pixels: augmented images then differ by a
+little from those of the cache, which were resized before. ``exact`` resizes first in any case.
 
 Memory: ``prefetch + 1`` batches of float32 images and of what the operators need in between,
 about ``(prefetch + 1) * batch_size * size**2 * 50`` bytes; the encoded and decoded files of as
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,9 +25,19 @@ from nvidia.dali.data_node import DataNode
 
 from fastleuk.augment import AugmentPolicy, apply_graph, draw, param_arrays, param_names
 from fastleuk.augment.dali import resize
+from fastleuk.augment.dali_compiled import is_plain_bmp
+from fastleuk.augment.dali_graph import apply_graph_to_files
 from fastleuk.data.manifest import Manifest
+from fastleuk.data.shards import read_header
+from fastleuk.errors import DataError
 from fastleuk.loading.batch import Batch
-from fastleuk.loading.dali_decode import count_inputs, decode_graph, explain, file_inputs
+from fastleuk.loading.dali_decode import (
+    count_inputs,
+    decode_bytes,
+    decode_graph,
+    explain,
+    file_inputs,
+)
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 from fastleuk.memory import keep_freed_memory
@@ -79,6 +92,9 @@ class DaliLoader:
         self._waiting: dict[str, deque[BatchPlan]] = {}
         self._pipeline: Pipeline | None = None
         self._at_start = True
+        self._resized = pixels is not None and pixels.cache.size == size
+        self._reads_bmp = pixels is None and policy is not None and applier == "compiled"
+        self._plain: dict[int, bool] = {}
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -104,9 +120,13 @@ class DaliLoader:
                 self.close()
                 rows = np.unique(np.concatenate([plan.indices for plan in self._in_flight]))
                 raise explain(error, self._manifest, rows) from error
-            self._in_flight.popleft()
+            plan = self._in_flight.popleft()
+            pixels = torch.from_dlpack(images.as_tensor())
+            if self._reads_bmp and torch.isnan(pixels[:, 0, 0, 0]).any():
+                self.close()
+                raise explain(RuntimeError("a BMP has changed"), self._manifest, plan.indices)
             yield Batch(
-                torch.from_dlpack(images.as_tensor()).permute(0, 3, 1, 2),
+                pixels.permute(0, 3, 1, 2),
                 torch.from_dlpack(labels.as_tensor()),
                 torch.from_dlpack(indices.as_tensor()),
             )
@@ -135,16 +155,19 @@ class DaliLoader:
             prefetch_queue_depth=self._prefetch,
         )
         with pipeline:
-            images = self._images(device)
             names = [] if self._policy is None else param_names(self._applier)
             labels, indices, *given = fn.external_source(
                 source=self._next_rest,
-                num_outputs=2 + len(set(names) - set(SPARE)),
+                num_outputs=2 + len(set(names) - self._spare),
                 batch=True,
             )
             fed = iter(given)
-            params = [labels if name in SPARE else next(fed) for name in names]
-            images = self._finish(images, params, device)
+            params = [labels if name in self._spare else next(fed) for name in names]
+            images = (
+                self._from_files(params)
+                if self._reads_bmp
+                else self._finish(self._images(device), params, device)
+            )
             if device == "gpu":  # torch refuses the pinned memory a CPU output would be in
                 labels, indices = labels.gpu(), indices.gpu()
             pipeline.set_outputs(images, labels, indices)
@@ -171,15 +194,31 @@ class DaliLoader:
         )
         return images.gpu() if device == "gpu" else images
 
-    def _finish(self, images: DataNode, params: list[DataNode], device: str) -> DataNode:
-        """Resize, augment and normalise to float32 HWC.
+    @property
+    def _spare(self) -> set[str]:
+        return set(SPARE) if self._resized else set()
 
-        The resize comes first, from the files too, so that a batch is the same bit for bit
-        whether or not there is a cache.
-        """
-        if self._pixels is None or self._pixels.cache.size != self._size:
-            images = resize(images, self._size)
+    def _from_files(self, params: list[DataNode]) -> DataNode:
+        """From the files to normalised images; plain BMPs that are augmented are not decoded."""
+        source, *crops, plain = fn.external_source(
+            source=self._next_files, num_outputs=1 + count_inputs(self._manifest), batch=True
+        )
+        return apply_graph_to_files(
+            source if self._manifest.packed else fn.io.file.read(source),
+            plain,
+            params,
+            decode=partial(decode_bytes, device="cpu"),
+            decode_nodes=crops,
+            size=self._size,
+            mean=self._mean,
+            std=self._std,
+        )
+
+    def _finish(self, images: DataNode, params: list[DataNode], device: str) -> DataNode:
+        """Resize, augment and normalise to float32 HWC."""
         if self._policy is None:
+            if not self._resized:
+                images = resize(images, self._size)
             return fn.crop_mirror_normalize(
                 images,
                 mean=[255 * value for value in self._mean],
@@ -196,7 +235,7 @@ class DaliLoader:
             mean=self._mean,
             std=self._std,
             device=device,
-            resized=True,
+            resized=self._resized,
         )
 
     def _next_plan(self, reader: str) -> BatchPlan:
@@ -209,7 +248,23 @@ class DaliLoader:
         return self._waiting[reader].popleft()
 
     def _next_files(self) -> tuple:
-        return tuple(file_inputs(self._manifest, self._next_plan("images").indices))
+        rows = self._next_plan("images").indices
+        inputs = file_inputs(self._manifest, rows)
+        if self._reads_bmp:
+            inputs.append(np.array([self._is_plain(int(row)) for row in rows]))
+        return tuple(inputs)
+
+    def _is_plain(self, row: int) -> bool:
+        """Whether an image's file is a BMP that needs no decoding, by its header."""
+        if row not in self._plain:
+            file = self._manifest.file(row)
+            try:
+                header = read_header(file, 54)
+            except (OSError, DataError):
+                header = b""  # DALI says what is wrong with it
+            whole = self._manifest.crops[row] == 0
+            self._plain[row] = bool(whole) and is_plain_bmp(header, self._size)
+        return self._plain[row]
 
     def _next_mapped(self) -> list[np.ndarray]:
         assert self._pixels is not None
@@ -238,4 +293,4 @@ class DaliLoader:
             augmented=plan.augmented,
         )
         arrays = zip(param_names(self._applier), param_arrays(params, self._applier), strict=True)
-        return (*inputs, *(array for name, array in arrays if name not in SPARE))
+        return (*inputs, *(array for name, array in arrays if name not in self._spare))

@@ -46,7 +46,13 @@ def decode_graph(manifest: Manifest, nodes: list[DataNode], device: str) -> Data
         device: ``cpu`` or ``gpu``: where the decoded images are wanted.
     """
     source, *crops = nodes
-    bytes_ = source if manifest.packed else fn.io.file.read(source)
+    return decode_bytes(
+        source if manifest.packed else fn.io.file.read(source), *crops, device=device
+    )
+
+
+def decode_bytes(bytes_: DataNode, *crops: DataNode, device: str) -> DataNode:
+    """Decode to RGB, and cut the centre where ``crops`` (one node or none) says so."""
     images = fn.decoders.image(
         bytes_,
         device="mixed" if device == "gpu" else "cpu",

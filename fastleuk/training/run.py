@@ -24,7 +24,7 @@ from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_rows, write_text
 from fastleuk.loading import load_policy, make_loader, resolve_applier
-from fastleuk.loading.prepare import open_pixels
+from fastleuk.loading.prepare import Pixels, open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import create_model, normalisation
 from fastleuk.models.device import Precision
@@ -112,7 +112,7 @@ def resume(run_dir: Path, *, device: str | None = None, report: Report = print) 
     model = create_model(
         config.model.backbone, num_classes=len(dataset.manifest.class_names), weights="none"
     )
-    trainer = setup.trainer(model)
+    trainer = setup.trainer(model, resuming=True)
     trainer.restore(state)
     for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
         leftover.unlink(missing_ok=True)
@@ -153,7 +153,26 @@ class _Setup:
             "config": json.dumps(same, sort_keys=True),
         }
 
-    def trainer(self, model: nn.Module) -> Trainer:
+    def _open_pixels(self, resuming: bool) -> Pixels | None:
+        """Open the decoded cache, or settle for the files; a resumed run takes what it had.
+
+        Raises:
+            DataError: the run was trained from a cache that can't be had any more.
+        """
+        config = self.config.loader
+        pixels = open_pixels(self.dataset, config, self.precision.device, report=self.report)
+        if pixels is None and config.cache != "off":
+            if resuming:
+                raise DataError(
+                    f"{self.run_dir} was trained from a decoded cache, whose augmented images "
+                    "differ by a little from the files'. Make room for it, or build it with "
+                    "fastleuk prepare, and resume then."
+                )
+            off = dataclasses.replace(config, cache="off")
+            self.config = dataclasses.replace(self.config, loader=off)
+        return pixels
+
+    def trainer(self, model: nn.Module, *, resuming: bool = False) -> Trainer:
         """Build the loaders and everything else that trains ``model``."""
         config, manifest = self.config, self.dataset.manifest
         if config.run.grad_checkpointing:
@@ -179,9 +198,7 @@ class _Setup:
             "mean": stats.mean,
             "std": stats.std,
             "device": self.precision.device,
-            "pixels": open_pixels(
-                self.dataset, config.loader, self.precision.device, report=self.report
-            ),
+            "pixels": self._open_pixels(resuming),
         }
         metadata = {
             "backbone": config.model.backbone,
