@@ -2,16 +2,19 @@
 
     python benchmarks/augment_speed.py [--workers 2] [--rounds 7] [--json FILE]
 
-All contenders run in turn, round after round, so that a busy machine slows all alike; the
-median and the quartiles over the rounds are reported, and the ratio to torchvision. Each gets
-``--workers`` processes (PyTorch's DataLoader) or threads (DALI). The albumentations contender
-runs if the package is installed.
+All contenders, each in a process of its own, run in turn, round after round, so that a busy
+machine slows all alike; the median and the quartiles over the rounds are reported, and the ratio
+to torchvision. Each gets ``--workers`` processes (PyTorch's DataLoader) or threads (DALI). The
+albumentations contender runs if the package is installed.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -161,35 +164,68 @@ def appliers():
     return ("exact", "fused", "compiled") if numba else ("exact", "fused")
 
 
-def contenders(files, workers):
-    paths = [np.frombuffer(str(file).encode(), np.uint8) for file in files]
-    decoded = [np.asarray(Image.open(f).convert("RGB")) for f in files[:128]]
-    small = [np.asarray(Image.fromarray(i).resize((SIZE, SIZE), Image.BILINEAR)) for i in decoded]
-    v2_chain = v2.Compose(
-        [
-            v2.PILToTensor(),
-            torchvision_chain(v2, [v2.ToDtype(torch.float32, scale=True)]),
-        ]
-    )
-    runs = {
-        "torchvision PIL, from BMP": loader_contender(
-            Files(files, torchvision_chain(T, [T.ToTensor()])), workers
-        ),
-        "torchvision v2 tensors, from BMP": loader_contender(Files(files, v2_chain), workers),
-    }
-    try:
-        runs["albumentations, from BMP"] = loader_contender(
-            Files(files, albumentations_chain(), as_array=True), workers
-        )
-    except ImportError:
+def contenders():
+    """Names of all that can run here."""
+    names = ["torchvision PIL, from BMP", "torchvision v2 tensors, from BMP"]
+    if importlib.util.find_spec("albumentations"):
+        names.append("albumentations, from BMP")
+    else:
         print("albumentations is not installed: left out")
-    for applier in appliers():
-        runs |= {
-            f"{applier}, from BMP": dali_contender(paths, applier, workers, decode=True),
-            f"{applier}, from arrays 450x450": dali_contender(decoded, applier, workers, False),
-            f"{applier}, from arrays 224x224": dali_contender(small, applier, workers, False, True),
-        }
-    return runs
+    sources = ("from BMP", "from arrays 450x450", "from arrays 224x224")
+    return names + [f"{applier}, {source}" for applier in appliers() for source in sources]
+
+
+def contender(name, files, workers):
+    """A function that gives images per second of one turn."""
+    if name == "torchvision PIL, from BMP":
+        return loader_contender(Files(files, torchvision_chain(T, [T.ToTensor()])), workers)
+    if name == "torchvision v2 tensors, from BMP":
+        chain = torchvision_chain(v2, [v2.ToDtype(torch.float32, scale=True)])
+        return loader_contender(Files(files, v2.Compose([v2.PILToTensor(), chain])), workers)
+    if name == "albumentations, from BMP":
+        return loader_contender(Files(files, albumentations_chain(), as_array=True), workers)
+    applier, source = name.split(", ")
+    keep_freed_memory()  # as every DALI loader of fastleuk does
+    if source == "from BMP":
+        paths = [np.frombuffer(str(file).encode(), np.uint8) for file in files]
+        return dali_contender(paths, applier, workers, decode=True)
+    images = [Image.open(f).convert("RGB") for f in files[:128]]
+    if source == "from arrays 450x450":
+        return dali_contender([np.asarray(i) for i in images], applier, workers, False)
+    small = [np.asarray(i.resize((SIZE, SIZE), Image.BILINEAR)) for i in images]
+    return dali_contender(small, applier, workers, False, True)
+
+
+def serve(name, files, workers):
+    """Be the process of one contender: a turn for each line that comes in."""
+    run = contender(name, files, workers)
+    for _ in sys.stdin:
+        print(run(), flush=True)
+
+
+class Process:
+    """A contender in a process of its own, so that none inherits another's memory or threads."""
+
+    def __init__(self, name, folder, workers):
+        command = [sys.executable, __file__, "--serve", name, "--folder", str(folder)]
+        self.process = subprocess.Popen(
+            [*command, "--workers", str(workers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"},
+        )
+
+    def turn(self):
+        """Ask for one turn; images per second."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def draw_rows():
@@ -220,18 +256,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--files", type=int, default=512)
     parser.add_argument("--json", type=Path, help="write the results here as well")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--breakdown", action="store_true", help="time each operator, too")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    keep_freed_memory()  # as every DALI loader of fastleuk does
+    if options.serve:
+        serve(options.serve, sorted(options.folder.glob("*.bmp")), options.workers)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        files = write_files(Path(folder), options.files)
-        runs = contenders(files, options.workers)
+        write_files(Path(folder), options.files)
+        runs = {name: Process(name, folder, options.workers) for name in contenders()}
         rates = {name: [] for name in runs}
-        for _ in range(options.rounds):
+        for number in range(1 + options.rounds):
             for name, run in runs.items():
-                rates[name].append(run())
+                rate = run.turn()
+                if number:  # the first turn warms up
+                    rates[name].append(rate)
+        for run in runs.values():
+            run.close()
     base = statistics.median(rates["torchvision PIL, from BMP"])
     rows = []
     for name, values in rates.items():

@@ -63,31 +63,48 @@ def color_jitter(images: DataNode, params: Params) -> DataNode:
     hue = tuple(params[name] for name in HUE_PARAMS)
     for slot in range(JITTER_SLOTS):
         saturation = (params[f"saturate_{slot}"], params["saturation"])
-        linear = (params[f"factor_{slot}"], params[f"pivot_{slot}"])
+        contrast = (params[f"contrast_{slot}"], params[f"pivot_{slot}"])
         images = where_else(
             params[f"shift_hue_{slot}"],
             adjust_hue,
             (images, *hue),
             _adjust_other,
-            (images, *saturation, *linear),
+            (images, *saturation, params[f"factor_{slot}"], *contrast),
         )
     return _interleaved(images)
 
 
 def _adjust_other(
-    images: DataNode, saturate: DataNode, saturation: DataNode, factor: DataNode, pivot: DataNode
+    images: DataNode,
+    saturate: DataNode,
+    saturation: DataNode,
+    factor: DataNode,
+    contrast: DataNode,
+    pivot: DataNode,
 ) -> DataNode:
     return where_else(
         saturate,
         _adjust_saturation,
         (images, saturation),
-        _adjust_linear,
-        (images, factor, pivot),
+        _adjust_brightness_or_contrast,
+        (images, factor, contrast, pivot),
     )
 
 
-def _adjust_linear(images: DataNode, factor: DataNode, pivot: DataNode) -> DataNode:
-    """Brightness, or contrast about the image's mean grey (``pivot`` is 0 for brightness)."""
+def _adjust_brightness_or_contrast(
+    images: DataNode, factor: DataNode, contrast: DataNode, pivot: DataNode
+) -> DataNode:
+    return where_else(
+        contrast, _adjust_contrast, (images, factor, pivot), _adjust_brightness, (images, factor)
+    )
+
+
+def _adjust_brightness(images: DataNode, factor: DataNode) -> DataNode:
+    return math.min(images * beside(factor, images), 255.0)
+
+
+def _adjust_contrast(images: DataNode, factor: DataNode, pivot: DataNode) -> DataNode:
+    """Blend with the image's mean grey, whose share ``pivot`` has in it."""
     mean = fn.reshape(fn.reductions.mean(images, axes=(1, 2)), shape=(1, 3))
     offset = fn.reshape(fn.coord_transform(mean, M=pivot), shape=(1, 1, 1))
     return clip(images * beside(factor, images) + offset)
@@ -98,8 +115,8 @@ def _adjust_saturation(images: DataNode, factor: DataNode) -> DataNode:
     factor = beside(factor, images)
     red, green, blue = (plane(images, [channel]) for channel in range(3))
     weights = [float(weight) for weight in GREY]
-    grey = red * weights[0] + green * weights[1] + blue * weights[2]
-    return clip(images * factor + grey * (1.0 - factor))
+    grey = (red * weights[0] + green * weights[1] + blue * weights[2]) * (1.0 - factor)
+    return fn.cat(*[clip(channel * factor + grey) for channel in (red, green, blue)], axis=0)
 
 
 def adjust_hue(images: DataNode, k: DataNode, rest: DataNode, *channels: DataNode) -> DataNode:

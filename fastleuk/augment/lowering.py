@@ -101,6 +101,7 @@ def _jitter_arrays(params: AugmentParams) -> dict[str, Array]:
             f"saturate_{slot}": (step == 2) & (params.saturation != 1),
             f"shift_hue_{slot}": (step == HUE) & (params.hue != 0),
             f"factor_{slot}": _float32(factor),
+            f"contrast_{slot}": step == 1,
             f"pivot_{slot}": _float32(pivot[:, None, None] * matrices.GREY),
         }
     return arrays
