@@ -148,7 +148,7 @@ def test_a_method_that_fails_is_told_of_and_the_others_go_on(spec):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"methods": "dali"}, "there are dali-fused-cache"),
+        ({"methods": "dali"}, "there are dali-compiled-cache"),
         ({"rounds": 0}, "--rounds is 0"),
         ({"seconds": float("nan")}, "--seconds is nan"),
         ({"json": "/nowhere/x.json"}, "/nowhere"),

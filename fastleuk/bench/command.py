@@ -37,9 +37,10 @@ class BenchOptions:
     device: str = "auto"
     cache: str = ""
     rounds: int = 3
-    seconds: float = 1.0
+    seconds: float = 0.5
     backbone: str = "efficientnet_b0"
-    train_seconds: float = 3.0
+    train_seconds: float = 1.0
+    train_all: bool = False
     amp: bool = False
     operators: bool = True
     sweep: bool = False
@@ -80,7 +81,9 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
     )
     if any(name.endswith("-cache") for name in methods):
         _prepare(dataset, spec, config, report)
-    bench = Bench(spec, options.rounds, options.seconds, options.train_seconds, report)
+    bench = Bench(
+        spec, options.rounds, options.seconds, options.train_seconds, options.train_all, report
+    )
     document: dict[str, Any] = {
         "version": VERSION,
         "machine": machine(device),

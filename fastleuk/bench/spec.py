@@ -7,7 +7,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 
-from fastleuk.loading import has_dali
+from fastleuk.loading import has_dali, has_numba
 
 METHODS = {
     "dali-compiled-cache": "DALI, augmentation as one compiled CPU function, decoded cache",
@@ -68,7 +68,7 @@ def available(device: str = "cpu") -> tuple[list[str], dict[str, str]]:
     compiled = [name for name in METHODS if "compiled" in name]
     if device != "cpu":
         missing = dict.fromkeys(compiled, "runs on the CPU")
-    elif importlib.util.find_spec("numba") is None:
+    elif not has_numba():
         missing = dict.fromkeys(compiled, "not installed: pip install 'fastleuk[cpu]'")
     if not has_dali():
         reason = "NVIDIA DALI is not installed (it exists for Linux)"

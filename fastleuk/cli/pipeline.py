@@ -104,11 +104,14 @@ def bench_pipeline(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     cache: FolderOption = "",
     rounds: Annotated[int, typer.Option(help="Turns that each loader has.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 0.5,
     backbone: Annotated[str, typer.Option(help="What is trained.")] = "efficientnet_b0",
     train_seconds: Annotated[
-        float, typer.Option(help="Training fed by each loader, at least a step; 0: none.")
-    ] = 3.0,
+        float, typer.Option(help="Training fed by a loader, at least a step; 0: none.")
+    ] = 1.0,
+    train_all: Annotated[
+        bool, typer.Option("--train-all", help="By every loader, not only the fastest.")
+    ] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Train in mixed precision.")] = False,
     operators: Annotated[bool, typer.Option(help="Time each operator.")] = True,
     sweep: Annotated[
@@ -135,6 +138,7 @@ def bench_pipeline(
             seconds=seconds,
             backbone=backbone,
             train_seconds=train_seconds,
+            train_all=train_all,
             amp=amp,
             operators=operators,
             sweep=sweep,

@@ -32,6 +32,11 @@ def has_dali() -> bool:
         return False
 
 
+def has_numba() -> bool:
+    """Say whether the applier ``compiled`` can be had, without importing anything."""
+    return importlib.util.find_spec("numba") is not None
+
+
 def load_policy(name: str) -> AugmentPolicy:
     """Return the augmentation policy of a preset's name or of a ``.toml`` file.
 

@@ -12,13 +12,15 @@ from nvidia.dali.data_node import DataNode
 
 from fastleuk.augment import PAPER, draw, param_arrays, param_names
 from fastleuk.augment.dali import resize
+from fastleuk.augment.dali_compiled import augment_and_normalize
 from fastleuk.augment.dali_graph import CHAINS
 from fastleuk.data.manifest import Manifest
+from fastleuk.loading import has_numba
 from fastleuk.loading.dali_decode import count_inputs, decode_graph, file_inputs
 
 
 def time_operators(
-    manifest: Manifest, *, size: int, batch_size: int = 32, repeats: int = 7
+    manifest: Manifest, *, size: int, batch_size: int = 16, repeats: int = 5
 ) -> list[dict[str, Any]]:
     """Time each step on the CPU with one thread, all samples augmented.
 
@@ -26,7 +28,7 @@ def time_operators(
     come out slightly below zero where a step costs nothing.
 
     Returns:
-        Rows of ``name``, ``ms_per_image`` and ``graph`` (``host``, ``both``, ``fused``, ``exact``).
+        Rows of ``name``, ``ms_per_image`` and ``graph`` (``host``, ``both``, or an applier).
     """
     rows = np.resize(manifest.labelled, batch_size)
     found = _time_host(rows, size, repeats)
@@ -42,18 +44,24 @@ def time_operators(
             now = _time_graph(manifest, rows, size, applier, steps, repeats)
             found.append({"name": name, "ms_per_image": now - last, "graph": applier})
             last = now
+    if has_numba():
+        now = _time_graph(manifest, rows, size, "compiled", 4, repeats)
+        found.append(
+            {"name": "augment and normalize", "ms_per_image": now - before, "graph": "compiled"}
+        )
     return found
 
 
 def _time_host(rows: np.ndarray, size: int, repeats: int) -> list[dict[str, Any]]:
     """Drawing the parameters and computing what the graph consumes."""
     found = []
-    times: dict[str, list[float]] = {"draw parameters": [], "fused": [], "exact": []}
+    appliers = ("fused", "exact", "compiled")
+    times: dict[str, list[float]] = {"draw parameters": [], **{name: [] for name in appliers}}
     for epoch in range(repeats):
         started = time.perf_counter()
         params = draw(PAPER, seed=0, epoch=epoch, indices=rows, size=size)
         times["draw parameters"].append(time.perf_counter() - started)
-        for applier in ("fused", "exact"):
+        for applier in appliers:
             started = time.perf_counter()
             param_arrays(params, applier)
             times[applier].append(time.perf_counter() - started)
@@ -107,7 +115,9 @@ def _cut_graph(
         images = resize(images, size)
     params: dict[str, Any] = dict(zip(param_names(applier), given, strict=True))
     params |= {"size": size, "interpolation": PAPER.interpolation, "device": "cpu", "resized": True}
-    chain = CHAINS[applier]
+    if applier == "compiled" and steps > 3:
+        return augment_and_normalize(images, params, [124.0] * 3, [58.0] * 3, "HWC")
+    chain = CHAINS.get(applier, ())
     for step in chain[: max(0, steps - 3)]:
         images = step(images, params)
     if steps > 3 + len(chain):
