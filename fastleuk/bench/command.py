@@ -37,7 +37,7 @@ class BenchOptions:
     device: str = "auto"
     cache: str = ""
     rounds: int = 3
-    seconds: float = 0.5
+    seconds: float = 0.3
     backbone: str = "efficientnet_b0"
     train_seconds: float = 1.0
     train_all: bool = False

@@ -96,8 +96,7 @@ class Bench:
         rounds: How often each method has its turn.
         seconds: Length of a turn.
         train_seconds: How long a method feeds training; 0 leaves training out.
-        train_all: Whether every method feeds it, or only the baseline and the fastest from a
-            cache and from files.
+        train_all: Whether every method feeds it, or only the fastest and the baseline.
         report: Takes what is printed on the way.
     """
 
@@ -117,6 +116,7 @@ class Bench:
                 self.report(f"starting {name}")
                 try:
                     processes[name] = Process(replace(self.spec, method=name))
+                    processes[name].ask(settle=True)
                 except FastleukError as error:
                     self.failed[name] = str(error)
             turns: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
@@ -124,6 +124,7 @@ class Bench:
                 self.report(f"round {number + 1} of {self.rounds}")
                 for name, process in processes.items():
                     turns[name].append(process.ask(measure=self.seconds))
+                    process.ask(settle=True)
             results = [self._result(processes[name], turns[name]) for name in processes]
             _add_ratios(results)
             results.sort(key=lambda r: -r["images_per_s"]["median"])
@@ -139,9 +140,7 @@ class Bench:
         """Train, fed by one batch again and again and then by the methods, the fastest first."""
         names = [row["name"] for row in results]
         if not self.train_all:
-            kinds = ("-cache", "-files", BASELINE)
-            fastest = [[name for name in names if name.endswith(kind)][:1] for kind in kinds]
-            names = [name for some in fastest for name in some] or names[:1]
+            names = [name for i, name in enumerate(names) if i == 0 or name == BASELINE]
         for name in processes.keys() - set(names):
             processes[name].close()
         found = []

@@ -1,7 +1,8 @@
 """One process of the benchmark: it opens one way of loading and measures when it is told to.
 
 It reads a line of JSON for each command and answers with one: first the specification, then
-``{"measure": seconds}``, ``{"train": seconds, "replay": bool}`` or ``{"quit": true}``.
+``{"measure": seconds}``, ``{"settle": true}``, ``{"train": seconds, "replay": bool}`` or
+``{"quit": true}``.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Worker:
         self.feed: Feed
         self.feed, self.close = open_feed(spec)
         self._step: Callable[[torch.Tensor, torch.Tensor], None] | None = None
+        self._warm_up = 16  # batches; DALI's and malloc's memory takes some to find its size
 
     def first_batch(self) -> dict[str, Any]:
         """Take the first batch and describe it."""
@@ -88,8 +90,9 @@ class Worker:
     def measure(self, seconds: float) -> dict[str, Any]:
         """Take batches for about so many seconds."""
         dali = self.spec.method.startswith("dali")
-        for _ in range(3 if dali else max(DRAIN, 2 * self.spec.workers)):
+        for _ in range(self._warm_up if dali else max(DRAIN, 2 * self.spec.workers)):
             next(self.feed)
+        self._warm_up = 3
         self._synchronize()
         cpu, clock = usage.cpu_seconds(os.getpid()), Clock(self.device)
         images = 0
@@ -108,12 +111,22 @@ class Worker:
             "gpu_memory_bytes": self._gpu_memory(),
         }
 
+    def settle(self) -> dict[str, Any]:
+        """Wait until the batches made ahead are made, so that the next process has the machine."""
+        deadline = time.perf_counter() + 10
+        used = usage.cpu_seconds(os.getpid())
+        while used is not None and time.perf_counter() < deadline:
+            time.sleep(0.1)
+            before, used = used, usage.cpu_seconds(os.getpid())
+            if used is not None and used - before < 0.03:
+                break
+        return {}
+
     def train(self, seconds: float, replay: bool) -> dict[str, Any]:
         """Train for about so long on batches of the feed, or on one batch again and again."""
         step = self._training_step()
         batch = next(self.feed)
-        few = None if self.device.type == "cuda" else 2  # a CPU needs no whole batch to warm up
-        step(batch[0][:few], batch[1][:few])
+        step(*batch)  # the first one gets its memory from the system
         self._synchronize()
         waited, steps, images, started = 0.0, 0, 0, time.perf_counter()
         while not steps or time.perf_counter() - started < seconds:
@@ -188,6 +201,8 @@ def main() -> None:
         command = json.loads(line)
         if "measure" in command:
             answer(worker.measure(command["measure"]))
+        elif "settle" in command:
+            answer(worker.settle())
         elif "train" in command:
             answer(worker.train(command["train"], command["replay"]))
         else:

@@ -104,13 +104,13 @@ def bench_pipeline(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     cache: FolderOption = "",
     rounds: Annotated[int, typer.Option(help="Turns that each loader has.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 0.5,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 0.3,
     backbone: Annotated[str, typer.Option(help="What is trained.")] = "efficientnet_b0",
     train_seconds: Annotated[
         float, typer.Option(help="Training fed by a loader, at least a step; 0: none.")
     ] = 1.0,
     train_all: Annotated[
-        bool, typer.Option("--train-all", help="By every loader, not only the fastest.")
+        bool, typer.Option("--train-all", help="By every loader, not only fastest and baseline.")
     ] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Train in mixed precision.")] = False,
     operators: Annotated[bool, typer.Option(help="Time each operator.")] = True,
