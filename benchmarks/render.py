@@ -90,11 +90,11 @@ def training() -> str:
 
 
 def operators() -> str:
-    rows = [
-        [row["name"], row["graph"], f"{row['ms_per_image']:.3f}"]
-        for row in read("pipeline.json")["operators"]
-    ]
-    return table(["step", "graph", "ms an image, one thread"], rows)
+    rows = read("augment_speed.json")["tables"]["Operators (CPU milliseconds an image)"]
+    return table(
+        ["applier", "part", "CPU ms an image"],
+        [[row["applier"], row["part"], f"{row['CPU ms/image']:.2f}"] for row in rows],
+    )
 
 
 def scaling() -> str:
@@ -125,13 +125,13 @@ def limits() -> str:
     """Cores and bytes a node needs, from the measured CPU seconds and the assumed rate."""
     document = read("pipeline.json")
     cpu = {r["name"]: r["cpu_s_per_1000_images"] / 1e3 for r in document["results"]}
-    one = {(o["name"], o["graph"]): o["ms_per_image"] / 1e3 for o in document["operators"]}
+    one = {(o["name"], o["graph"]): max(0, o["ms_per_image"]) / 1e3 for o in document["operators"]}
     host = one["draw parameters", "host"] + one["matrices and kernels", "fused"]
     decode = one["read", "both"] + one["decode", "both"] + host
     needs = {
         "torchvision on the CPU, from files: cores": cpu["torchvision-pil"],
-        "fused on the CPU, from files: cores": cpu["dali-fused-files"],
-        "fused on the CPU, from the cache: cores": cpu["dali-fused-cache"],
+        "compiled on the CPU, from files: cores": cpu["dali-compiled-files"],
+        "compiled on the CPU, from the cache: cores": cpu["dali-compiled-cache"],
         "fused on the GPU, from BMP files: cores": decode,
         "fused on the GPU, from the cache: cores": host,
     }

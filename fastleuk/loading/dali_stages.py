@@ -20,7 +20,7 @@ from fastleuk.loading.dali_decode import count_inputs, decode_graph, file_inputs
 
 
 def time_operators(
-    manifest: Manifest, *, size: int, batch_size: int = 8, repeats: int = 4
+    manifest: Manifest, *, size: int, batch_size: int = 16, repeats: int = 3
 ) -> list[dict[str, Any]]:
     """Time each step on the CPU with one thread, all samples augmented.
 
