@@ -1,12 +1,12 @@
 """Plain BMPs are augmented from the bytes of the file, without a decoder."""
 
 import io
-import struct
 
 import numpy as np
 import pytest
 import torch
 from augment_images import needs_numba
+from bmp_files import bmp, photo
 from PIL import Image
 
 from fastleuk.augment import NONE, PAPER, draw, param_arrays
@@ -17,23 +17,6 @@ from fastleuk.errors import DataError
 pytestmark = needs_numba
 pytest.importorskip("nvidia.dali")
 SIZE = 48
-
-
-def bmp(pixels, *, top_down=False, gap=0):
-    """An uncompressed 24-bit BMP, written here and not by PIL: no two readers share a mistake."""
-    height, width = pixels.shape[:2]
-    rows = pixels[:, :, ::-1] if top_down else pixels[::-1, :, ::-1]
-    pad = b"\0" * (-3 * width % 4)
-    data = b"".join(row.tobytes() + pad for row in rows)
-    signed = -height if top_down else height
-    info = struct.pack("<IiiHHIIiiII", 40, width, signed, 1, 24, 0, len(data), 0, 0, 0, 0)
-    start = 14 + len(info) + gap
-    return struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start) + info + b"\0" * gap + data
-
-
-def photo(height, width):
-    rng = np.random.default_rng(height * width)
-    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (61, 50), (90, 101), (119, 30)])

@@ -87,7 +87,7 @@ def test_second_scan_reads_no_file_but_changed_ones(tmp_path, cache, monkeypatch
     first = scan(manifest)
     read = []
     examine = scanning._examine
-    monkeypatch.setattr(scanning, "_examine", lambda file: (read.append(file), examine(file))[1])
+    monkeypatch.setattr(scanning, "_examine", lambda f, r: (read.append(f), examine(f, r))[1])
     again = scan(manifest)
     assert read == []
     assert again.sha256 == first.sha256
@@ -147,7 +147,7 @@ def test_an_interrupted_scan_keeps_what_it_read(tmp_path, monkeypatch):
         scan(manifest, workers=1, progress=stop)
     read = []
     examine = scanning._examine
-    monkeypatch.setattr(scanning, "_examine", lambda file: (read.append(file), examine(file))[1])
+    monkeypatch.setattr(scanning, "_examine", lambda f, r: (read.append(f), examine(f, r))[1])
     scan(manifest)
     assert len(read) == 11
 

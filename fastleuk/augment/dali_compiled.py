@@ -8,7 +8,6 @@ runs outside Python's lock.
 from __future__ import annotations
 
 import functools
-import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -16,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from fastleuk.augment.dali import DataNode, Params, Pipeline, fn, math, resize, where
+from fastleuk.data.bmp import read_layout
 from fastleuk.errors import MissingDependencyError
 
 RESIZE_RATIO = 2.5
@@ -66,15 +66,12 @@ def is_plain_bmp(header: bytes, size: int) -> bool:
     """Whether the kernel can read a file from its bytes, for an output of ``size`` pixels.
 
     Args:
-        header: The file's first 54 bytes.
+        header: The file's first :data:`fastleuk.data.bmp.HEADER` bytes.
         size: Edge of the output; images of more than :data:`RESIZE_RATIO` times that are to be
             decoded and resized instead.
     """
-    if len(header) < 54 or header[:2] != b"BM":
-        return False
-    start, info, width, height, _, bits, compression = struct.unpack("<10xIIiiHHI", header[:34])
-    plain = info in (40, 108, 124) and bits == 24 and compression == 0 and start >= 14 + info
-    return plain and width > 0 and 0 < max(width, abs(height)) <= RESIZE_RATIO * size
+    layout = read_layout(header)
+    return layout is not None and max(layout.width, layout.height) <= RESIZE_RATIO * size
 
 
 def _apply(

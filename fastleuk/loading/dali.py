@@ -27,6 +27,7 @@ from fastleuk.augment import AugmentPolicy, apply_graph, draw, param_arrays, par
 from fastleuk.augment.dali import resize
 from fastleuk.augment.dali_compiled import is_plain_bmp
 from fastleuk.augment.dali_graph import apply_graph_to_files
+from fastleuk.data.bmp import HEADER
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards import read_header
 from fastleuk.errors import DataError
@@ -259,7 +260,7 @@ class DaliLoader:
         if row not in self._plain:
             file = self._manifest.file(row)
             try:
-                header = read_header(file, 54)
+                header = read_header(file, HEADER)
             except (OSError, DataError):
                 header = b""  # DALI says what is wrong with it
             whole = self._manifest.crops[row] == 0

@@ -74,11 +74,35 @@ def decode_bytes(bytes_: DataNode, *crops: DataNode, device: str) -> DataNode:
 def decode_rows(
     dataset: DataSet, rows: np.ndarray, *, size: int, workers: int
 ) -> Iterator[Decoded]:
-    """Decode and resize on the CPU, as the loader does it from files; see ``write_cache``."""
-    keep_freed_memory()
-    manifest = dataset.manifest
+    """Decode and resize on the CPU, as the loader does it from files; see ``write_cache``.
+
+    Plain BMPs don't go through DALI where numba is installed: the pixels are the same.
+    """
     largest = 3 * int(dataset.sizes.prod(axis=1).max(initial=1))
     cuts = list(pieces(rows, max(1, min(64, BATCH_BYTES // largest))))
+    try:
+        from fastleuk.loading.bmp_decode import decode_plain, plain_cuts
+    except (ImportError, RuntimeError):  # no numba, or no folder for its cache
+        return _decode(dataset, cuts, size=size, workers=workers)
+    plain = plain_cuts(dataset, cuts, workers)
+    sources = {
+        kind: decoder(
+            dataset,
+            [cut for cut, is_plain in zip(cuts, plain, strict=True) if is_plain == kind],
+            size=size,
+            workers=workers,
+        )
+        for kind, decoder in ((True, decode_plain), (False, _decode))
+    }
+    return (next(sources[kind]) for kind in plain)
+
+
+def _decode(
+    dataset: DataSet, cuts: list[np.ndarray], *, size: int, workers: int
+) -> Iterator[Decoded]:
+    """Decode ``cuts`` of the manifest's rows with DALI."""
+    keep_freed_memory()
+    manifest = dataset.manifest
     feed = iter(cuts)
     pipeline = Pipeline(
         batch_size=max(map(len, cuts)),
@@ -101,7 +125,8 @@ def decode_rows(
         try:
             images, mean_rgb = pipeline.run()
         except RuntimeError as error:
-            raise explain(error, manifest, rows[rows >= cut[0]][:256]) from error
+            near = np.concatenate([rows for rows in cuts if rows[0] >= cut[0]][:4])
+            raise explain(error, manifest, near) from error
         arrays = [np.asarray(images[i]) for i in range(len(images))]
         yield arrays, mean_rgb.as_array()
 
