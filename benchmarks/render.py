@@ -97,6 +97,34 @@ def operators() -> str:
     )
 
 
+def prepare() -> str:
+    rows = [
+        [
+            f"`{row['name']}`",
+            f"{row['images_per_s']:.0f}",
+            f"{row['decoding_per_s']:.0f}",
+            f"{row['cpu_s_per_1000_images']:.2f}",
+            f"{row['peak_memory_mb']:.0f}",
+        ]
+        for row in read("prepare.json")["results"]
+    ]
+    return table(["decoded by", "images/s in all", "images/s decoding", "CPU s / 1,000",
+                  "peak memory MB"], rows)  # fmt: skip
+
+
+def overhead() -> str:
+    rows = [
+        [
+            f"`{row['name']}`",
+            f"{row['bare']:.0f}",
+            f"{row['loader']:.0f}",
+            f"{row['overhead']:.1%}",
+        ]
+        for row in read("overhead.json")["results"]
+    ]
+    return table(["applier", "bare pipeline images/s", "loader images/s", "overhead"], rows)
+
+
 def scaling() -> str:
     rows = [
         [
@@ -154,6 +182,8 @@ TABLES = {
     "loaders": loaders,
     "training": training,
     "operators": operators,
+    "prepare": prepare,
+    "overhead": overhead,
     "scaling": scaling,
     "flat": flat,
     "limits": limits,

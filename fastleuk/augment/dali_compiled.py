@@ -48,7 +48,7 @@ def augment_and_normalize(
             lambda batch: resize(batch, size),
             images,
         )
-    return _apply("augment_image", images, params, mean, std, layout)
+    return _apply(images, params, mean, std, layout)
 
 
 def augment_and_normalize_bmp(
@@ -59,7 +59,7 @@ def augment_and_normalize_bmp(
     Nothing decodes them: the kernel reads the rows where they lie. An image whose file is no
     plain BMP any more becomes NaN.
     """
-    return _apply("augment_bmp", encoded, params, mean, std, layout)
+    return _apply(encoded, params, mean, std, layout)
 
 
 def is_plain_bmp(header: bytes, size: int) -> bool:
@@ -75,7 +75,6 @@ def is_plain_bmp(header: bytes, size: int) -> bool:
 
 
 def _apply(
-    name: str,
     inputs: DataNode,
     params: Params,
     mean: Sequence[float],
@@ -88,7 +87,7 @@ def _apply(
         inputs,
         params["row"],
         params["kernel"],
-        function=_batch_function(name, params["size"], layout, factor, offset, _threads()),
+        function=_batch_function(params["size"], layout, factor, offset, _threads()),
         batch_processing=True,
         num_outputs=1,
         output_layouts=layout,
@@ -97,9 +96,9 @@ def _apply(
 
 
 def _batch_function(
-    name: str, size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
+    size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
 ) -> Callable[..., list[np.ndarray]]:
-    augment_one = getattr(load_kernel(), name)
+    augment_batch = load_kernel().augment_batch
     planar = layout == "CHW"
     shape = (3, size, size) if planar else (size, size, 3)
 
@@ -107,15 +106,26 @@ def _batch_function(
         images: list[np.ndarray], rows: list[np.ndarray], kernels: list[np.ndarray]
     ) -> list[np.ndarray]:
         outputs = np.empty((len(images), *shape), np.float32)
-
-        def work(first: int) -> None:
-            for i in range(first, len(images), threads):
-                augment_one(outputs[i], planar, images[i], rows[i], kernels[i], factor, offset)
-
-        list(_pool(threads).map(work, range(threads)))
+        images = [np.ascontiguousarray(image) for image in images]
+        kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
+        places = np.array([_place(*pair) for pair in zip(images, kernels, strict=True)])
+        given = outputs, planar, places, np.stack(rows), factor, offset
+        list(
+            _pool(threads).map(lambda first: augment_batch(*given, first, threads), range(threads))
+        )
         return list(outputs)
 
     return run
+
+
+def _place(image: np.ndarray, kernel: np.ndarray) -> tuple[int, ...]:
+    """Where an image, or a file's bytes, and its kernel lie: see the kernel's ``augment_batch``."""
+    shape = (0, len(image)) if image.ndim == 1 else image.shape[:2]
+    return _address(image), *shape, _address(kernel), len(kernel)
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
 def load_kernel() -> ModuleType:

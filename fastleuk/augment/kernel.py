@@ -13,7 +13,8 @@ keeps what it compiled until the file changes in which the function is, wherever
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import carray, njit, types
+from numba.extending import intrinsic
 
 from fastleuk.augment.kernel_row import (
     AFFINE,
@@ -36,7 +37,7 @@ BOX_RATIO = 1.5
 PIVOT_POINTS = 48
 """Contrast needs the mean grey of the whole image: from so many points along each edge."""
 
-f4, i4, u2 = np.float32, np.int32, np.uint16
+f4, i4, u1, u2 = np.float32, np.int32, np.uint8, np.uint16
 RED, GREEN, BLUE = f4(0.2989), f4(0.587), f4(0.114)
 
 # Not the whole of fast-math: nothing here may assume that a value is finite.
@@ -46,6 +47,44 @@ compiled = njit(
     error_model="numpy",
     fastmath={"nsz", "arcp", "contract", "reassoc"},
 )
+
+
+@intrinsic
+def _pointer(_typing, _address, dtype=None):
+    """Take an int64 for the address of a value of ``dtype``."""
+    pointer = types.CPointer(dtype.dtype)
+
+    def generate(context, builder, _signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, dtype), generate
+
+
+@compiled
+def augment_batch(outputs, planar, places, rows, factor, offset, first, step):
+    """Augment every ``step``-th image of a batch from ``first`` on, all without Python's lock.
+
+    Args:
+        outputs: ``(N, size, size, 3)`` or, if ``planar``, ``(N, 3, size, size)`` float32; written.
+        planar: Which of the two.
+        places: ``(N, 5)`` int64: the address of an image's bytes, its height and its width, as in
+            :func:`augment_image`; or of a file's, 0 and its length, as in :func:`augment_bmp`.
+            Then the address and the edge of the kernel.
+        rows: ``(N, ROW)`` float32.
+        factor: See :func:`augment_image`.
+        offset: Likewise.
+        first: The first image's number.
+        step: How many take part in this batch.
+    """
+    for i in range(first, len(outputs), step):
+        address, height, width, weights, edge = places[i]
+        kernel = carray(_pointer(weights, f4), (edge, edge))
+        if height == 0:
+            data = carray(_pointer(address, u1), (width,))
+            augment_bmp(outputs[i], planar, data, rows[i], kernel, factor, offset)
+        else:
+            image = carray(_pointer(address, u1), (height, width, 3))
+            augment_image(outputs[i], planar, image, rows[i], kernel, factor, offset)
 
 
 @compiled

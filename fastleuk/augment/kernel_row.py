@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastleuk.augment import matrices
-from fastleuk.augment.params import AugmentParams
+from fastleuk.augment.params import AugmentParams, Bools
 
 TURNED = 0
 """Here begins the homography of flips and rotation, 9 numbers."""
@@ -23,8 +23,13 @@ HUE_SIXTHS, HUE_THIRDS = 45, 46
 ROW = 47
 
 
-def pack_rows(params: AugmentParams) -> np.ndarray:
-    """``(N, ROW)`` float32, laid out as the names above say."""
+def pack_rows(params: AugmentParams, perspective: Bools) -> np.ndarray:
+    """``(N, ROW)`` float32, laid out as the names above say.
+
+    Args:
+        params: ``N`` rows.
+        perspective: ``(N,)``: which of them the perspective changes.
+    """
     n, size = len(params), params.size
     turned = matrices.geometry_before_jitter(params)
     rows = np.zeros((n, ROW), np.float32)
@@ -35,7 +40,7 @@ def pack_rows(params: AugmentParams) -> np.ndarray:
         (PERSPECTIVE, matrices.perspective_matrix(params.endpoints, size)),
     ):
         rows[:, start : start + 9] = homography.reshape(n, 9)
-    rows[:, PERSPECTIVE_ON] = params.active()["perspective"]
+    rows[:, PERSPECTIVE_ON] = perspective
     rows[:, SHARPNESS_ON] = params.sharpness != 1
     rows[:, JITTER_ORDER : JITTER_ORDER + 4] = params.jitter_order
     rows[:, BRIGHTNESS] = params.brightness

@@ -6,6 +6,7 @@ For each applier there is a list of names and a function that computes the array
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +27,7 @@ Array = np.ndarray | list[np.ndarray]
 """Rows of equal shape, or a list where the shape differs from row to row."""
 
 
+@functools.cache
 def param_names(applier: str = "exact") -> tuple[str, ...]:
     """The names of the arrays of :func:`param_arrays`, in order."""
     return tuple(_lowering(applier)(_PROBE))
@@ -57,8 +59,8 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _any_step(params: AugmentParams) -> Bools:
-    return np.any(list(params.active().values()), axis=0)
+def _any_step(active: dict[str, Bools]) -> Bools:
+    return np.any(list(active.values()), axis=0)
 
 
 def exact_arrays(params: AugmentParams) -> dict[str, Array]:
@@ -67,7 +69,7 @@ def exact_arrays(params: AugmentParams) -> dict[str, Array]:
     crop = params.crop.astype(np.int32)
     local_crop = params.crop * np.array([0, 0, 1, 1])  # the slice has moved its corner to (0, 0)
     return {
-        "augment_on": _any_step(params),
+        "augment_on": _any_step(active),
         "hflip": params.hflip.astype(np.int32),
         "vflip": params.vflip.astype(np.int32),
         "rotate_on": active["rotate"],
@@ -82,7 +84,7 @@ def exact_arrays(params: AugmentParams) -> dict[str, Array]:
         "blur": _float32(matrices.gaussian_kernel(params.sigma, params.kernel_size)),
         "sharpness_on": active["adjust_sharpness"],
         "sharpness": _float32(matrices.sharpness_kernel(params.sharpness)),
-        **_perspective_arrays(params),
+        **_perspective_arrays(params, active),
     }
 
 
@@ -120,24 +122,24 @@ def _hue_arrays(params: AugmentParams) -> dict[str, Array]:
     }
 
 
-def _perspective_arrays(params: AugmentParams) -> dict[str, Array]:
+def _perspective_arrays(params: AugmentParams, active: dict[str, Bools]) -> dict[str, Array]:
     return {
-        "perspective_on": params.active()["perspective"],
+        "perspective_on": active["perspective"],
         "perspective": _float32(matrices.perspective_matrix(params.endpoints, params.size)),
     }
 
 
 def fused_arrays(params: AugmentParams) -> dict[str, Array]:
     """Three homographies, one kernel, and the colour map but for what depends on the image."""
-    size = params.size
+    size, active = params.size, params.active()
     before = matrices.geometry_before_jitter(params) @ matrices.crop_matrix(params.crop, size)
     return {
-        "augment_on": _any_step(params),
+        "augment_on": _any_step(active),
         "before": _float32(before),
         "affine": _float32(matrices.affine_of(params)),
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
-        **_perspective_arrays(params),
+        **_perspective_arrays(params, active),
         # constants come in as data, too: DALI's own don't follow a batch that is split
         "mean_places": _places(params, MEAN_SAMPLE),
         "hue_places": _places(params, HUE_SAMPLE),
@@ -203,9 +205,10 @@ def _colour_arrays(params: AugmentParams) -> dict[str, Array]:
 
 def compiled_arrays(params: AugmentParams) -> dict[str, Array]:
     """What the compiled kernel reads: a row of numbers, and blur and sharpness as one kernel."""
+    active = params.active()
     return {
-        "augment_on": _any_step(params),
-        "row": pack_rows(params),
+        "augment_on": _any_step(active),
+        "row": pack_rows(params, active["perspective"]),
         "kernel": _kernels(params),
     }
 

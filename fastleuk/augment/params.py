@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,7 +134,9 @@ class AugmentParams:
             raise ConfigError(
                 f"augmented must be a mask of {len(self)} values, got the shape {keep.shape}"
             )
-        neutral = identity(len(self), self.size)
+        if keep.all():
+            return self
+        neutral = _neutral(self.size)
         changes = {}
         for name, (row_shape, _) in _ARRAYS.items():
             mask = keep.reshape(-1, *[1] * len(row_shape))
@@ -142,7 +145,7 @@ class AugmentParams:
 
     def active(self) -> dict[str, Bools]:
         """For each of the nine steps, which rows it changes: ``(N,)`` masks by step name."""
-        neutral = identity(1, self.size)
+        neutral = _neutral(self.size)
         masks = {}
         for step, names in STEPS.items():
             changed = np.zeros(len(self), bool)
@@ -199,6 +202,11 @@ def corners(size: int) -> Floats:
     """``(4, 2)``: (x, y) of the pixels top left, top right, bottom right, bottom left."""
     last = size - 1.0
     return np.array([[0.0, 0.0], [last, 0.0], [last, last], [0.0, last]])
+
+
+@functools.lru_cache(maxsize=16)
+def _neutral(size: int) -> AugmentParams:
+    return identity(1, size)
 
 
 def identity(n: int, size: int) -> AugmentParams:
