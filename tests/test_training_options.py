@@ -143,7 +143,7 @@ def _run_main(monkeypatch, capsys, *arguments):
 def assembled(monkeypatch, capsys):
     """Return the configuration that a command line leads to."""
     seen = []
-    monkeypatch.setattr("fastleuk.training.run.train", seen.append)
+    monkeypatch.setattr("fastleuk.training.run.train", lambda config, **_: seen.append(config))
 
     def run(*arguments):
         code, _, error = _run_main(monkeypatch, capsys, "train", *arguments)

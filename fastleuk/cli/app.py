@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -42,5 +43,20 @@ def main() -> None:
     except FastleukError as error:
         if os.environ.get("FASTLEUK_DEBUG"):
             raise
-        typer.echo(f"error: {error}", err=True)
+        tell(error)
         sys.exit(error.exit_code)
+
+
+def tell(error: BaseException, who: str = "") -> None:
+    """Print an error: one that a user can mend without its traceback, unless ``--debug`` is on.
+
+    Args:
+        error: Any.
+        who: The process it happened in, if there are several and it isn't the first.
+    """
+    if isinstance(error, FastleukError) and not os.environ.get("FASTLEUK_DEBUG"):
+        typer.echo(f"error{f' in {who}' if who else ''}: {error}", err=True)
+    else:
+        if who:
+            typer.echo(f"In {who}:", err=True)
+        traceback.print_exception(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from fastleuk.cli.app import app
 from fastleuk.cli.options import GroupedCommand, config_options, given_tables
 from fastleuk.config import Config, assemble
 from fastleuk.errors import ConfigError
+from fastleuk.training.launch import find_launch
 
 ConfigOption = Annotated[
     str, typer.Option("--config", help="TOML file of options, such as a run's config.toml.")
@@ -82,9 +82,10 @@ def _assemble(
     **refused: str,
 ) -> Config:
     """Return the configuration of the runs; options named in ``refused`` must not be given."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if find_launch().world_size > 1:
         raise ConfigError(
-            f"fastleuk {context.command.name} runs in one process: start it without torchrun."
+            f"fastleuk {context.command.name} runs in one process: start it without torchrun, and "
+            "in SLURM as one task."
         )
     given = given_tables(context)
     for values in given.values():

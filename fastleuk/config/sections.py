@@ -116,6 +116,8 @@ class OptimConfig:
     mixup: float = option(0.0, "Alpha of mixup; 0: off.")
     ema: float = option(0.0, "Decay of averaged weights, which are then what counts; 0: off.")
     """Validation, the best weights and the test use the average."""
+    sync_bn: bool = option(False, "Batch norm over the batches of all processes (GPUs).")
+    """Else each process normalises by its own batch, and the statistics are averaged."""
     keep_best: int = option(1, "From 2 on: keep the weights of so many best epochs, best-N.")
 
     def __post_init__(self) -> None:

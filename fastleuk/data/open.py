@@ -13,11 +13,11 @@ ProgressCallback = Callable[[int, int], None]
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[ProgressCallback]:
+def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallback]:
     """Give a ``progress(done, total)`` callable that draws a bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit="file", leave=False, disable=None, file=sys.stderr) as bar:
+    with tqdm(desc=title, unit="file", leave=False, disable=hidden or None, file=sys.stderr) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total
@@ -26,8 +26,15 @@ def progress_bar(title: str) -> Iterator[ProgressCallback]:
         yield advance
 
 
-def open_dataset(config: DataConfig, *, report: Callable[[str], None] = print) -> DataSet:
+def open_dataset(
+    config: DataConfig, *, report: Callable[[str], None] = print, hidden: bool = False
+) -> DataSet:
     """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
+
+    Args:
+        config: Where they are.
+        report: Is told where the demo set is.
+        hidden: Draw no progress bar.
 
     Raises:
         DataError: the data can't be used; every offending file is listed.
@@ -36,10 +43,10 @@ def open_dataset(config: DataConfig, *, report: Callable[[str], None] = print) -
     if not root:
         from fastleuk.data.demo import demo_root
 
-        with progress_bar("making the synthetic demo set") as progress:
+        with progress_bar("making the synthetic demo set", hidden=hidden) as progress:
             root = str(demo_root(progress=progress))
         report(f"No --data given: using the synthetic demo set in {root}")
-    with progress_bar("verifying images") as progress:
+    with progress_bar("verifying images", hidden=hidden) as progress:
         return load_dataset(
             root,
             subject_regex=config.subject_regex or None,

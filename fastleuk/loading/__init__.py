@@ -54,8 +54,12 @@ def load_policy(name: str) -> AugmentPolicy:
     )
 
 
-def resolve_loader(config: LoaderConfig) -> LoaderConfig:
+def resolve_loader(config: LoaderConfig, *, sharing: int = 1) -> LoaderConfig:
     """Fill in what was left to the machine: DALI where installed, one worker a core (≤ 16).
+
+    Args:
+        config: What was asked for.
+        sharing: Processes that divide the cores.
 
     Raises:
         MissingDependencyError: DALI was asked for and is not installed.
@@ -71,7 +75,7 @@ def resolve_loader(config: LoaderConfig) -> LoaderConfig:
         )
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only; it respects a container's cores
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    workers = config.workers or min(16, cores)
+    workers = config.workers or min(16, max(1, cores // sharing))
     return dataclasses.replace(config, loader=loader, workers=workers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,6 +93,13 @@ class TrainStream:
                 f"--batch-size {batch_size}{ranks} is larger than an epoch, which has "
                 f"{self.samples_per_epoch} training samples. Use at most --batch-size {most}."
             )
+
+    @property
+    def whole(self) -> TrainStream:
+        """The same epochs as one process sees them: the batches of all ranks, joined."""
+        whole = copy.copy(self)
+        whole.batch_size, whole.rank, whole.world_size = self.batch_size * self.world_size, 0, 1
+        return whole
 
     def _plan(self, epoch: int) -> EpochPlan:
         return plan_epoch(

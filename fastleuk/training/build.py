@@ -10,6 +10,9 @@ from torch import nn
 from fastleuk.config import OptimConfig
 from fastleuk.errors import ConfigError
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""``nn.SyncBatchNorm`` is none of them: its statistics are the same in every process."""
+
 
 def build_optimizer(
     model: nn.Module, config: OptimConfig, device: torch.device
@@ -77,6 +80,18 @@ def build_average(model: nn.Module, decay: float) -> Any:
     from timm.utils import ModelEmaV3
 
     return ModelEmaV3(model, decay=decay, use_warmup=True) if decay else None
+
+
+def synchronise_norms(model: nn.Module) -> nn.Module:
+    """Let batch normalisation see the batches of all processes (``--sync-bn``); names stay."""
+    from timm.layers import convert_sync_batchnorm
+
+    return convert_sync_batchnorm(model)
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Say whether ``model`` has batch normalisation, timm's fused kinds included."""
+    return any(isinstance(module, BATCH_NORMS) for module in model.modules())
 
 
 def head_of(model: nn.Module) -> nn.ModuleList:

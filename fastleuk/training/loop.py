@@ -30,12 +30,18 @@ from fastleuk.training.build import (
     update_share,
 )
 from fastleuk.training.checkpoint import LAST, save_checkpoint
+from fastleuk.training.distributed import accumulating, share_gradients, statistics
 from fastleuk.training.interrupt import Interrupted, StopRequest
 from fastleuk.training.losses import CHECK_EVERY, NonFiniteError, StepLosses
 from fastleuk.training.objective import Objective
 from fastleuk.training.profile import StepProfile
 from fastleuk.training.progress import EpochProgress
+from fastleuk.training.ranks import ALONE, Ranks
 from fastleuk.training.state import Progress, epoch_line, epoch_row
+
+ASK_EVERY = 10
+"""Updates on several GPUs between two times that the processes ask each other for signals; on a
+CPU they do after each."""
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Trainer:
         metadata: What is stored with the best weights, fit for JSON.
         writer: Takes each epoch's row.
         report: Takes the line printed after each epoch.
+        ranks: This process among those that train the model; the first one writes.
     """
 
     model: nn.Module
@@ -73,6 +80,7 @@ class Trainer:
     metadata: dict[str, Any]
     writer: Writers | None = None
     report: Callable[[str], None] = print
+    ranks: Ranks = ALONE
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
@@ -83,15 +91,22 @@ class Trainer:
         self.scaler = self.precision.scaler()
         self.ema = build_average(self.model, config.ema)
         self.objective = Objective(
-            config, counts=self.class_counts, seed=self.run.seed, device=device
+            config,
+            counts=self.class_counts,
+            seed=self.run.seed,
+            device=device,
+            rank=self.ranks.rank,
         )
         self.profile = StepProfile(
-            self.run.profile, run_dir=self.run_dir, device=device, report=self.report
+            self.run.profile if self.ranks.first else 0,
+            run_dir=self.run_dir,
+            device=device,
+            report=self.report,
         )
         self.losses = self._new_losses()
         self._saved_at = time.monotonic()
-        # What a training batch goes through: the one place where the model is wrapped. Weights
-        # are always read from, and loaded into, self.model.
+        # What a training batch goes through. Weights are always read from, and loaded into,
+        # self.model.
         self.network: Callable[..., Any] = self.model
         if self.run.compile:
             self.network = torch.compile(self.model)
@@ -112,8 +127,9 @@ class Trainer:
                 loss, timing = self._train_epoch(stop)
                 self._validate(loss, timing)
                 self._save()
-                if stop.signal and not self.finished:
-                    self._interrupt(stop.signal)
+                signal_number, _ = self._asked(stop)
+                if signal_number and not self.finished:
+                    self._interrupt(signal_number)
             self.profile.close()
 
     @property
@@ -125,29 +141,33 @@ class Trainer:
     def _train_epoch(self, stop: StopRequest) -> tuple[float, dict[str, float]]:
         progress, steps = self.progress, len(self.train_loader)
         train_mode(self.model, head_only=progress.epoch < self.config.freeze_epochs)
+        self.network = share_gradients(self.network, self.ranks, fixed=self._fixed)
         self.losses = self._new_losses()
         batches = self.train_loader.epoch(progress.epoch, progress.step)
         title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
-        with EpochProgress(title, total=steps, done=progress.step) as bar:
+        hidden = not self.ranks.first
+        with EpochProgress(title, total=steps, done=progress.step, hidden=hidden) as bar:
             for batch in self.profile.waits(bar.timed(batches)):
                 share, last = update_share(progress.step, steps, self.config.accumulate)
-                loss = self._backward(batch, share)
+                with accumulating(self.network, last):
+                    loss = self._backward(batch, share)
                 self.losses.add(progress.step, loss, batch.indices, self._lr)
                 if last:
                     self._update()
                 progress.step += 1
-                bar.advance(len(batch.labels))
+                bar.advance(len(batch.labels) * self.ranks.world_size)
                 self.profile.step()
                 if len(self.losses) >= CHECK_EVERY:
-                    self.losses.check()
-                if last and stop.signal:
+                    self._check()
+                if not last or progress.updates % self._ask_every:
+                    continue
+                signal_number, due = self._asked(stop)
+                if signal_number or due:
                     self._save()
-                    self._interrupt(stop.signal)
-                elif last and self._save_is_due():
-                    self._save()
-            loss_sum = self.losses.check()
-        self.losses.check_tensors(self._tensors())
-        return loss_sum / progress.step, bar.timing
+                if signal_number:
+                    self._interrupt(signal_number)
+            loss_sum = self._check(state=True)
+        return self.ranks.mean(loss_sum / progress.step), bar.timing
 
     def _backward(self, batch: Batch, share: float) -> torch.Tensor:
         """Add a batch's part of the gradient; returns its loss, on the device."""
@@ -178,37 +198,46 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             progress.updates, progress.lr = progress.updates + 1, self._lr
             self.schedule.step_update(progress.updates)
+            if self.ranks.several:
+                self.ranks.average_(statistics(self.model))
             if self.ema is not None:
                 self.ema.update(self.model, step=progress.updates)
 
     def _validate(self, train_loss: float, timing: dict[str, float]) -> None:
         progress, config = self.progress, self.config
         started = time.perf_counter()
-        predictions = predict(self.weights, self.val_loader, self.precision)
+        mine = predict(self.weights, self.val_loader, self.precision)
+        predictions = self.ranks.gather_predictions(mine)
         if not np.isfinite(predictions.logits).all():
             raise NonFiniteError(
                 f"The validation logits of epoch {progress.epoch + 1} are not finite. "
                 f"{self._advice}"
             )
-        figures = classification_metrics(
-            predictions.labels, predictions.probabilities, self.class_names
+        figures, loss = self.ranks.shared(
+            (
+                classification_metrics(
+                    predictions.labels, predictions.probabilities, self.class_names
+                ),
+                predictions.loss,
+            )
         )
         new = {
             "epoch": progress.epoch + 1,
             "val_f1_macro": figures["f1_macro"],
-            "val_loss": predictions.loss,
+            "val_loss": loss,
         }
         rose = not progress.kept or new["val_f1_macro"] > progress.kept[0]["val_f1_macro"]
         progress.stale = 0 if rose else progress.stale + 1
         progress.kept = ranked(progress.kept, new, config.keep_best)
-        write_best(
-            self.run_dir,
-            self.weights,
-            progress.kept,
-            epoch=new["epoch"],
-            count=config.keep_best,
-            metadata={**self.metadata, "ema": config.ema > 0},
-        )
+        if self.ranks.first:
+            write_best(
+                self.run_dir,
+                self.weights,
+                progress.kept,
+                epoch=new["epoch"],
+                count=config.keep_best,
+                metadata={**self.metadata, "ema": config.ema > 0},
+            )
         row = epoch_row(
             new,
             figures,
@@ -218,7 +247,8 @@ class Trainer:
         )
         row |= {**timing, "val_seconds": round(time.perf_counter() - started, 3)}
         progress.history.append(row)
-        write_rows(self.run_dir / "metrics.csv", progress.history)
+        if self.ranks.first:
+            write_rows(self.run_dir / "metrics.csv", progress.history)
         if self.writer is not None:
             self.writer.log(row, new["epoch"])
         self.report(epoch_line(row, config.epochs))
@@ -247,16 +277,37 @@ class Trainer:
             "holds the last sound state."
         )
 
+    def _check(self, *, state: bool = False) -> float:
+        """Return the sum of the epoch's losses; all processes raise where one is not finite."""
+        with self.ranks.together():
+            loss_sum = self.losses.check()
+            if state:
+                self.losses.check_tensors(self._tensors())
+        return loss_sum
+
     def _interrupt(self, signal_number: int) -> None:
+        self.ranks.barrier()  # the checkpoint is written before any process ends
         raise Interrupted(
             f"Stopped after step {self.progress.step} of epoch {self.progress.epoch + 1}. Go on "
             f"with: fastleuk train --resume {self.run_dir}",
             signal_number,
         )
 
-    def _save_is_due(self) -> bool:
+    def _asked(self, stop: StopRequest) -> tuple[int, bool]:
+        """Return the signal that any process got (0: none), and whether a checkpoint is due."""
         every = 60 * self.run.checkpoint_every
-        return 0 < every <= time.monotonic() - self._saved_at
+        due = 0 < every <= time.monotonic() - self._saved_at
+        signal_number, save = self.ranks.highest(stop.signal or 0, int(due))
+        return signal_number, bool(save)
+
+    @property
+    def _ask_every(self) -> int:
+        """Updates between two questions of :meth:`_asked`."""
+        return ASK_EVERY if self.ranks.several and self.precision.device.type == "cuda" else 1
+
+    @property
+    def _fixed(self) -> bool:
+        return self.run.deterministic or self.precision.device.type == "cpu"
 
     def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Everything that training changes, by name."""
@@ -268,8 +319,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the checkpoint, of a sound state only."""
-        self.progress.loss_sum = self.losses.check()
-        self.losses.check_tensors(self._tensors())
+        self.progress.loss_sum = self._check(state=True)
         rng = {"cpu": torch.get_rng_state()}
         if self.precision.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.precision.device)
@@ -279,7 +329,11 @@ class Trainer:
             "rng": rng,
             **{name: part.state_dict() for name, part in self._parts()},
         }
-        save_checkpoint(self.run_dir / LAST, state)
+        if self.ranks.several:  # all else is the same in every process
+            loss_sum = torch.tensor(self.progress.loss_sum, dtype=torch.float64)
+            state["ranks"] = self.ranks.gather_tensors({**rng, "loss_sum": loss_sum})
+        if self.ranks.first:
+            save_checkpoint(self.run_dir / LAST, state)
         self._saved_at = time.monotonic()
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
@@ -297,10 +351,14 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             for name, part in self._parts():
                 part.load_state_dict(state[name])
-            torch.set_rng_state(state["rng"]["cpu"])
-            if "cuda" in state["rng"] and self.precision.device.type == "cuda":
-                torch.cuda.set_rng_state(state["rng"]["cuda"], self.precision.device)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            rng = state["rng"]
+            if self.ranks.several:
+                rng = state["ranks"][self.ranks.rank]
+                self.progress.loss_sum = float(rng["loss_sum"])
+            torch.set_rng_state(rng["cpu"])
+            if "cuda" in rng and self.precision.device.type == "cuda":
+                torch.cuda.set_rng_state(rng["cuda"], self.precision.device)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise CheckpointError(
                 f"{self.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
                 "It is damaged; start the run anew."

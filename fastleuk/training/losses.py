@@ -15,7 +15,15 @@ CHECK_EVERY = 50
 
 
 class NonFiniteError(FastleukError):
-    """Training has diverged; the last checkpoint is from before that."""
+    """Training has diverged; the last checkpoint is from before that.
+
+    Attributes:
+        step: The step of the epoch, from 1, at which that was seen; 0 where it was after all.
+    """
+
+    def __init__(self, message: str, *, step: int = 0) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,7 +73,8 @@ class StepLosses:
             losses = torch.stack([noted.loss for noted in self._pending]).double().tolist()
             for noted, loss in zip(self._pending, losses, strict=True):
                 if not math.isfinite(loss):
-                    raise NonFiniteError(self._text(f"The training loss became {loss}", noted))
+                    text = self._text(f"The training loss became {loss}", noted)
+                    raise NonFiniteError(text, step=noted.step + 1)
                 self._total += loss
             self._pending.clear()
         return self._total
@@ -80,7 +89,9 @@ class StepLosses:
         if bad:
             what = f"{bad[0]} and {len(bad) - 1} other tensors" if len(bad) > 1 else bad[0]
             text = f"Not finite any more: {what}"
-            raise NonFiniteError(self._text(text, self._last) if self._last else f"{text}.")
+            if self._last is None:
+                raise NonFiniteError(f"{text}.")
+            raise NonFiniteError(self._text(text, self._last), step=self._last.step + 1)
 
     def _text(self, what: str, noted: _Step) -> str:
         names = [self._files[row] for row in noted.indices.tolist()]

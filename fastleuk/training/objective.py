@@ -24,16 +24,23 @@ class Objective:
         counts: int64 ``(C,)``, samples of each class in an epoch.
         seed: Of mixup.
         device: Where the logits are.
+        rank: Which of the processes this is: each mixes by shares of its own.
     """
 
     def __init__(
-        self, config: OptimConfig, *, counts: np.ndarray, seed: int, device: torch.device
+        self,
+        config: OptimConfig,
+        *,
+        counts: np.ndarray,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
     ) -> None:
         self._smoothing, self._classes = config.label_smoothing, len(counts)
         self._weights: torch.Tensor | None = None
         if config.class_weights == "balanced":
             self._weights = torch.tensor(balanced_weights(counts), dtype=torch.float32).to(device)
-        self._mixup = SeededMixup(config.mixup, self._classes, seed) if config.mixup else None
+        self._mixup = SeededMixup(config.mixup, self._classes, seed, rank) if config.mixup else None
 
     def prepare(
         self, images: torch.Tensor, labels: torch.Tensor, *, epoch: int, step: int
@@ -63,16 +70,16 @@ class Objective:
 
 
 class SeededMixup(Mixup):
-    """timm's mixup of a batch with its reverse, a pure function of (seed, epoch, step)."""
+    """timm's mixup of a batch with its reverse, a pure function of (seed, epoch, step, rank)."""
 
-    def __init__(self, alpha: float, classes: int, seed: int) -> None:
+    def __init__(self, alpha: float, classes: int, seed: int, rank: int = 0) -> None:
         super().__init__(mixup_alpha=alpha, label_smoothing=0.0, num_classes=classes)
-        self._seed, self._share = seed, 1.0
+        self._seed, self._rank, self._share = seed, rank, 1.0
 
     def at(self, epoch: int, step: int) -> SeededMixup:
         """Draw the share of a batch from its own counter-based stream; returns itself."""
         key = np.array([self._seed, epoch << 8 | _MIXUP], dtype=np.uint64)
-        counter = np.array([0, step, 0, 0], dtype=np.uint64)
+        counter = np.array([0, step, self._rank, 0], dtype=np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key, counter=counter))
         self._share = float(rng.beta(self.mixup_alpha, self.mixup_alpha))
         return self

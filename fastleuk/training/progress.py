@@ -22,11 +22,17 @@ class EpochProgress:
         title: Text before the bar.
         total: Batches in the epoch.
         done: Batches that were done before (a resumed epoch).
+        hidden: Show no bar on a terminal either.
     """
 
-    def __init__(self, title: str, *, total: int, done: int = 0) -> None:
+    def __init__(self, title: str, *, total: int, done: int = 0, hidden: bool = False) -> None:
         self._bar = tqdm(
-            total=total, initial=done, desc=title, unit="batch", leave=False, disable=None
+            total=total,
+            initial=done,
+            desc=title,
+            unit="batch",
+            leave=False,
+            disable=hidden or None,
         )
         self._started = time.perf_counter()
         self._ended: float | None = None

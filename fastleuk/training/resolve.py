@@ -20,18 +20,21 @@ from fastleuk.models.backbone import check_backbone, check_weights, create_model
 from fastleuk.models.device import (
     Precision,
     check_compiler,
-    choose_device,
     choose_precision,
     describe_device,
 )
 from fastleuk.tracking.writers import check_writers
-from fastleuk.training.build import head_of
+from fastleuk.training.build import has_batch_norm, head_of
+from fastleuk.training.distributed import rank_device
+from fastleuk.training.ranks import ALONE, Ranks
 
 POLICY = "policy.toml"
 Report = Callable[[str], None]
 
 
-def resolve(config: Config, report: Report, *, resuming: bool = False) -> tuple[Config, Precision]:
+def resolve(
+    config: Config, report: Report, *, resuming: bool = False, ranks: Ranks = ALONE
+) -> tuple[Config, Precision]:
     """Check everything that needs no data, and fill in what was left to be chosen.
 
     Saved, the result repeats the run wherever its files are: paths are absolute, and a policy that
@@ -41,6 +44,7 @@ def resolve(config: Config, report: Report, *, resuming: bool = False) -> tuple[
         config: What was asked for.
         report: Is told the device, and of options without effect.
         resuming: The run began elsewhere, maybe on another device.
+        ranks: The processes; all of them get what the first one has chosen.
 
     Raises:
         FastleukError: an option that makes no sense here, or options that contradict each other.
@@ -49,7 +53,7 @@ def resolve(config: Config, report: Report, *, resuming: bool = False) -> tuple[
     check_weights(config.model.backbone, config.model.weights)
     parse_mode(config.data.split)
     parse_per_class(config.augment.per_class)
-    device = choose_device(config.run.device)
+    device = rank_device(config.run.device, ranks)
     precision = choose_precision(device, config.optim.amp, config.optim.amp_dtype)
     if resuming and config.loader.cache == "gpu" and device.type != "cuda":
         config = _replace(config, "loader", cache="auto")
@@ -57,16 +61,20 @@ def resolve(config: Config, report: Report, *, resuming: bool = False) -> tuple[
     if config.augment.applier == "compiled":
         resolve_applier("compiled", NONE, device)
     check_model(config)
+    check_sync_bn(config, device, ranks)
     check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)
     keep_freed_memory()
     config = _with_paths(config)
-    config = _replace(config, "run", device=str(device))
-    config = dataclasses.replace(config, loader=resolve_loader(config.loader))
+    config = _replace(config, "run", device=device.type if ranks.several else str(device))
+    loader = resolve_loader(config.loader, sharing=ranks.sharing)
+    config = dataclasses.replace(config, loader=loader)
+    if ranks.several:
+        config = Config.from_toml(ranks.shared(config.to_toml()))
     dtype = str(precision.dtype).removeprefix("torch.")
     report(f"Device: {describe_device(device)}, {dtype}, loader {config.loader.loader}")
     if precision.notice:
         report(precision.notice)
-    for note in idle_options(config):
+    for note in idle_options(config, ranks):
         report(f"note: {note}")
     return config, precision
 
@@ -122,7 +130,27 @@ def check_model(config: Config) -> None:
             ) from error
 
 
-def idle_options(config: Config) -> list[str]:
+def check_sync_bn(config: Config, device: torch.device, ranks: Ranks) -> None:
+    """Refuse ``--sync-bn`` where torch has no such batch normalisation.
+
+    Raises:
+        ConfigError: several processes on a CPU, and the backbone has batch normalisation.
+    """
+    if not config.optim.sync_bn or not ranks.several or device.type == "cuda":
+        return
+    if _has_batch_norm(config):
+        raise ConfigError(
+            f"--sync-bn: torch synchronises batch normalisation on GPUs only, and this run is on "
+            f"the {device.type}. Leave it out, or take a backbone without batch normalisation."
+        )
+
+
+def _has_batch_norm(config: Config) -> bool:
+    with torch.device("meta"):
+        return has_batch_norm(create_model(config.model.backbone, num_classes=2, weights="none"))
+
+
+def idle_options(config: Config, ranks: Ranks = ALONE) -> list[str]:
     """Return a line for each option that was set and does nothing in this run."""
     optim, default = config.optim, Config().optim
     notes = []
@@ -132,6 +160,10 @@ def idle_options(config: Config) -> list[str]:
         notes.append(f"--momentum has no effect with --optimizer {optim.optimizer}.")
     if optim.min_lr and optim.scheduler == "none":
         notes.append("--min-lr has no effect without --scheduler cosine.")
+    if optim.sync_bn and not ranks.several:
+        notes.append("--sync-bn has no effect in a single process.")
+    elif optim.sync_bn and not _has_batch_norm(config):
+        notes.append(f"--sync-bn: {config.model.backbone} has no batch normalisation.")
     if optim.freeze_epochs >= optim.epochs:
         notes.append(
             f"--freeze-epochs {optim.freeze_epochs} of {optim.epochs}: only the head is trained."

@@ -19,7 +19,7 @@ from fastleuk.config import Config, read_config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.data.split import Split, check_split, make_split, read_split, write_split
-from fastleuk.errors import CheckpointError, DataError, listed
+from fastleuk.errors import CheckpointError, ConfigError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_rows, write_text
@@ -29,10 +29,17 @@ from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import create_model, normalisation
 from fastleuk.models.device import Precision
 from fastleuk.tracking.writers import Writers, open_writers
+from fastleuk.training.build import synchronise_norms
 from fastleuk.training.checkpoint import LAST, load_checkpoint, version_note, versions
 from fastleuk.training.loop import Trainer
+from fastleuk.training.ranks import ALONE, Ranks
 from fastleuk.training.resolve import POLICY, resolve
-from fastleuk.training.summary import report_balance, report_data, report_training
+from fastleuk.training.summary import (
+    report_balance,
+    report_data,
+    report_ranks,
+    report_training,
+)
 
 # What may change between a run and its resumption: places and machines. The policy itself is
 # compared by content.
@@ -53,19 +60,27 @@ _FREE = (
 Report = Callable[[str], None]
 
 
-def train(config: Config, *, report: Report = print) -> Path:
+def train(config: Config, *, report: Report = print, ranks: Ranks | None = None) -> Path:
     """Train from the beginning and return the run folder.
+
+    Args:
+        config: What to train, on what, and how.
+        report: Takes what is printed.
+        ranks: The processes that train together, see
+            :func:`fastleuk.training.distributed.joined`; None for this one alone.
 
     Raises:
         FastleukError: any of its family, before training starts wherever that can be known.
     """
+    ranks = ranks or ALONE
+    report = report if ranks.first else _silent
     policy = load_policy(config.augment.augment)
-    config, precision = resolve(config, report)
+    config, precision = resolve(config, report, ranks=ranks)
     applier = resolve_applier(config.augment.applier, policy, precision.device)
     if config.loader.loader == "dali":  # kept, so that a resumed run doesn't choose another
         augment = dataclasses.replace(config.augment, applier=applier)
         config = dataclasses.replace(config, augment=augment)
-    dataset = open_dataset(config.data, report=report)
+    dataset = _open(config, ranks, report)
     split = make_split(
         dataset.manifest,
         dataset.groups,
@@ -82,29 +97,43 @@ def train(config: Config, *, report: Report = print) -> Path:
         num_classes=len(dataset.manifest.class_names),
         weights=config.model.weights,
     )
-    setup = _Setup(config, policy, dataset, split, precision, report)
+    if ranks.rank:  # equal weights, but dropout of its own
+        torch.manual_seed(config.run.seed + (ranks.rank << 32))
+    setup = _Setup(config, policy, dataset, split, precision, report, ranks)
     trainer = setup.trainer(model)
-    setup.write_folder()
+    if ranks.first:
+        setup.write_folder()
     return setup.finish(trainer)
 
 
-def resume(run_dir: Path, *, device: str | None = None, report: Report = print) -> Path:
+def resume(
+    run_dir: Path,
+    *,
+    device: str | None = None,
+    report: Report = print,
+    ranks: Ranks | None = None,
+) -> Path:
     """Continue the run in ``run_dir`` from its last checkpoint; returns the run folder.
 
     Raises:
-        CheckpointError: no checkpoint, a damaged one, or one of other data or another model.
+        CheckpointError: no checkpoint, a damaged one, or one of other data, of another model or of
+            another number of processes.
     """
+    ranks = ranks or ALONE
+    report = report if ranks.first else _silent
     if not (run_dir / "config.toml").is_file():
         raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
     state = load_checkpoint(run_dir / LAST)
     config = read_config(run_dir / "config.toml")
     out = dataclasses.replace(config.run, out=str(run_dir), device=device or config.run.device)
-    config, precision = resolve(dataclasses.replace(config, run=out), report, resuming=True)
+    config, precision = resolve(
+        dataclasses.replace(config, run=out), report, resuming=True, ranks=ranks
+    )
     policy = AugmentPolicy.from_toml(run_dir / POLICY)
-    dataset = open_dataset(config.data, report=report)
+    dataset = _open(config, ranks, report)
     split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
     check_split(split, dataset.manifest, dataset.groups)
-    setup = _Setup(config, policy, dataset, split, precision, report)
+    setup = _Setup(config, policy, dataset, split, precision, report, ranks)
     _same_identity(state.get("identity"), setup.identity, run_dir)
     note = version_note(state.get("versions", {}), versions())
     if note:
@@ -114,8 +143,9 @@ def resume(run_dir: Path, *, device: str | None = None, report: Report = print) 
     )
     trainer = setup.trainer(model, resuming=True)
     trainer.restore(state)
-    for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink(missing_ok=True)
+    if ranks.first:
+        for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
     report(f"Resuming {run_dir} in epoch {trainer.progress.epoch + 1}")
     return setup.finish(trainer)
 
@@ -130,6 +160,7 @@ class _Setup:
     split: Split
     precision: Precision
     report: Report
+    ranks: Ranks
 
     @property
     def run_dir(self) -> Path:
@@ -148,6 +179,7 @@ class _Setup:
             "split": hashlib.sha256(parts).hexdigest(),
             "classes": "/".join(self.dataset.manifest.class_names),
             "backbone": config.model.backbone,
+            "processes": str(self.ranks.world_size),
             "policy": self.policy.to_toml(),
             "precision": str(self.precision.dtype),
             "config": json.dumps(same, sort_keys=True),
@@ -160,7 +192,11 @@ class _Setup:
             DataError: the run was trained from a cache that can't be had any more.
         """
         config = self.config.loader
-        pixels = open_pixels(self.dataset, config, self.precision.device, report=self.report)
+        pixels = self.ranks.in_turns(
+            lambda: open_pixels(self.dataset, config, self.precision.device, report=self.report)
+        )
+        if not self.ranks.everywhere(pixels is not None):
+            pixels = None
         if pixels is None and config.cache != "off":
             if resuming:
                 raise DataError(
@@ -178,8 +214,11 @@ class _Setup:
         if config.run.grad_checkpointing:
             model.set_grad_checkpointing(True)  # type: ignore[operator]
         model = model.to(self.precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.optim.sync_bn and self.ranks.several:
+            model = synchronise_norms(model)
         stats = normalisation(model)
         rows = self.split.indices("train")
+        batch_size, ranks = config.loader.batch_size, self.ranks
         stream = TrainStream(
             manifest.labels[rows],
             rows,
@@ -187,11 +226,22 @@ class _Setup:
             originals=config.augment.originals,
             frozen=config.augment.frozen_augmentation,
             seed=config.run.seed,
-            batch_size=config.loader.batch_size,
+            batch_size=batch_size,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
         )
         counts = report_balance(stream, manifest, self.report)
         report_training(config.optim, counts, len(stream), self.report)
-        validation = EvalStream(self.split.indices("val"), batch_size=config.loader.batch_size)
+        report_ranks(config, ranks, self.precision.device, self.report)
+        validated = self.split.indices("val")
+        if len(validated) < ranks.world_size:
+            raise ConfigError(
+                f"{len(validated)} validation images can't be shared by {ranks.world_size} "
+                "processes. Raise --val-fraction, or start fewer."
+            )
+        validation = EvalStream(
+            validated, batch_size=batch_size, rank=ranks.rank, world_size=ranks.world_size
+        )
         common: dict[str, Any] = {
             "manifest": manifest,
             "config": config.loader,
@@ -228,6 +278,7 @@ class _Setup:
             identity=self.identity,
             metadata=metadata,
             report=self.report,
+            ranks=ranks,
         )
 
     def write_folder(self) -> None:
@@ -259,18 +310,24 @@ class _Setup:
 
     def writers(self) -> Writers:
         """Open TensorBoard and Weights & Biases where they were asked for."""
+        if not self.ranks.first:
+            return Writers()
         run = self.config.run
         return open_writers(self.run_dir, self.config, tensorboard=run.tensorboard, wandb=run.wandb)
 
     def finish(self, trainer: Trainer) -> Path:
-        """Train, then test the best weights and draw the pictures."""
+        """Train, then test the best weights and draw the pictures: the first process does that."""
         config, run_dir = self.config, self.run_dir
+        self.ranks.require_same({**self.identity, "device": self.precision.device.type})
         try:
             with self.writers() as trainer.writer:
                 trainer.fit()
         finally:
             trainer.train_loader.close()
             trainer.val_loader.close()
+        self.ranks.disband()
+        if not self.ranks.first:
+            return run_dir
         synthetic = self.dataset.manifest.synthetic
         curves = run_dir / "learning_curves.png"
         where = "synthetic demo cells" if synthetic else self.dataset.manifest.root.name
@@ -280,6 +337,15 @@ class _Setup:
         pictures = [curves, run_dir / "confusion_matrix.png"]
         self.report(f"Run folder: {run_dir}\nPictures:\n{listed([str(p) for p in pictures])}")
         return run_dir
+
+
+def _open(config: Config, ranks: Ranks, report: Report) -> DataSet:
+    hidden = not ranks.first
+    return ranks.in_turns(lambda: open_dataset(config.data, report=report, hidden=hidden))
+
+
+def _silent(text: str) -> None:
+    """Print nothing: the first process does."""
 
 
 def _same_identity(saved: Any, now: dict[str, str], run_dir: Path) -> None:

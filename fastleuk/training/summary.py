@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
-from fastleuk.config import OptimConfig
+from fastleuk.config import Config, OptimConfig
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split import Split
 from fastleuk.loading.stream import TrainStream
+from fastleuk.training.ranks import Ranks
 
 Report = Callable[[str], None]
 
@@ -37,10 +39,15 @@ def report_data(dataset: DataSet, split: Split, report: Report) -> None:
 def report_balance(stream: TrainStream, manifest: Manifest, report: Report) -> np.ndarray:
     """Say what an epoch consists of, and warn where augmentation gives the class away.
 
+    Args:
+        stream: The batches of this process; those of all processes together are counted.
+        manifest: The images.
+        report: Takes the lines.
+
     Returns:
         int64 ``(C,)``: the epoch's samples of each class.
     """
-    plans = list(stream.batches(0))
+    plans = list(stream.whole.batches(0))
     labels = manifest.labels[np.concatenate([plan.indices for plan in plans])]
     augmented = np.concatenate([plan.augmented for plan in plans])
     shares = [float(augmented[labels == c].mean()) for c in np.unique(labels)]
@@ -73,3 +80,19 @@ def report_training(config: OptimConfig, counts: np.ndarray, batches: int, repor
             f"  note: --accumulate {config.accumulate}: an epoch has {batches} batches, and an "
             "update never spans two epochs."
         )
+
+
+def report_ranks(config: Config, ranks: Ranks, device: torch.device, report: Report) -> None:
+    """Say what the processes make together, and that the learning rate is left as it is."""
+    if not ranks.several:
+        return
+    each, optim = config.loader.batch_size, config.optim
+    factors = [f"{ranks.world_size} processes", f"--batch-size {each}"]
+    if optim.accumulate > 1:
+        factors.append(f"--accumulate {optim.accumulate}")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    report(
+        f"Distributed by {ranks.launcher}, {backend}: {' × '.join(factors)} = "
+        f"{ranks.world_size * each * optim.accumulate} images an update; --lr {optim.lr:g} is not "
+        "scaled for that"
+    )

@@ -1,0 +1,104 @@
+"""Who started this process beside others: torchrun, or srun of SLURM. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastleuk.errors import ConfigError
+
+FIRST_PORT, PORTS = 20000, 10000
+"""Without MASTER_PORT the processes of a SLURM job meet at 20000 + SLURM_JOB_ID modulo 10000."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """This process among those of a run.
+
+    Attributes:
+        rank: Its number, from 0.
+        world_size: How many processes there are.
+        local_rank: Its number on its machine, from 0.
+        sharing: Processes that share this one's cores: torchrun gives each all of the machine's,
+            srun each its own (``--cpus-per-task``).
+        launcher: ``torchrun``, ``srun`` or, for a single process, empty.
+        address: Where the processes meet: host and port; None leaves that to torchrun.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    sharing: int = 1
+    launcher: str = ""
+    address: tuple[str, int] | None = None
+
+
+def find_launch(environ: Mapping[str, str] = os.environ) -> Launch:
+    """Read what torchrun or srun has said in the environment.
+
+    A step of SLURM with one task, and a batch script that does not use srun, are single processes.
+
+    Raises:
+        ConfigError: the variables are incomplete or contradict each other.
+    """
+    if "RANK" in environ and "WORLD_SIZE" in environ:
+        found = Launch(
+            rank=_number(environ, "RANK"),
+            world_size=_number(environ, "WORLD_SIZE"),
+            local_rank=_number(environ, "LOCAL_RANK", "0"),
+            sharing=_number(environ, "LOCAL_WORLD_SIZE", "1"),
+            launcher="torchrun",
+        )
+    elif "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
+        found = Launch(
+            rank=_number(environ, "SLURM_PROCID"),
+            world_size=_number(environ, "SLURM_STEP_NUM_TASKS", environ.get("SLURM_NTASKS", "1")),
+            local_rank=_number(environ, "SLURM_LOCALID", "0"),
+            launcher="srun",
+            address=_slurm_address(environ),
+        )
+    elif _number(environ, "WORLD_SIZE", "1") > 1:
+        raise ConfigError(
+            f"WORLD_SIZE is {environ['WORLD_SIZE']}, but RANK is not set. Start the processes with "
+            "torchrun or srun, or unset WORLD_SIZE."
+        )
+    else:
+        return Launch()
+    if found.rank >= found.world_size:
+        raise ConfigError(
+            f"The environment says that this is process {found.rank} of {found.world_size}, "
+            "counted from 0. Start the processes with torchrun or srun."
+        )
+    return found if found.world_size > 1 else Launch()
+
+
+def first_host(nodes: str) -> str:
+    """Return the first name of SLURM's list of nodes.
+
+    >>> first_host("gpu[07-09,12],login1")
+    'gpu07'
+    >>> first_host("a-3,a-4"), first_host("rack[2-3]n[10,12]")
+    ('a-3', 'rack2n10')
+    """
+    outside = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes.strip())
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", outside.group()) if outside else ""
+
+
+def _slurm_address(environ: Mapping[str, str]) -> tuple[str, int]:
+    nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")
+    host = environ.get("MASTER_ADDR") or first_host(nodes)
+    job = _number(environ, "SLURM_JOB_ID", "0")
+    port = _number(environ, "MASTER_PORT", str(FIRST_PORT + job % PORTS))
+    return host or "localhost", port
+
+
+def _number(environ: Mapping[str, str], name: str, default: str | None = None) -> int:
+    text = environ.get(name) or default or ""
+    if not text.isdecimal():
+        raise ConfigError(
+            f"{name} is {text!r} in the environment, but must be a number from 0. torchrun and "
+            "srun set it; unset it for a single process."
+        )
+    return int(text)
