@@ -231,8 +231,8 @@ def _end(error: BaseException, launch: Launch, store: Any, tell: Tell) -> int:
         if store is not None:
             with contextlib.suppress(RuntimeError):
                 store.set(_OVER, str(error))
-                if launch.address is not None:  # the store is in this process
-                    time.sleep(0.5)
+                if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+                    time.sleep(0.5)  # the store is in this process: let the others read it
     else:
         first = _first_said(store)
         if first is None or not (isinstance(error, LostProcessError) or str(error) == first):
