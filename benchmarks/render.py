@@ -125,6 +125,37 @@ def overhead() -> str:
     return table(["applier", "bare pipeline images/s", "loader images/s", "overhead"], rows)
 
 
+def sweep() -> str:
+    found = read("sweep.json")["sweep"]
+    names = list(dict.fromkeys(row["name"] for row in found))
+    rates = {
+        (row["name"], row["batch_size"], row["workers"]): row["images_per_s"]["median"]
+        for row in found
+    }
+    shapes = list(dict.fromkeys((row["batch_size"], row["workers"]) for row in found))
+    rows = [
+        [str(batch), str(workers), *(f"{rates[name, batch, workers]:.0f}" for name in names)]
+        for batch, workers in shapes
+    ]
+    return table(["batch size", "workers", *(f"`{name}` images/s" for name in names)], rows)
+
+
+def loop() -> str:
+    rows = [
+        [
+            f"`{row['backbone']}`, {row['size']} px, batches of {row['batch_size']}",
+            f"{row['bare']:.1f}",
+            f"{row['replayed']:.1f}",
+            f"{row['loader']:.1f}",
+            f"{row['replayed_to_bare']:.3f}",
+            f"{row['loader_to_replayed']:.3f}",
+        ]
+        for row in read("train_loop.json")["results"]
+    ]
+    return table(["", "bare loop images/s", "fastleuk, one batch", "fastleuk, its loader",
+                  "one batch / bare", "loader / one batch"], rows)  # fmt: skip
+
+
 def scaling() -> str:
     rows = [
         [
@@ -183,6 +214,8 @@ TABLES = {
     "training": training,
     "operators": operators,
     "prepare": prepare,
+    "sweep": sweep,
+    "loop": loop,
     "overhead": overhead,
     "scaling": scaling,
     "flat": flat,
