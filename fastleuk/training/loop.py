@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from torch import nn
 
 from fastleuk.config import OptimConfig, RunConfig
-from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.predict import predict
 from fastleuk.files import write_rows
@@ -37,6 +35,7 @@ from fastleuk.training.objective import Objective
 from fastleuk.training.profile import StepProfile
 from fastleuk.training.progress import EpochProgress
 from fastleuk.training.ranks import ALONE, Ranks
+from fastleuk.training.snapshot import put_back, snapshot, tensors
 from fastleuk.training.state import Progress, epoch_line, epoch_row
 
 ASK_EVERY = 10
@@ -282,7 +281,7 @@ class Trainer:
         with self.ranks.together():
             loss_sum = self.losses.check()
             if state:
-                self.losses.check_tensors(self._tensors())
+                self.losses.check_tensors(tensors(self))
         return loss_sum
 
     def _interrupt(self, signal_number: int) -> None:
@@ -309,37 +308,13 @@ class Trainer:
     def _fixed(self) -> bool:
         return self.run.deterministic or self.precision.device.type == "cpu"
 
-    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Everything that training changes, by name."""
-        yield from self.weights.state_dict().items()
-        if self.ema is not None:
-            yield from self.model.state_dict().items()
-        for values in self.optimizer.state.values():
-            yield from ((f"optimiser {k}", v) for k, v in values.items() if torch.is_tensor(v))
-
     def _save(self) -> None:
         """Write the checkpoint, of a sound state only."""
         self.progress.loss_sum = self._check(state=True)
-        rng = {"cpu": torch.get_rng_state()}
-        if self.precision.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.precision.device)
-        state = {
-            "identity": self.identity,
-            "progress": vars(self.progress),
-            "rng": rng,
-            **{name: part.state_dict() for name, part in self._parts()},
-        }
-        if self.ranks.several:  # all else is the same in every process
-            loss_sum = torch.tensor(self.progress.loss_sum, dtype=torch.float64)
-            state["ranks"] = self.ranks.gather_tensors({**rng, "loss_sum": loss_sum})
+        state = snapshot(self)
         if self.ranks.first:
             save_checkpoint(self.run_dir / LAST, state)
         self._saved_at = time.monotonic()
-
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        names = ("model", "optimizer", "schedule", "scaler")
-        averaged = [("ema", self.ema.module)] if self.ema is not None else []
-        return itertools.chain(((name, getattr(self, name)) for name in names), averaged)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's ``state``, whose identity the caller has compared.
@@ -347,20 +322,5 @@ class Trainer:
         Raises:
             CheckpointError: something in it is missing or doesn't fit.
         """
-        try:
-            self.progress = Progress(**state["progress"])
-            for name, part in self._parts():
-                part.load_state_dict(state[name])
-            rng = state["rng"]
-            if self.ranks.several:
-                rng = state["ranks"][self.ranks.rank]
-                self.progress.loss_sum = float(rng["loss_sum"])
-            torch.set_rng_state(rng["cpu"])
-            if "cuda" in rng and self.precision.device.type == "cuda":
-                torch.cuda.set_rng_state(rng["cuda"], self.precision.device)
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(
-                f"{self.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
-                "It is damaged; start the run anew."
-            ) from error
+        put_back(self, state)
         self.losses = self._new_losses()
