@@ -172,6 +172,24 @@ def idle_options(config: Config, ranks: Ranks = ALONE) -> list[str]:
         parse_per_class(config.augment.per_class) != "off"
     ):
         notes.append("--originals has no effect with --per-class: the originals are all there.")
+    return notes + _idle_in_loading(config)
+
+
+def _idle_in_loading(config: Config) -> list[str]:
+    augment, default = config.augment, Config()
+    notes = []
+    if augment.augment == "none":
+        for name in ("originals", "frozen_augmentation"):
+            if getattr(augment, name) != getattr(default.augment, name):
+                notes.append(f"--{name.replace('_', '-')} has no effect with --augment none.")
+    elif augment.applier != "auto" and config.loader.loader == "torchvision":
+        notes.append("--applier has no effect with --loader torchvision: it is the reference.")
+    if config.data.test_fraction != default.data.test_fraction and "fold:" in config.data.split:
+        notes.append(f"--test-fraction has no effect with --split {config.data.split}.")
+    if config.optim.keep_best > config.optim.epochs:
+        notes.append(
+            f"--keep-best {config.optim.keep_best}: there are {config.optim.epochs} epochs."
+        )
     return notes
 
 
