@@ -149,7 +149,9 @@ class _Scoring:
             )
         target = choose_device(device or self.config.run.device)
         keep_freed_memory()
-        precision = choose_precision(target, self.config.optim.amp)
+        optim = self.config.optim
+        dtype = optim.amp_dtype if target.type == "cuda" else "auto"  # trained elsewhere, maybe
+        precision = choose_precision(target, optim.amp, dtype)
         pixels = open_pixels(self.dataset, self.config.loader, precision.device, report=self.report)
         model = self._model(precision, pixels)
         loader = self._loader(self.split.indices(part), precision, pixels)

@@ -11,14 +11,16 @@ import numpy as np
 from fastleuk.data.showcase import showcase
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
     from fastleuk.data.manifest import Manifest
 
 _SYNTHETIC = "synthetic demo cells, not patients"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Return a figure bound to no display and no global state of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -28,7 +30,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path, *, synthetic: bool) -> None:
+def save_figure(figure: Figure, path: Path, *, synthetic: bool) -> None:
+    """Write a PNG; ``synthetic`` data are told of under the picture."""
     if synthetic:
         figure.supxlabel(_SYNTHETIC, fontsize=9, color="0.4")
     figure.savefig(path, dpi=120)
@@ -47,7 +50,7 @@ def plot_learning_curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(10, 4)
+    figure = new_figure(10, 4)
     losses, figures = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(epochs) < 30 else None
@@ -72,7 +75,7 @@ def plot_learning_curves(
     losses.set_ylim(bottom=0)
     figures.set_ylabel("validation")
     figure.suptitle(title)
-    _save(figure, path, synthetic=synthetic)
+    save_figure(figure, path, synthetic=synthetic)
 
 
 def plot_confusion_matrix(
@@ -84,29 +87,35 @@ def plot_confusion_matrix(
     synthetic: bool,
 ) -> None:
     """Draw a confusion matrix, counts and row percentages, as a PNG."""
-    counts = np.asarray(matrix)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.9 * len(class_names)
-    figure = _figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side)
     axis = figure.subplots()
+    image = draw_confusion(axis, np.asarray(matrix), class_names)
+    axis.set_title(title, fontsize=10)
+    figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
+    save_figure(figure, path, synthetic=synthetic)
+
+
+def draw_confusion(axis: Axes, counts: np.ndarray, class_names: Sequence[str]) -> AxesImage:
+    """Draw counts (or means of them), ``(C, C)``, rows true, and their shares of the row."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
+        shown = f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
         axis.text(
             column,
             row,
-            f"{count}\n{share:.1%}",
+            f"{shown}\n{share:.1%}",
             ha="center",
             va="center",
             color="white" if share > 0.5 else "black",
         )
     axis.set_xticks(range(len(class_names)), class_names)
-    axis.set_yticks(range(len(class_names)), class_names)
+    axis.set_yticks(range(len(class_names)), class_names, rotation=90, va="center")
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    axis.set_title(title, fontsize=10)
-    figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
-    _save(figure, path, synthetic=synthetic)
+    return image
 
 
 def contact_sheet(

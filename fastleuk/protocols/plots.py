@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastleuk.evaluation.plots import _figure, _save
+from fastleuk.evaluation.plots import draw_confusion, new_figure, save_figure
 from fastleuk.protocols.figures import title_of
 
 if TYPE_CHECKING:
@@ -26,36 +26,17 @@ def plot_cv(result: dict[str, Any], path: Path) -> None:
     names = list(result["summary"])
     folds, seeds = len(result["splits"]), len(result["seeds"])
     width = min(12.0, max(7.0, 0.16 * len(names) * (folds + 2.5)))
-    figure = _figure(4.4 + width, 4.8)
+    figure = new_figure(4.4 + width, 4.8)
     left, right = figure.subplots(1, 2, width_ratios=(3.6, width))
-    _confusion(left, np.asarray(result["pooled"]["confusion_matrix"]), result["class_names"], seeds)
+    counts = np.asarray(result["pooled"]["confusion_matrix"])
+    draw_confusion(left, counts, result["class_names"])
+    left.set_title("out of fold" + (", mean over seeds" if seeds > 1 else ""), fontsize=10)
     _bars(right, result)
     drawn = "official folds" if result["folds"] == "official" else "folds drawn by subject"
     title = f"{result['config']['model']['backbone']}, {folds} {drawn}"
     title += f", {seeds} seeds" if seeds > 1 else f", seed {result['seeds'][0]}"
     figure.suptitle(title)
-    _save(figure, path, synthetic=result["synthetic"])
-
-
-def _confusion(axis: Axes, counts: np.ndarray, names: list[str], seeds: int) -> None:
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        share = shares[row, column]
-        shown = f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
-        axis.text(
-            column,
-            row,
-            f"{shown}\n{share:.1%}",
-            ha="center",
-            va="center",
-            color="white" if share > 0.5 else "black",
-        )
-    axis.set_xticks(range(len(names)), names)
-    axis.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
-    axis.set_title("out of fold" + (", mean over seeds" if seeds > 1 else ""), fontsize=10)
+    save_figure(figure, path, synthetic=result["synthetic"])
 
 
 def _bars(axis: Axes, result: dict[str, Any]) -> None:
@@ -115,7 +96,7 @@ def plot_leak(result: dict[str, Any], path: Path) -> None:
     panels = [("f1_macro", "macro-F1", None), ("auc", "AUC", "auc")]
     if positive is not None:  # what the paper reports; it can rise where macro-F1 falls
         panels.insert(0, ("f1_positive", f"F1 of {positive}", "f1"))
-    figure = _figure(2 + 4.1 * len(panels), 1.9 + 0.62 * len(rows))
+    figure = new_figure(2 + 4.1 * len(panels), 1.9 + 0.62 * len(rows))
     axes = figure.subplots(1, len(panels), sharey=True)
     for axis, (name, title, published) in zip(axes, panels, strict=True):
         values: list[float] = []
@@ -132,7 +113,7 @@ def plot_leak(result: dict[str, Any], path: Path) -> None:
     figure.suptitle(f"Split by image and by subject: {what}{many}; gaps in points\n")
     # The legend has the title's second line.
     _legend(axes[0], any(row["published"] for row in rows), len(result["seeds"]) > 1)
-    _save(figure, path, synthetic=result["synthetic"])
+    save_figure(figure, path, synthetic=result["synthetic"])
 
 
 def _widen(axis: Axes, values: list[float], least: float = 0.06) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastleuk.evaluation.plots import _figure, _save
+from fastleuk.evaluation.plots import new_figure, save_figure
 from fastleuk.tracking.paired import LEVEL, Interval
 from fastleuk.tracking.tested import RunRecord
 
@@ -31,7 +31,7 @@ def plot_comparison(
         path: The PNG to write.
         comparable: Whether all were tested on the same samples; the picture says so if not.
     """
-    figure = _figure(11, 7.6 + 0.18 * len(records))
+    figure = new_figure(11, 7.6 + 0.18 * len(records))
     (losses, scores), (rates, tests) = figure.subplots(2, 2)
     # Ten colours that stay apart, then the same ones with a marker.
     styles: list[dict[str, Any]] = [
@@ -68,7 +68,7 @@ def plot_comparison(
         for number, (record, drawn) in enumerate(zip(records, synthetic, strict=True))
     ]
     figure.legend(handles, names, loc="outside upper center", ncols=2 if len(records) < 7 else 3)
-    _save(figure, path, synthetic=all(synthetic))
+    save_figure(figure, path, synthetic=all(synthetic))
 
 
 def _column(record: RunRecord, name: str) -> np.ndarray:
