@@ -41,4 +41,20 @@ step "a short training run, pixels in GPU memory"
   --batch-size 64 --cache gpu --out "$OUT/run" | tee "$OUT/train.txt"
 "$RUN/fastleuk" evaluate "$OUT/run" | tee -a "$OUT/train.txt"
 
+step "the training loop beside a bare one"
+"$RUN/python" benchmarks/train_loop.py --device cuda --amp --scale 30 \
+  --json "$OUT/train_loop.json" | tee "$OUT/train_loop.txt"
+
+GPUS=$(nvidia-smi -L | wc -l)
+if [ "$GPUS" -gt 1 ]; then
+  step "$GPUS processes over NCCL, with and without --sync-bn"
+  for sync in --no-sync-bn --sync-bn; do
+    "$RUN/torchrun" --standalone --nproc-per-node "$GPUS" -m fastleuk train $sync --amp \
+      --backbone efficientnet_b0 --weights none --device cuda --epochs 2 --batch-size 32 \
+      --out "$OUT/run$sync" | tee -a "$OUT/distributed.txt"
+  done
+else
+  step "one GPU: training in several processes over NCCL is not checked"
+fi
+
 step "done: $OUT"
