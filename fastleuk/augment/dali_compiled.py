@@ -144,6 +144,15 @@ def load_kernel() -> ModuleType:
     return kernel
 
 
+def has_kernel() -> bool:
+    """Whether the kernel can be had: numba is installed and has a folder for its cache."""
+    try:
+        load_kernel()
+    except MissingDependencyError:
+        return False
+    return True
+
+
 def _threads() -> int:
     pipeline = Pipeline.current()
     return max(1, pipeline.num_threads if pipeline is not None else 1)

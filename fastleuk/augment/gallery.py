@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fastleuk.augment.batch import augment_batch, checked_images
+from fastleuk.augment.dali_compiled import has_kernel
 from fastleuk.augment.draw import draw
 from fastleuk.augment.params import STEPS, AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
@@ -32,8 +33,9 @@ def write_gallery(
     """Write two pictures: the steps compared, and a sheet of 64 augmented images.
 
     The first has a row for each of the nine steps and one for the chain, with the columns
-    input, torchvision, exact, fused, and the amplified differences of exact and fused from
-    torchvision, all at equal parameters; a step that the policy leaves out is shown neutral.
+    input, torchvision, exact, fused and, where numba is installed, compiled, and the amplified
+    differences of these from torchvision, all at equal parameters; a step that the policy
+    leaves out is shown neutral.
 
     Args:
         images: One or more ``(H, W, 3)`` uint8 images. The first is shown in the first
@@ -68,12 +70,13 @@ def comparison(image: np.ndarray, policy: AugmentPolicy, size: int, seed: int) -
     neutral = params.where(np.zeros(len(params), bool))
     plain = augment_batch(batch, neutral, applier="exact", normalize=False)
     columns = {"input": plain}
-    for title, applier in (("torchvision", "reference"), ("exact", "exact"), ("fused", "fused")):
+    appliers = ["exact", "fused", *(["compiled"] if has_kernel() else [])]
+    for title, applier in {"torchvision": "reference", **{a: a for a in appliers}}.items():
         columns[title] = augment_batch(batch, params, applier=applier, normalize=False)
     captions = {title: [""] * len(params) for title in columns}
-    for title in ("exact", "fused"):
+    for title in appliers:
         difference = np.abs(columns[title] - columns["torchvision"])
-        name = f"|{title} - torchvision| x {AMPLIFY}"
+        name = f"{title}: off by, x {AMPLIFY}"
         columns[name] = AMPLIFY * difference
         captions[name] = [f"mean {d.mean():.2f}  worst {d.max():.0f}" for d in difference]
     rows = [*(step.replace("_", " ") for step in STEPS), "whole chain"]
