@@ -46,7 +46,7 @@ class Processes:
     def __init__(self, folder):
         self._folder, self._count = folder, 0
 
-    def __call__(self, *arguments, before="", count=2, **environment):
+    def __call__(self, *arguments, before="", count=2, slurm=False, **environment):
         """Return exit codes and what each process printed (stdout and stderr), by rank."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -56,8 +56,12 @@ class Processes:
         for rank in range(count):
             self._count += 1
             logs.append(self._folder / f"process-{self._count}.txt")
-            about = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
-            about |= {"LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            if slurm:
+                about |= {"SLURM_STEP_ID": 0, "SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": count}
+            else:
+                about |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
+                about |= {"LOCAL_WORLD_SIZE": count}
             about |= {"OMP_NUM_THREADS": 1} | environment
             with logs[-1].open("w") as log:
                 running.append(
@@ -244,6 +248,6 @@ TALK = """
 
 
 def test_what_processes_tell_each_other(processes):
-    codes, said = processes(before=TALK, count=3)
+    codes, said = processes(before=TALK, count=3, slurm=True)
     assert codes == [0, 0, 0], said
     assert all("well" in text for text in said)
