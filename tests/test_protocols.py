@@ -275,6 +275,10 @@ def test_both_splits_are_run_and_their_figures_stand_in_the_table(paper):
         for name in ("accuracy", "precision_positive", "f1_positive", "f1_macro", "auc"):
             assert row[name]["mean"] == pytest.approx(own[name])
         assert f"ours, by {split} | {100 * own['accuracy']:.2f} |" in text
+        shortcut = result["shortcut"][split]
+        assert shortcut["samples"] == row["samples"]
+        shown = f"by {split} | {100 * shortcut['accuracy']['mean']:.2f} |"
+        assert f"{result['shortcut']['name']} | ours, {shown}" in text
     assert "SYNTHETIC" in text
     assert "in miniature" in text
     assert "can't be compared" in text

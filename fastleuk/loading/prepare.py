@@ -145,7 +145,7 @@ def build_cache(
         place = write_cache(
             dataset,
             folder,
-            _decoder(dataset, size, backend, workers),
+            decoder(dataset, size, backend, workers),
             size=size,
             backend=backend,
             progress=progress,
@@ -153,7 +153,15 @@ def build_cache(
     return open_decoded(place)
 
 
-def _decoder(dataset: DataSet, size: int, backend: str, workers: int) -> Decode:
+def decoder(dataset: DataSet, size: int, backend: str, workers: int) -> Decode:
+    """Return what decodes and resizes rows of the manifest in order, on the CPU.
+
+    Args:
+        dataset: The images.
+        size: Edge in pixels, or ``SOURCE``.
+        backend: ``dali`` or ``torchvision``.
+        workers: Threads.
+    """
     if backend == "dali":
         from fastleuk.loading.dali_decode import decode_rows
     else:

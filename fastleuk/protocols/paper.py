@@ -13,9 +13,10 @@ import numpy as np
 from fastleuk.config import Config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import make_split
+from fastleuk.data.split import Split, make_split
 from fastleuk.errors import ConfigError, WeightsError, listed
 from fastleuk.files import write_json, write_text
+from fastleuk.loading import resolve_loader
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.weights import BUNDLED_BACKBONE
 from fastleuk.protocols.cv import check_free_split, check_seeds
@@ -25,6 +26,8 @@ from fastleuk.protocols.paper_report import format_paper
 from fastleuk.protocols.plots import plot_leak
 from fastleuk.protocols.predictions import read_predictions
 from fastleuk.protocols.published import PUBLISHED
+from fastleuk.protocols.shortcut import NAME as SHORTCUT
+from fastleuk.protocols.shortcut import colour_statistics, shortcut_figures
 
 SPLITS = ("image", "subject")
 QUICK_BACKBONES = (BUNDLED_BACKBONE, "test_efficientnet", "test_resnet")
@@ -112,9 +115,9 @@ def run_paper(
         seeds=tuple(range(first, first + seeds)),
         quick=quick,
     )
-    notes = _split_notes(plan, dataset)
+    splits = _splits(plan, dataset)
     runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)
-    result = _collect(plan, dataset, runs, notes)
+    result = _collect(plan, dataset, runs, splits)
     write_json(out / "paper.json", result)
     write_text(out / "paper.md", format_paper(result))
     plot_leak(result, out / "paper.png")
@@ -173,12 +176,11 @@ def _config(config: Config, backbone: str, weights: str, split: str, seed: int) 
     )
 
 
-def _split_notes(plan: _Plan, dataset: DataSet) -> dict[str, list[str]]:
-    """Make every split once, so that what is wrong shows before training; return their notes."""
-    notes: dict[str, list[str]] = {}
-    for split in SPLITS:
-        for seed in plan.seeds:
-            made = make_split(
+def _splits(plan: _Plan, dataset: DataSet) -> dict[str, list[Split]]:
+    """Make every split once, so that what is wrong shows before training; one for each seed."""
+    return {
+        split: [
+            make_split(
                 dataset.manifest,
                 dataset.groups,
                 mode=split,
@@ -186,12 +188,31 @@ def _split_notes(plan: _Plan, dataset: DataSet) -> dict[str, list[str]]:
                 test_fraction=plan.config.data.test_fraction,
                 seed=seed,
             )
-            notes.setdefault(split, list(made.notes))
-    return notes
+            for seed in plan.seeds
+        ]
+        for split in SPLITS
+    }
+
+
+def _shortcut(
+    plan: _Plan, dataset: DataSet, splits: dict[str, list[Split]]
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of what sees colours alone, in the same splits, as a row has them."""
+    loader = resolve_loader(plan.config.loader)
+    statistics = colour_statistics(dataset, backend=loader.loader, workers=loader.workers)
+    return {
+        name: _merge(
+            [
+                shortcut_figures(dataset, split, statistics, seed=seed)
+                for split, seed in zip(of_seeds, plan.seeds, strict=True)
+            ]
+        )
+        for name, of_seeds in splits.items()
+    }
 
 
 def _collect(
-    plan: _Plan, dataset: DataSet, runs: list[Path], notes: dict[str, list[str]]
+    plan: _Plan, dataset: DataSet, runs: list[Path], splits: dict[str, list[Split]]
 ) -> dict[str, Any]:
     """Return what ``paper.json`` holds."""
     manifest, names = dataset.manifest, dataset.manifest.class_names
@@ -199,14 +220,14 @@ def _collect(
     done = list(zip(plan.jobs, figures, strict=True))
     rows = []
     for backbone, weights in zip(plan.backbones, plan.weights, strict=True):
-        splits = {}
+        trained = {}
         for split in SPLITS:
             mine = [
                 f
                 for job, f in done
                 if job.config.model.backbone == backbone and job.config.data.split == split
             ]
-            splits[split] = _merge(mine)
+            trained[split] = _merge(mine)
         published = PUBLISHED.get(backbone.split(".")[0])
         rows.append(
             {
@@ -214,7 +235,7 @@ def _collect(
                 "name": published.name if published else backbone,
                 "weights": weights,
                 "published": dataclasses.asdict(published) if published else None,
-                **splits,
+                **trained,
             }
         )
     return {
@@ -234,8 +255,9 @@ def _collect(
         "seeds": list(plan.seeds),
         "config": dataclasses.asdict(plan.config),
         "rows": rows,
+        "shortcut": {"name": SHORTCUT, "published": None, **_shortcut(plan, dataset, splits)},
         "runs": [{"name": job.name, **f} for job, f in done],
-        "notes": notes,
+        "notes": {name: list(of_seeds[0].notes) for name, of_seeds in splits.items()},
     }
 
 

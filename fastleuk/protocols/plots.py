@@ -9,6 +9,7 @@ import numpy as np
 
 from fastleuk.evaluation.plots import draw_confusion, new_figure, save_figure
 from fastleuk.protocols.figures import title_of
+from fastleuk.protocols.paper_report import all_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +93,7 @@ def plot_leak(result: dict[str, Any], path: Path) -> None:
         result: What ``paper.json`` holds.
         path: The PNG to write.
     """
-    rows, positive = result["rows"], result["positive_class"]
+    rows, positive = all_rows(result), result["positive_class"]
     panels = [("f1_macro", "macro-F1", None), ("auc", "AUC", "auc")]
     if positive is not None:  # what the paper reports; it can rise where macro-F1 falls
         panels.insert(0, ("f1_positive", f"F1 of {positive}", "f1"))

@@ -1,0 +1,80 @@
+"""What can be told without looking at the cell: the shortcut that a split by image rewards.
+
+Slides of one subject share their stain, light and focus. A classifier that knows nothing but the
+colours of an image and the size of what is not black can recognise the subject, and so the class,
+where the subject also stands in the training part, and hardly anything where it does not. Beside
+it stands what the networks of the same splits do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastleuk.data.load import DataSet
+from fastleuk.data.split import Split
+from fastleuk.loading.prepare import decoder
+from fastleuk.protocols.predictions import make_table
+
+NAME = "colours alone (random forest)"
+TREES = 300
+SIZE = 64
+"""Edge in pixels at which the colours are taken."""
+
+
+def colour_statistics(dataset: DataSet, *, backend: str, workers: int) -> np.ndarray:
+    """Mean and standard deviation of each channel where the image isn't black, and its share.
+
+    Args:
+        dataset: ``N`` images; all are read.
+        backend: ``dali`` or ``torchvision``, which decodes them.
+        workers: Threads.
+
+    Returns:
+        ``(N, 7)`` float64.
+    """
+    decode = decoder(dataset, SIZE, backend, workers)
+    rows = [
+        _statistics(np.asarray(image))
+        for images, _ in decode(np.arange(len(dataset.manifest)))
+        for image in images
+    ]
+    return np.array(rows)
+
+
+def _statistics(image: np.ndarray) -> np.ndarray:
+    pixels = image.reshape(-1, 3).astype(np.float64)
+    shown = pixels[pixels.sum(axis=1) > 0]
+    if not len(shown):
+        return np.zeros(7)
+    return np.concatenate([shown.mean(axis=0), shown.std(axis=0), [len(shown) / len(pixels)]])
+
+
+def shortcut_figures(
+    dataset: DataSet, split: Split, statistics: np.ndarray, *, seed: int
+) -> dict[str, Any]:
+    """Fit a random forest to the training and validation part; return the test's figures.
+
+    Args:
+        dataset: The images.
+        split: Their parts.
+        statistics: :func:`colour_statistics`.
+        seed: Of the forest.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    manifest, names = dataset.manifest, dataset.manifest.class_names
+    known = np.concatenate([split.indices("train"), split.indices("val")])
+    test = split.indices("test")
+    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=1)
+    forest.fit(statistics[known], manifest.labels[known])
+    chances = np.zeros((len(test), len(names)))
+    chances[:, forest.classes_] = forest.predict_proba(statistics[test])
+    return make_table(
+        [manifest.paths[row] for row in test],
+        [manifest.subjects[row] for row in test],
+        manifest.labels[test],
+        chances,
+        names,
+    ).figures()
