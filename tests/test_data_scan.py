@@ -13,6 +13,7 @@ from fastleuk.data.cachedir import cache_root
 from fastleuk.data.discover import discover
 from fastleuk.data.load import load_dataset
 from fastleuk.data.scan import decode_check, scan
+from fastleuk.data.shards import ImageReader
 from fastleuk.errors import DataError
 
 
@@ -232,3 +233,14 @@ def test_real_files_decode(shared_dir):
         known = {row.split(",")[0].rsplit("/", 1)[-1]: row.split(",")[1] for row in stream}
     for path, digest in zip(dataset.manifest.paths, dataset.sha256, strict=True):
         assert known[path.rsplit("/", 1)[-1]] == digest
+
+
+def test_a_reader_gives_each_file_whole_and_nothing_of_the_one_before(tmp_path):
+    reader = ImageReader()
+    for length in (0, 10, 3, 1 << 20, (1 << 20) + 1, 3 << 20, 7):
+        data = np.random.default_rng(length).bytes(length)
+        file = tmp_path / f"{length}.bin"
+        file.write_bytes(data)
+        assert reader.read(file).tobytes() == data
+    with pytest.raises(FileNotFoundError):
+        reader.read(tmp_path / "missing")

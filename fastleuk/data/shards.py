@@ -73,7 +73,7 @@ class ImageReader:
         with stream:
             size = os.fstat(stream.fileno()).st_size
             if size >= len(self._memory):
-                self._memory = np.empty(2 * size, np.uint8)
+                self._memory = np.empty(size + (size >> 3) + 1, np.uint8)
             memory, end = self._memory.data, 0
             while end < len(memory) and (count := stream.readinto(memory[end:])):
                 end += count
