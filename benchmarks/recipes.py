@@ -40,7 +40,7 @@ def main() -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     runs = {recipe: [one_run(options, recipe, seed) for seed in seeds] for recipe in RECIPES}
     first = runs["paper"][0]
-    where = "synthetic demo cells" if first["synthetic"] else options.data
+    where = "synthetic demo cells" if first["synthetic"] else Path(options.data).name
     print(f"\n{where}, {options.backbone}, {options.epochs} epochs, {first['samples']} test images")
     if first["subjects"] == first["samples"]:
         print("each image is its own subject: these are not unseen patients")
@@ -56,8 +56,8 @@ def main() -> None:
     if options.json:
         from fastleuk.bench.run import machine
 
-        about = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        document = {"machine": machine("cpu"), "options": about, "results": results}
+        about = {k: v for k, v in vars(options).items() if k not in ("out", "json", "data")}
+        document = {"machine": machine("cpu"), "data": where, "options": about, "results": results}
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -156,6 +157,20 @@ def loop() -> str:
                   "one batch / bare", "loader / one batch"], rows)  # fmt: skip
 
 
+def recipes() -> str:
+    rows = []
+    for name in ("recipes-demo.json", "recipes-pbc.json"):
+        found = read(name)
+        for recipe, figures in found["results"].items():
+            cells = [
+                f"{mean(values):.4f} ± {stdev(values):.4f}"
+                for values in (figures["f1_macro"], figures["auc"])
+            ]
+            seeds = str(len(figures["f1_macro"]))
+            rows.append([f"{found['data']}, `{recipe}`", *cells, seeds])
+    return table(["data, recipe", "macro-F1", "AUC", "seeds"], rows)
+
+
 def scaling() -> str:
     rows = [
         [
@@ -217,6 +232,7 @@ TABLES = {
     "prepare": prepare,
     "sweep": sweep,
     "loop": loop,
+    "recipes": recipes,
     "overhead": overhead,
     "scaling": scaling,
     "flat": flat,
