@@ -128,7 +128,7 @@ def test_a_partial_file_is_checked_by_its_own_name(tmp_path):
 
 def test_the_strong_recipe_keeps_a_cells_size_and_draws_any_angle():
     policy = load_policy(assemble({"run": {"recipe": "strong"}}).augment.augment)
-    assert policy.p_crop == policy.p_affine == policy.p_perspective == policy.p_blur == 0
+    assert policy.p_crop == policy.p_affine == policy.p_perspective == 0
     assert policy.degrees == (-180, 180)
 
 
