@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import pickle
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"There is no checkpoint {path}: nothing to resume from.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own text advises to switch the check off
+        raise CheckpointError(
+            f"{path} holds other things than a checkpoint of fastleuk, and loading those could "
+            "run code. Nothing was loaded. It is damaged, or not fastleuk's: start the run anew."
+        ) from error
     except Exception as error:  # a damaged file can fail in any of the unpickler's ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
