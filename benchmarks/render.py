@@ -80,14 +80,15 @@ def training() -> str:
         [
             row["name"],
             f"{row['images_per_s']:.1f}",
+            f"{row['ideal_images_per_s']:.1f}",
             f"{row['share_of_ideal']:.0%}",
             f"{row['data_wait_share']:.2%}",
             str(row["steps"]),
         ]
         for row in found
     ]
-    return table([f"`{found[0]['backbone']}` fed by", "images/s", "of the ideal", "data wait",
-                  "steps"], rows)  # fmt: skip
+    return table([f"`{found[0]['backbone']}` fed by", "images/s", "the ideal beside it",
+                  "of the ideal", "data wait", "steps"], rows)  # fmt: skip
 
 
 def operators() -> str:

@@ -81,11 +81,64 @@ def test_a_worker_measures_and_trains(spec):
     found = worker.measure(0.05)
     assert found["images"] == 16 * len(found["latencies_ms"])
     assert found["seconds"] == pytest.approx(sum(found["latencies_ms"]) / 1e3)
-    for replay in (True, False):
-        trained = worker.train(0.0, replay)
-        assert (trained["images"], trained["steps"]) == (16, 1)
-        assert 0 <= trained["waited"] <= trained["seconds"]
+    trained = worker.train(0.0)
+    assert trained.keys() == {"fed", "ideal"}
+    for turns in trained.values():
+        assert len(turns) == 2
+        for turn in turns:
+            assert (turn["images"], turn["steps"]) == (16, 1)
+            assert 0 <= turn["waited"] <= turn["seconds"]
     worker.close()
+
+
+def test_training_takes_batches_of_the_feed_and_one_batch_in_turns(spec, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "fastleuk.bench.worker._make_step", lambda *_: lambda images, _: seen.append(images.sum())
+    )
+    worker = Worker(spec)
+    worker.feed = ((torch.full((16, 3, 8, 8), float(i)), torch.zeros(16)) for i in range(99))
+    worker.train(0.0)  # any network is slow against no time at all
+    expected = [0, 0, 1, 0, 2, 0]
+    assert [int(total) // (16 * 3 * 64) for total in seen] == expected
+    seen.clear()
+    monkeypatch.setattr(worker, "_turn", lambda step, feed, _: step(*next(feed)))
+    worker.train(1e6)  # any is fast against an eternity: four batches are dropped before a turn
+    worker.close()
+    expected = [3, 3, 4, 5, 6, 7, 8, 3, 9, 10, 11, 12, 13, 3]
+    assert [int(total) // (16 * 3 * 64) for total in seen] == expected
+
+
+def test_what_a_feed_reaches_is_told_beside_its_own_ideal(spec):
+    class Process:
+        def __init__(self, fed, ideal):
+            self._answer = {
+                kind: [{"images": r, "seconds": 1.0, "steps": 1, "waited": 0.25} for r in rates]
+                for kind, rates in (("fed", fed), ("ideal", ideal))
+            }
+
+        def ask(self, train):
+            assert train == bench.train_seconds
+            return self._answer
+
+        def close(self):
+            pass
+
+    processes = {  # the second's process is slower in all it does, and loses less
+        "dali-fused-cache": Process([80, 40, 160], [100, 50, 200]),
+        "torchvision-pil": Process([18, 27, 9], [20, 30, 10]),
+    }
+    bench = Bench(spec, report=lambda _: None)
+    rows = bench._train(processes, [{"name": name} for name in processes])
+    assert [row["name"].split()[0] for row in rows] == [
+        "ideal",
+        "torchvision-pil",
+        "dali-fused-cache",
+    ]
+    assert [row["share_of_ideal"] for row in rows] == pytest.approx([1, 0.9, 0.8])
+    assert [row["images_per_s"] for row in rows] == [100, 18, 80]
+    assert [row["ideal_images_per_s"] for row in rows] == [100, 20, 100]
+    assert [row["data_wait_share"] for row in rows] == [0.25] * 3
 
 
 def test_a_clock_counts_batches_from_mark_to_mark():

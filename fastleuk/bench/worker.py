@@ -1,12 +1,12 @@
 """One process of the benchmark: it opens one way of loading and measures when it is told to.
 
 It reads a line of JSON for each command and answers with one: first the specification, then
-``{"measure": seconds}``, ``{"settle": true}``, ``{"train": seconds, "replay": bool}`` or
-``{"quit": true}``.
+``{"measure": seconds}``, ``{"settle": true}``, ``{"train": seconds}`` or ``{"quit": true}``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -22,6 +22,11 @@ from fastleuk.bench.spec import BenchSpec
 
 if TYPE_CHECKING:
     from fastleuk.models.device import Precision
+
+Step = Callable[[torch.Tensor, torch.Tensor], None]
+
+TURNS = 2
+"""How often a feed and the ideal take turns in training."""
 
 DRAIN = 4
 """Batches that may wait ready-made when a measurement begins, at least: two for each of two
@@ -78,7 +83,6 @@ class Worker:
         self.device = torch.device(spec.device)
         self.feed: Feed
         self.feed, self.close = open_feed(spec)
-        self._step: Callable[[torch.Tensor, torch.Tensor], None] | None = None
         self._warm_up = 16  # batches; DALI's and malloc's memory takes some to find its size
 
     def first_batch(self) -> dict[str, Any]:
@@ -122,17 +126,38 @@ class Worker:
                 break
         return {}
 
-    def train(self, seconds: float, replay: bool) -> dict[str, Any]:
-        """Train for about so long on batches of the feed, or on one batch again and again."""
-        step = self._training_step()
-        batch = next(self.feed)
-        step(*batch)  # the first one gets its memory from the system
+    def train(self, seconds: float) -> dict[str, Any]:
+        """Train in turns on batches of the feed and, ideally fed, on one batch again and again.
+
+        The two share a network, a process and the minute: a machine whose speed drifts, or that
+        is cold at first, is so for both. A turn takes a half of ``seconds``, a step at least.
+        """
+        step = _make_step(self.spec, self.device)
+        images, labels = next(self.feed)
+        one = images.clone(), labels.clone()
+        step(*one)  # the first one gets its memory from the system
         self._synchronize()
+        started = time.perf_counter()
+        step(*one)
+        self._synchronize()
+        # A network slower than the feed finds its queue full at every step, so also at the first
+        # of a turn. A faster one must not: what was made while nobody took it goes untimed.
+        drained = DRAIN if time.perf_counter() - started < seconds / 10 else 0
+        turns: dict[str, list[dict[str, float]]] = {"fed": [], "ideal": []}
+        for _ in range(TURNS):
+            for _ in range(drained):
+                step(*next(self.feed))
+            self._synchronize()
+            turns["fed"].append(self._turn(step, self.feed, seconds / TURNS))
+            self.settle()  # what the loader still makes must not slow the ideal down
+            turns["ideal"].append(self._turn(step, itertools.repeat(one), seconds / TURNS))
+        return turns
+
+    def _turn(self, step: Step, feed: Feed, seconds: float) -> dict[str, float]:
         waited, steps, images, started = 0.0, 0, 0, time.perf_counter()
         while not steps or time.perf_counter() - started < seconds:
             before = time.perf_counter()
-            if not replay:
-                batch = next(self.feed)
+            batch = next(feed)
             waited += time.perf_counter() - before
             step(*batch)
             images, steps = images + len(batch[1]), steps + 1
@@ -141,11 +166,6 @@ class Worker:
         self._synchronize()
         total = time.perf_counter() - started
         return {"images": images, "steps": steps, "seconds": total, "waited": waited}
-
-    def _training_step(self) -> Callable[[torch.Tensor, torch.Tensor], None]:
-        if self._step is None:
-            self._step = _make_step(self.spec, self.device)
-        return self._step
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
@@ -159,9 +179,7 @@ class Worker:
         return total - free
 
 
-def _make_step(
-    spec: BenchSpec, device: torch.device
-) -> Callable[[torch.Tensor, torch.Tensor], None]:
+def _make_step(spec: BenchSpec, device: torch.device) -> Step:
     from fastleuk.memory import keep_freed_memory
     from fastleuk.models.backbone import create_model
     from fastleuk.models.device import choose_precision
@@ -204,7 +222,7 @@ def main() -> None:
         elif "settle" in command:
             answer(worker.settle())
         elif "train" in command:
-            answer(worker.train(command["train"], command["replay"]))
+            answer(worker.train(command["train"]))
         else:
             break
     worker.close()
