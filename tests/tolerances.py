@@ -92,3 +92,11 @@ GPU = Tolerance(
     "float to integer rounds half away from zero on the CPU, half to "
     "even on the GPU; fused multiply-add",
 )
+
+TRITON = Tolerance(
+    0.5,
+    0.002,
+    "the same float32 arithmetic as the CPU's kernel; sums are taken in another order, and where "
+    "a coordinate falls on an edge it may fall on the other side",
+)
+"""The Triton kernels against the numba kernel."""

@@ -1,0 +1,116 @@
+"""Cases for the Triton kernels; as a program: runs them in Triton's interpreter.
+
+``TRITON_INTERPRET=1 python triton_cases.py OUT.npz`` writes what comes out of each case.
+"""
+
+import dataclasses
+import sys
+
+import numpy as np
+from bmp_files import bmp
+from scipy.ndimage import gaussian_filter
+
+from fastleuk.augment import PAPER, STEPS, AugmentParams, draw, identity
+from fastleuk.augment.params import JITTER_STEPS
+
+SIZE = 48
+BLOCK = 4096
+"""One program an image: the interpreter takes each for itself."""
+ON = PAPER.replace(
+    **{f.name: 1 for f in dataclasses.fields(PAPER) if f.name.startswith("p_")}, hue=0.5
+)
+
+
+def image(height, width, seed=0):
+    """Smooth colours of the whole range, uint8 ``(height, width, 3)``."""
+    rng = np.random.default_rng([seed, height, width])
+    pixels = gaussian_filter(rng.random((height, width, 3)), (2, 2, 0), mode="nearest")
+    pixels = (pixels - pixels.min()) / np.ptp(pixels)
+    return np.ascontiguousarray((255 * pixels).round().astype(np.uint8))
+
+
+SHAPES = {
+    "equal": (48, 48),
+    "small": (17, 23),
+    "larger": (60, 64),
+    "boxed": (90, 80),
+    "wide": (40, 110),
+    "one": (1, 1),
+}
+
+
+def cases():
+    """Return images and parameters of each case by its name."""
+    params = draw(ON, seed=5, epoch=0, indices=np.arange(6), size=SIZE)
+    mixed = [image(*shape) for shape in SHAPES.values()]
+    found = {"chain": (mixed, params), "nothing": (mixed, identity(6, SIZE))}
+    square = [image(48, 48, seed) for seed in range(2)]
+    for step in (*STEPS, *JITTER_STEPS):
+        found[step] = (square, only(params.take([0, 1]), step))
+    orders = [(3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1)]
+    rows = params.take([0, 1, 2]).only("color_jitter")
+    jitter = dataclasses.replace(rows, jitter_order=np.array(orders))
+    found["orders"] = ([image(48, 48, 7)] * 3, jitter)
+    return found
+
+
+def only(params, step) -> AugmentParams:
+    """One of the nine steps, or one of the four of the jitter."""
+    if step in STEPS:
+        return params.only(step)
+    others = {name: getattr(identity(len(params), SIZE), name) for name in JITTER_STEPS}
+    return dataclasses.replace(
+        params.only("color_jitter"), **{**others, step: getattr(params, step)}
+    )
+
+
+BMP_SHAPE = (37, 45)
+"""Rows of 135 bytes, padded to 136."""
+
+
+def bmp_files():
+    """Return the bytes of a BMP bottom-up and of one top-down, of the same pixels."""
+    pixels = image(*BMP_SHAPE)
+    return [np.frombuffer(bmp(pixels, top_down=top_down), np.uint8) for top_down in (False, True)]
+
+
+def run(out):
+    """Run every case and write the results."""
+    import torch
+
+    from fastleuk.augment.gpu import Kernels
+
+    found = {}
+    for name, (images, params) in cases().items():
+        kernels = Kernels(SIZE, normalize=False, layout="HWC", block=BLOCK)
+        found[name] = kernels([torch.from_numpy(i) for i in images], params).numpy()
+    images, params = cases()["chain"]
+    for layout, dtype in (("CHW", "float32"), ("HWC", "float16"), ("CHW", "bfloat16")):
+        kernels = Kernels(SIZE, layout=layout, dtype=dtype, block=BLOCK)
+        result = kernels([torch.from_numpy(i) for i in images], params)
+        assert result.dtype == getattr(torch, dtype)
+        found[f"{layout} {dtype}"] = result.float().numpy()
+    found["bmp"] = _from_bmp(params.take([3, 4]))
+    np.savez(out, **found)
+
+
+def _from_bmp(params):
+    import torch
+
+    from fastleuk.augment.gpu import Kernels, packed_rows
+
+    table, files = [], bmp_files()
+    height, width = BMP_SHAPE
+    stride = (3 * width + 3) // 4 * 4
+    for file, up in zip(files, (True, False), strict=True):
+        first = file.__array_interface__["data"][0] + 54 + (stride * (height - 1) if up else 0)
+        table.append((first, -stride if up else stride, height, width, 1))
+    rows = packed_rows(params)
+    parts = [np.array(table, np.int64), rows]
+    buffer = np.concatenate([part.reshape(-1).view(np.uint8) for part in parts])
+    kernels = Kernels(SIZE, normalize=False, layout="HWC", block=BLOCK)
+    return kernels.launch(torch.from_numpy(buffer), 2, rows.shape[1]).numpy()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])

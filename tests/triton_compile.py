@@ -1,0 +1,62 @@
+"""Compiles the Triton kernels ahead of time and prints what they take, as JSON.
+
+``python triton_compile.py CAPABILITY…``, such as 80 90. No driver is needed.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+import triton.backends.nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from fastleuk.augment import kernel_gpu
+from fastleuk.augment.gpu import BLOCK, PIVOT_POINTS
+from fastleuk.augment.kernel_row import ROW
+
+COMMON = {"LENGTH": ROW + 1 + 25, "SIZE": 224, "BLOCK": BLOCK}
+KERNELS = {
+    "mean_grey": (
+        {"images": "*i64", "rows": "*fp32", "pivots": "*fp32"},
+        {"POINTS": PIVOT_POINTS},
+    ),
+    "warp_and_jitter": (
+        {"images": "*i64", "rows": "*fp32", "pivots": "*fp32", "canvas": "*fp16"},
+        {},
+    ),
+    "filter_and_write": (
+        {"canvas": "*fp16", "rows": "*fp32", "moments": "*fp32", "outputs": "*fp16"},
+        {"PLANAR": False},
+    ),
+}
+
+
+def usage(name: str, capability: int) -> dict[str, int]:
+    """Registers, stack and local memory of a kernel, from its machine code."""
+    signature, own = KERNELS[name]
+    constants = {**COMMON, **own}
+    source = ASTSource(
+        fn=getattr(kernel_gpu, name),
+        signature={**signature, **dict.fromkeys(constants, "constexpr")},
+        constexprs=constants,
+    )
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+    tool = Path(triton.backends.nvidia.__file__).parent / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(made.asm["cubin"])
+        file.flush()
+        text = subprocess.run(
+            [tool, "-res-usage", file.name], check=True, capture_output=True, text=True
+        ).stdout
+    return {what: int(re.search(rf"{what}:(\d+)", text)[1]) for what in ("REG", "STACK", "LOCAL")}
+
+
+if __name__ == "__main__":
+    print(
+        json.dumps({f"{name} {sm}": usage(name, int(sm)) for name in KERNELS for sm in sys.argv[1:]})
+    )
