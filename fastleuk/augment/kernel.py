@@ -351,9 +351,7 @@ def _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights):
     nothing[0], nothing[4] = f4(1), f4(1)
     for j in range(points):
         line = size, step, (f4(j) + half) * step, points
-        _affine_places(
-            nothing, turned, (half, half), scale, line, grid.shape, places, weights
-        )
+        _affine_places(nothing, turned, (half, half), scale, line, grid.shape, places, weights)
         _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, places, weights, planes)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
         for k in range(points):
