@@ -77,4 +77,5 @@ def shortcut_figures(
         manifest.labels[test],
         chances,
         names,
+        dataset.positive,
     ).figures()
