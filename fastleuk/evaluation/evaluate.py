@@ -16,6 +16,7 @@ from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scorer import Scorer
+from fastleuk.evaluation.subjects import count_subjects, macro_f1_summary
 from fastleuk.files import write_json, write_rows
 
 Report = Callable[[str], None]
@@ -95,8 +96,20 @@ def _figures(predictions: Predictions, dataset: DataSet, positive: str | None) -
         manifest.class_names,
         positive=positive,
     )
-    subjects = len({manifest.subjects[row] for row in rows})
-    return {"subjects": subjects, "loss": predictions.loss, **figures}
+    counts = count_subjects(
+        predictions.labels,
+        predictions.probabilities.argmax(axis=1),
+        dataset.groups[rows],
+        len(manifest.class_names),
+    )
+    return {
+        "subjects": len({manifest.subjects[row] for row in rows}),
+        "loss": predictions.loss,
+        **figures,
+        "interval": macro_f1_summary(
+            counts, manifest.class_names, by_image=manifest.subject_is_image
+        ),
+    }
 
 
 def _changes(run_dir: Path, part: str, figures: dict[str, Any]) -> list[str]:

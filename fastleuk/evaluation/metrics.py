@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from fastleuk.data.positive import no_positive, positive_class
 from fastleuk.errors import ConfigError
+from fastleuk.evaluation.subjects import format_summary
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -165,6 +166,8 @@ def format_metrics(figures: dict[str, Any]) -> str:
     lines += ["", "   ".join(single)]
     if undecided:
         lines.append(no_positive(names))
+    if "interval" in figures:
+        lines.append(format_summary(figures["interval"], figures["f1_macro"]))
     lines += ["", "confusion matrix (rows: true, columns: predicted)"]
     width = max(8, *(len(name) + 2 for name in names))
     lines.append(" " * width + "".join(f"{name:>{width}}" for name in names))
