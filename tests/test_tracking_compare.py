@@ -1,5 +1,6 @@
 """``fastleuk compare``: settings, warnings, paired figures, and the picture."""
 
+import json
 import sys
 
 import numpy as np
@@ -152,6 +153,17 @@ def test_several_runs_are_corrected_for_and_their_seeds_are_said(tmp_path):
     said, _ = _compare(runs, tmp_path)
     assert "0.0469 by Holm's correction for 3 comparisons" in said
     assert "seeds differ (A 0, B 0, C 5, D 0)" in said
+
+
+def test_a_runs_own_interval_is_shown(tmp_path):
+    a, b = (write_run(tmp_path / name, predicted=_flipped(0, 1, 2)) for name in "ab")
+    figures = json.loads((b / "test_metrics.json").read_text())
+    figures["interval"] = {"f1_macro": [0.123, 0.987]}
+    (b / "test_metrics.json").write_text(json.dumps(figures))
+    said, _ = _compare([a, b], tmp_path)
+    (line,) = [line for line in said.splitlines() if "95% interval  " in line]
+    assert line.endswith("0.123–0.987")
+    assert line.count("0.123") == 1
 
 
 def test_positive_classes_that_differ_are_warned_of(tmp_path):

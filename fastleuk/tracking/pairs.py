@@ -151,9 +151,15 @@ def _limits(paired: Sequence[Paired], records: Sequence[RunRecord], tested: Test
 
 
 def interval_of(record: RunRecord, seed: int) -> Interval | None:
-    """Return a run's test macro-F1 with its interval over subjects; None before the test."""
+    """Return a run's test macro-F1 with its interval over subjects; None before the test.
+
+    It is the one that the run's own evaluation wrote, where that wrote one.
+    """
     if record.tested is None or record.figures is None:
         return None
+    written = (record.figures.get("interval") or {}).get("f1_macro")
+    if isinstance(written, list) and len(written) == 2:
+        return Interval(record.figures["f1_macro"], *map(float, written))
     names: Sequence[str] = record.figures["class_names"]
     return macro_f1_interval(record.tested.counts(names), seed=seed)
 
