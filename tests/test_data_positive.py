@@ -8,12 +8,18 @@ import pytest
 from conftest import SUBJECT_REGEX, write_cells
 from hypothesis import given
 from hypothesis import strategies as st
+from protocol_runs import PretendedTraining, change, quiet, tiny_config
 
 from fastleuk.cli import main
 from fastleuk.data.load import load_dataset
 from fastleuk.data.positive import HEALTHY, no_positive, positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
+from fastleuk.protocols import cv as cv_protocol
+from fastleuk.protocols import jobs
+from fastleuk.protocols import paper as paper_protocol
+from fastleuk.protocols.cv import cross_validate
+from fastleuk.protocols.paper import run_paper
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,35 @@ def folder(tmp_path_factory):
     (root / "large").rename(root / "leukemia")
     (root / "small").rename(root / "normal")
     return root
+
+
+def test_cv_and_paper_follow_the_positive_class(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(jobs, "train", PretendedTraining())
+    for module, picture in ((cv_protocol, "plot_cv"), (paper_protocol, "plot_leak")):
+        monkeypatch.setattr(module, picture, lambda *_: None)
+    config = change(tiny_config(folder, SUBJECT_REGEX), "data", test_fraction=0.25)
+
+    def crossed(config):
+        return cross_validate(config, folds="2", seeds=1, out=tmp_path / "cv", report=quiet)
+
+    result = crossed(config)
+    assert result["positive_class"] == "leukemia"
+    means = {name: result["summary"][name]["mean"] for name in ("sensitivity", "specificity")}
+    # The same runs, scored for the other class: the option changes figures, never the training.
+    other = crossed(change(config, "data", positive="normal"))
+    assert other["positive_class"] == "normal"
+    assert other["summary"]["sensitivity"]["mean"] == means["specificity"]
+    assert "F1 of normal" in (tmp_path / "cv" / "cv.md").read_text()
+    (folder / "normal").rename(folder / "lymphocyte")
+    try:
+        paper, names = tmp_path / "paper", ["test_resnet"]
+        result = run_paper(config, out=paper, backbones=names, report=quiet)
+        assert result["positive_class"] is None
+        text = (paper / "paper.md").read_text()
+        assert "precision, recall and F1: macro" in text
+        assert "--positive leukemia or --positive lymphocyte" in text
+    finally:
+        (folder / "lymphocyte").rename(folder / "normal")
 
 
 def _run(monkeypatch, *arguments):

@@ -21,7 +21,7 @@ from fastleuk.evaluation.subjects import (
 )
 from fastleuk.tracking.paired import EXACT_UP_TO, holm, swap_test
 
-SIMULATIONS, RESAMPLES = 400, 200
+SIMULATIONS, RESAMPLES = 300, 150
 
 
 def _subjects(rng, labels, shares):
@@ -57,7 +57,7 @@ def test_equal_classifiers_are_called_different_rarely(subjects, percentile):
         interval = macro_f1_interval(second, first, resamples=RESAMPLES)
         excluded += not interval.low <= 0 <= interval.high
         small += subjects < 6 and swap_test(first, second).p_value <= 0.05
-    assert excluded / SIMULATIONS <= 0.07, f"today's percentiles: {percentile}"
+    assert excluded / SIMULATIONS <= 0.07, f"the percentile interval: {percentile}"
     assert small / SIMULATIONS <= 0.07
 
 

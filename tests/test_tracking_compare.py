@@ -194,6 +194,7 @@ def test_other_test_samples_are_warned_of_and_not_paired(tmp_path, what):
     said, out = _compare([a, b], tmp_path)
     assert f"warning: {warning}" in said
     assert "Paired with A" not in said
+    assert "rough ones (fewest: A 4, B 4)" in said
     assert out.is_file()
 
 

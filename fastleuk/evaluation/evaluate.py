@@ -39,7 +39,8 @@ def evaluate_run(
     Writes ``<part>_metrics.json``, ``<part>_predictions.csv`` and a confusion matrix into the
     run folder. On the same machine the figures repeat exactly. With test-time augmentation or
     averaged weights the files have names of their own, such as ``test_metrics.tta-d4.json``, and
-    the figures say what was used.
+    the figures say what was used. Macro-F1 has an interval over subjects, see
+    :mod:`fastleuk.evaluation.intervals`.
 
     Args:
         run_dir: A folder that ``fastleuk train`` made.

@@ -15,6 +15,7 @@ from fastleuk.tracking.pairs import (
     interval_of,
     no_width,
     pair_with_first,
+    report_few,
 )
 from fastleuk.tracking.tested import RunRecord, read_records
 
@@ -74,6 +75,8 @@ def compare_runs(
     if no_width(intervals):
         report("  An interval without width says nothing: all resamples of its subjects are alike.")
     comparable = same_tests(records)
+    if not comparable:
+        report_few(records, report)
     warnings = warnings_of(records)
     if warnings:
         report("\n" + "\n".join(f"warning: {warning}" for warning in warnings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastleuk.evaluation.intervals import FEW_SUBJECTS
@@ -167,3 +167,17 @@ def interval_of(record: RunRecord, seed: int) -> Interval | None:
 def no_width(intervals: Sequence[Interval | None]) -> bool:
     """Say whether an interval has no width."""
     return any(each is not None and each.high - each.low < 1e-12 for each in intervals)
+
+
+def report_few(records: Sequence[RunRecord], report: Callable[[str], None]) -> None:
+    """Say which runs' own intervals are over few subjects."""
+    few = []
+    for letter, record in zip(LETTERS, records, strict=False):
+        fewest = fewest_subjects(record.tested) if record.tested else FEW_SUBJECTS
+        if fewest < FEW_SUBJECTS:
+            few.append(f"{letter} {fewest}")
+    if few:
+        report(
+            f"  Intervals over fewer than {FEW_SUBJECTS} subjects of a class are rough ones "
+            f"(fewest: {', '.join(few)})."
+        )
