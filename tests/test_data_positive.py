@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import SUBJECT_REGEX, write_cells
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_runs import PretendedTraining, change, quiet, tiny_config
 
@@ -58,6 +58,7 @@ def test_names_tell_the_positive_class_or_nothing_does(names, positive):
         assert positive_class(names, name) == name
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(HEALTHY)), st.text("bcdfgkqx", min_size=4), st.booleans())
 def test_a_healthy_class_is_never_the_positive_one(healthy, other, upper):
     name = healthy.upper() if upper else healthy

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
@@ -127,6 +127,7 @@ samples = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(samples)
 def test_counts_by_subject_are_those_of_the_confusion_matrices(table):
     labels, predicted, other, groups = (np.array(column) for column in zip(*table, strict=True))
@@ -146,6 +147,7 @@ def test_counts_by_subject_are_those_of_the_confusion_matrices(table):
 # Swapping
 
 
+@settings(deadline=None)
 @given(samples)
 def test_the_swap_test_tries_every_swap(table):
     labels, first, second, groups = (np.array(column) for column in zip(*table, strict=True))
@@ -189,6 +191,7 @@ def test_with_many_subjects_random_swaps_come_near_and_repeat():
     assert swap_test(a, _classified(labels, np.ones(60), np.zeros(60))).p_value >= 1 / 10_001
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holms_correction_by_its_definition(p_values):
     adjusted = holm(p_values)
@@ -201,6 +204,7 @@ def test_holms_correction_by_its_definition(p_values):
 # What is said
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 0.6))
 def test_an_interval_of_a_share_stays_between_0_and_1_and_holds_it(value, reach):
     interval = share_interval(value, reach)

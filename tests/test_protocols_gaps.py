@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import SUBJECT_REGEX
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
@@ -46,6 +46,7 @@ def test_the_words_follow_the_gap(image, subject, verdict, says, not_said):
     assert shown in text
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=6))
 def test_the_verdict_is_that_of_a_paired_t_test(pairs):
     image, subject = np.array(pairs).T
