@@ -34,6 +34,7 @@ from fastleuk.augment.dali import (
 from fastleuk.augment.lowering import HUE_SAMPLE, MEAN_SAMPLE
 from fastleuk.augment.sampling import BOX_RATIO
 
+
 def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
     """Both flips, rotation and crop, then the jitter.
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numba import carray, njit, types
@@ -317,7 +316,9 @@ def _perspective_places(homography, y, count, shape, places, weights):
         depth = homography[6] * x + homography[7] * y + homography[8]
         u = (homography[0] * x + homography[1] * y + homography[2]) / depth + f4(0.5)
         v = (homography[3] * x + homography[4] * y + homography[5]) / depth + f4(0.5)
-        u, v = max(min(u, last), f4(0)), max(min(v, last), f4(0))
+        # A point at infinity, or that no line leads to, is beyond the edge as well.
+        u = min(u, last) if u > f4(0) else f4(0)
+        v = min(v, last) if v > f4(0) else f4(0)
         i, j = _index(u, last), _index(v, last)
         places[k] = j * i4(shape[1]) + i4(3) * i
         weights[0, k], weights[1, k], weights[2, k] = u - f4(i), v - f4(j), f4(1)
@@ -351,9 +352,7 @@ def _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights):
     nothing[0], nothing[4] = f4(1), f4(1)
     for j in range(points):
         line = size, step, (f4(j) + half) * step, points
-        _affine_places(
-            nothing, turned, (half, half), scale, line, grid.shape, places, weights
-        )
+        _affine_places(nothing, turned, (half, half), scale, line, grid.shape, places, weights)
         _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, places, weights, planes)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
         for k in range(points):
