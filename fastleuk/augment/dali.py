@@ -13,6 +13,7 @@ from typing import Any
 
 from fastleuk.augment.lowering import JITTER_SLOTS
 from fastleuk.augment.matrices import GREY
+from fastleuk.augment.sampling import RESIZE_RATIO
 from fastleuk.errors import MissingDependencyError
 
 try:
@@ -40,6 +41,13 @@ def resize(images: DataNode, size: int) -> DataNode:
 
     shape = images.shape()
     return where((shape[0] != size) | (shape[1] != size), step, images)
+
+
+def resize_large(images: DataNode, size: int) -> DataNode:
+    """As :func:`resize`, those images that :func:`.sampling.is_resized_first`."""
+    shape = images.shape()
+    large = math.max(shape[0], shape[1]) > RESIZE_RATIO * size
+    return where(large, lambda batch: resize(batch, size), images)
 
 
 def hflip(images: DataNode, params: Params) -> DataNode:

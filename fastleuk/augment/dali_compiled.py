@@ -14,12 +14,10 @@ from types import ModuleType
 
 import numpy as np
 
-from fastleuk.augment.dali import DataNode, Params, Pipeline, fn, math, resize, where
+from fastleuk.augment.dali import DataNode, Params, Pipeline, fn, resize_large
+from fastleuk.augment.sampling import is_resized_first
 from fastleuk.data.bmp import read_layout
 from fastleuk.errors import MissingDependencyError
-
-RESIZE_RATIO = 2.5
-"""From so many source pixels for one of the output on, an image is resized before."""
 
 
 def augment_and_normalize(
@@ -42,12 +40,7 @@ def augment_and_normalize(
     """
     size = params["size"]
     if not params["resized"]:
-        shape = images.shape()
-        images = where(
-            math.max(shape[0], shape[1]) > RESIZE_RATIO * size,
-            lambda batch: resize(batch, size),
-            images,
-        )
+        images = resize_large(images, size)
     return _apply(images, params, mean, std, layout)
 
 
@@ -67,11 +60,11 @@ def is_plain_bmp(header: bytes, size: int) -> bool:
 
     Args:
         header: The file's first :data:`fastleuk.data.bmp.HEADER` bytes.
-        size: Edge of the output; images of more than :data:`RESIZE_RATIO` times that are to be
-            decoded and resized instead.
+        size: Edge of the output; images that :func:`.sampling.is_resized_first` are to be decoded
+            and resized instead.
     """
     layout = read_layout(header)
-    return layout is not None and max(layout.width, layout.height) <= RESIZE_RATIO * size
+    return layout is not None and not is_resized_first(layout.height, layout.width, size)
 
 
 def _apply(
