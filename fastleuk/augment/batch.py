@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastleuk.augment.lowering import APPLIERS
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
 from fastleuk.errors import ConfigError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 DTYPES = ("float32", "float16")
 
 
@@ -58,9 +57,7 @@ def augment_batch(
     arrays, is_tensor = checked_images(images)
     size = params.size if size is None else size
     _check_options(params, len(arrays), size, applier, device, layout, dtype)
-    moments = tuple(float(m) for m in mean), tuple(float(s) for s in std)
-    if len(moments[0]) != 3 or len(moments[1]) != 3 or min(moments[1]) <= 0:
-        raise ConfigError(f"mean and std must have 3 values, std above 0, got {moments}")
+    moments = checked_moments(mean, std)
     if applier == "reference":
         result = _reference(arrays, params, moments if normalize else None, layout, dtype)
     else:

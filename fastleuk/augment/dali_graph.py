@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastleuk.augment import dali, dali_compiled, dali_fused
-from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.dali import DataNode, Params, fn, types
 from fastleuk.augment.lowering import param_names
+from fastleuk.augment.normalization import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    checked_moments,
+    in_levels,
+)
 from fastleuk.errors import ConfigError
 
 CHAINS = {"exact": dali.CHAIN, "fused": dali_fused.CHAIN}
@@ -59,7 +64,8 @@ def apply_graph(
         ConfigError: if an argument is not one of those named, or nodes are missing.
     """
     names = param_names(applier)
-    _check_arguments(param_nodes, names, layout, dtype, device, (mean, std))
+    _check_arguments(param_nodes, names, layout, dtype, device)
+    mean, std = checked_moments(mean, std)
     if applier == "compiled" and device != "cpu":
         raise ConfigError("the applier compiled runs on the CPU only; on a GPU use fused or exact")
     if interpolation not in INTERPOLATIONS[applier]:
@@ -74,7 +80,7 @@ def apply_graph(
     params: Params = dict(zip(names, chosen[1:], strict=True))
     params |= {"size": size, "interpolation": interpolation, "device": device, "resized": resized}
     plain = others[0] if resized else dali.resize(others[0], size)
-    levels = _levels(mean, std, normalize)
+    levels = in_levels(mean, std, normalize)
     if applier == "compiled":  # it normalises in passing
         images = dali_compiled.augment_and_normalize(chosen[0], params, *levels, layout)
         plain = _normalize(plain, *levels, layout)
@@ -118,24 +124,13 @@ def apply_graph_to_files(
     )
     params = dict(zip(param_names("compiled"), raw[1:count], strict=True))
     params["size"] = options["size"]
-    levels = _levels(**{k: options[k] for k in ("mean", "std", "normalize") if k in options})
+    levels = in_levels(**{k: options[k] for k in ("mean", "std", "normalize") if k in options})
     read = dali_compiled.augment_and_normalize_bmp(
         raw[0], params, *levels, options.get("layout", "HWC")
     )
     dtype = options.get("dtype", types.FLOAT)
     read = read if dtype == types.FLOAT else fn.cast(read, dtype=dtype)
     return fn._conditional.merge(read, decoded, predicate=on)
-
-
-def _levels(
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    normalize: bool = True,
-) -> tuple[list[float], list[float]]:
-    """Mean and std in levels."""
-    if not normalize:
-        return [0.0] * 3, [1.0] * 3
-    return [255 * m for m in mean], [255 * s for s in std]
 
 
 def _normalize(
@@ -152,7 +147,6 @@ def _check_arguments(
     layout: str,
     dtype: types.DALIDataType,
     device: str,
-    moments: tuple[Sequence[float], Sequence[float]],
 ) -> None:
     if len(nodes) != len(names):
         raise ConfigError(f"param_nodes must be the {len(names)} nodes of param_names()")
@@ -162,5 +156,3 @@ def _check_arguments(
         raise ConfigError(f"dtype must be types.FLOAT or types.FLOAT16, got {dtype}")
     if device not in ("cpu", "gpu"):
         raise ConfigError(f"device must be cpu or gpu, got {device!r}")
-    if any(len(moment) != 3 for moment in moments) or min(moments[1]) <= 0:
-        raise ConfigError(f"mean and std must have 3 values, std above 0, got {moments}")

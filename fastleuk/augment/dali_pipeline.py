@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from fastleuk.augment.dali import DataNode, Pipeline, do_not_convert, fn, pipeline_def, types
-from fastleuk.augment.dali_graph import IMAGENET_MEAN, IMAGENET_STD, apply_graph
+from fastleuk.augment.dali_graph import apply_graph
 from fastleuk.augment.draw import draw
 from fastleuk.augment.lowering import Array, param_arrays, param_names
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
 from fastleuk.errors import ConfigError

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numba import carray, njit, types
@@ -317,7 +316,9 @@ def _perspective_places(homography, y, count, shape, places, weights):
         depth = homography[6] * x + homography[7] * y + homography[8]
         u = (homography[0] * x + homography[1] * y + homography[2]) / depth + f4(0.5)
         v = (homography[3] * x + homography[4] * y + homography[5]) / depth + f4(0.5)
-        u, v = max(min(u, last), f4(0)), max(min(v, last), f4(0))
+        # A point at infinity, or that no line leads to, is beyond the edge as well.
+        u = min(u, last) if u > f4(0) else f4(0)
+        v = min(v, last) if v > f4(0) else f4(0)
         i, j = _index(u, last), _index(v, last)
         places[k] = j * i4(shape[1]) + i4(3) * i
         weights[0, k], weights[1, k], weights[2, k] = u - f4(i), v - f4(j), f4(1)

@@ -82,6 +82,7 @@ class AugmentParams:
                     f"{name} must have the shape {(n, *row_shape)} (hflip has {n} rows), "
                     f"got {array.shape}"
                 )
+            _check_values(name, array, dtype)
             object.__setattr__(self, name, np.ascontiguousarray(array, dtype))
         self._check_ranges()
 
@@ -90,7 +91,6 @@ class AugmentParams:
         inside = (top >= 0) & (left >= 0) & (height > 0) & (width > 0)
         inside &= (top + height <= self.size) & (left + width <= self.size)
         rules = {
-            "angle": (np.isfinite(self.angle), "finite"),
             "jitter_order": (np.sort(self.jitter_order) == np.arange(4), "a permutation of 0..3"),
             "hue": (np.abs(self.hue) <= 0.5, "within [-0.5, 0.5]"),
             "brightness": (self.brightness >= 0, "not negative"),
@@ -163,6 +163,22 @@ class AugmentParams:
         neutral = identity(len(self), self.size)
         off = [name for step, names in STEPS.items() if step not in steps for name in names]
         return dataclasses.replace(self, **{name: getattr(neutral, name) for name in off})
+
+
+def _check_values(name: str, array: np.ndarray, dtype: type) -> None:
+    """Refuse what no applier could follow: NaN, infinity, a fraction where pixels are counted."""
+    whole = dtype is np.int64 or name == "endpoints"
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"{name} must hold numbers, got the dtype {array.dtype}")
+    good = np.isfinite(array)
+    if whole and array.dtype.kind == "f":
+        good &= np.rint(np.where(good, array, 0)) == np.where(good, array, 0)
+    if not good.all():
+        row = tuple(np.argwhere(~good)[0].tolist())
+        raise ConfigError(
+            f"{name}[{', '.join(map(str, row))}] must be {'a whole' if whole else 'a finite'} "
+            f"number, got {array[row]}"
+        )
 
 
 _ARRAYS: dict[str, tuple[tuple[int, ...], type]] = {

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD, augment_batch
+from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.policy import PAPER, AugmentPolicy
 from fastleuk.errors import ConfigError
 

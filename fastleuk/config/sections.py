@@ -29,6 +29,10 @@ class DataConfig:
     split: str = option("subject", "subject, fold:K, kfold:I/K or image (the paper's; leaks).")
     val_fraction: float = option(0.1, "For early stopping.")
     test_fraction: float = option(0.1, "Held out.")
+    positive: str = option("", "Positive class; else the one that isn't named as healthy.")
+    """Whose precision, recall and F1 are headlines, and whose recall is the sensitivity. Empty: of
+    two classes, one of which means healthy (``hem``, ``normal``, ``control``), the other; where
+    the names don't tell, none. It changes figures only, never the training."""
     skip_bad: bool = option(False, "Train without unusable files instead of stopping at them.")
 
     def __post_init__(self) -> None:
