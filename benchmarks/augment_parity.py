@@ -102,7 +102,7 @@ def ideal_rows(cases):
 
 
 def torchvision_chains(case):
-    """torchvision's results: each resizes first, so files and cache give it the same pixels."""
+    """Resized first by each of them: files and cache give the same pixels."""
     from PIL import Image
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as F
