@@ -14,14 +14,11 @@ name under which a function is kept: see :data:`IDENTITY`.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 
-from fastleuk.augment import kernel_row, sampling
+from fastleuk.augment import kernel_row, numba_cache, sampling
 from fastleuk.augment.kernel_row import (
     AFFINE,
     BRIGHTNESS,
@@ -38,39 +35,20 @@ from fastleuk.augment.kernel_row import (
     SHARPNESS_ON,
     TURNED,
 )
+from fastleuk.augment.numba_cache import announce_compiling, compiler, identity_of
 from fastleuk.augment.sampling import BOX_RATIO
 
 PIVOT_POINTS = 48
 """Contrast needs the mean grey of the whole image: from so many points along each edge."""
 
+IDENTITY = identity_of(kernel_row, sampling, numba_cache)
+"""Of every constant that is imported here, and of how it is compiled."""
 
-def identity_of(*modules: object) -> str:
-    """A short digest of the constants of modules: of every upper-case number in them."""
-    values = [
-        (name, value)
-        for module in modules
-        for name, value in sorted(vars(module).items())
-        if name.isupper() and isinstance(value, (int, float))
-    ]
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
-
-
-IDENTITY = identity_of(kernel_row, sampling)
+compiled = compiler(IDENTITY)
+announce_compiling(__name__)
 
 f4, i4, u1, u2 = np.float32, np.int32, np.uint8, np.uint16
 RED, GREEN, BLUE = f4(0.2989), f4(0.587), f4(0.114)
-
-
-def compiled(function: Callable) -> Callable:
-    """Compile a function, and keep the machine code on the disk for these constants only."""
-    function.__qualname__ = f"{function.__name__}_{IDENTITY}"  # numba's files bear this name
-    # Not the whole of fast-math: nothing here may assume that a value is finite.
-    return njit(
-        cache=True,
-        nogil=True,
-        error_model="numpy",
-        fastmath={"nsz", "arcp", "contract", "reassoc"},
-    )(function)
 
 
 @intrinsic
