@@ -80,7 +80,7 @@ def test_images_that_do_not_fit(images, says):
         ({"dtype": "float64"}, "float32, float16"),
         ({"size": 64}, "drawn for 32"),
         ({"std": (1, 1, 0)}, "above 0"),
-        ({"mean": (1, 1)}, "3 values"),
+        ({"mean": (1, 1)}, "3 finite numbers"),
         ({"applier": "reference", "device": "gpu"}, "CPU only"),
         ({"applier": "compiled", "device": "gpu"}, "CPU only"),
     ],
