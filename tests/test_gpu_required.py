@@ -24,18 +24,18 @@ def run_without(*missing, arguments=(), **environment):
     )
 
 
-GPU = ("-q", "-m", "gpu", "-p", "no:cacheprovider")
+GPU = ("-m", "gpu", "-p", "no:cacheprovider")
 
 
 @pytest.mark.slow
 def test_every_file_with_gpu_tests_is_collected_on_a_bare_machine():
     """Without DALI, numba and what only tests need: the files that need them are named."""
     names = ("nvidia.dali", "numba", "jsonschema")
-    found = run_without(*names, arguments=[*GPU, "--collect-only", "tests"])
+    found = run_without(*names, arguments=[*GPU, "--collect-only", "-q", "-v", "tests"])
     assert found.returncode == 0, found.stdout
     assert "error" not in found.stdout.lower()
     assert "left out, nvidia.dali is missing: test_augment_gpu.py" in found.stdout
-    assert "test_training_on_the_gpu_is_mixed_precision_and_repeats[torchvision]" in found.stdout
+    assert "training_on_the_gpu_is_mixed_precision_and_repeats[torchvision]" in found.stdout
 
 
 @pytest.mark.slow
