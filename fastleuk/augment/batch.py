@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,8 +36,9 @@ def augment_batch(
             ``(H, W, 3)`` of any sizes.
         params: ``N`` rows, from :func:`fastleuk.augment.draw`.
         size: Edge of the output; that which the parameters were drawn for.
-        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (DALI and numba, CPU) or
-            ``reference`` (torchvision, CPU).
+        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (DALI and numba, CPU),
+            ``compiled-host`` (the same, the result on the GPU), ``reference`` (torchvision, CPU)
+            or ``auto``, see :func:`fastest_applier`.
         device: ``cpu`` or ``gpu``.
         normalize: ``(image / 255 - mean) / std``. If false, the values are levels from 0 to
             255, clipped to that range after every step that could leave it (``fused``: after
@@ -54,6 +56,7 @@ def augment_batch(
         ConfigError: (a ``ValueError``) on images or options that don't fit.
         MissingDependencyError: if the applier needs DALI and it isn't there.
     """
+    applier = fastest_applier(params.interpolation, device) if applier == "auto" else applier
     arrays, is_tensor = checked_images(images)
     size = params.size if size is None else size
     _check_options(params, len(arrays), size, applier, device, layout, dtype)
@@ -80,6 +83,30 @@ def augment_batch(
 
         return torch.from_numpy(result)
     return result
+
+
+def fastest_applier(interpolation: str = "bilinear", device: str = "cpu") -> str:
+    """The fastest applier of arrays that is installed; nothing is imported to find out.
+
+    Args:
+        interpolation: Of the parameters; ``exact`` alone knows ``nearest`` with DALI.
+        device: ``cpu`` or ``gpu``.
+
+    Returns:
+        Without DALI ``reference``; ``exact`` for ``nearest``; else ``fused`` on a GPU, and on a
+        CPU ``compiled`` where numba is installed.
+    """
+    try:
+        has_dali = importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:
+        has_dali = False
+    if not has_dali:
+        return "reference"
+    if interpolation != "bilinear":
+        return "exact"
+    if device == "gpu":
+        return "fused"
+    return "compiled" if importlib.util.find_spec("numba") is not None else "fused"
 
 
 def checked_images(images: Any) -> tuple[list[np.ndarray], bool]:
@@ -140,7 +167,12 @@ def _check_options(
         if value not in choices:
             raise ConfigError(f"{name} must be {', '.join(choices)}, got {value!r}")
     if applier in ("reference", "compiled") and device == "gpu":
-        raise ConfigError(f"the applier {applier} runs on the CPU only; use fused or exact")
+        raise ConfigError(
+            f"the applier {applier} runs on the CPU only; use fused or exact, or compiled-host, "
+            "which augments on the CPU and uploads the result"
+        )
+    if applier == "compiled-host" and device == "cpu":
+        raise ConfigError("the applier compiled-host is for a GPU; on the CPU use compiled")
 
 
 def _reference(

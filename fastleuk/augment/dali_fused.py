@@ -28,6 +28,7 @@ from fastleuk.augment.dali import (
     resize_large,
     types,
     warp,
+    warp_perspective,
     where,
     where_else,
 )
@@ -67,9 +68,9 @@ def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNo
     edges = (params["size"], params["size"])
     return where_else(
         params["rotate_on"],
-        lambda image, matrix: fn.experimental.warp_perspective(image, matrix=matrix, size=edges),
+        lambda image, matrix: warp_perspective(image, matrix=matrix, size=edges),
         (images, before),
-        lambda image, matrix: fn.experimental.warp_perspective(
+        lambda image, matrix: warp_perspective(
             image, matrix=matrix, size=edges, border_mode="replicate"
         ),
         (images, before),
@@ -88,9 +89,7 @@ def _sample_sources(
     images = where(boxed, _average_in_twos, images, down * across)
     # Averaged in twos, a pixel stands for the edge between two: half a pixel before its place.
     before += fn.cat(halves * before[2:3], before[2:3] * 0.0, axis=0)
-    images = fn.experimental.warp_perspective(
-        images, matrix=before, size=(size, size), border_mode="replicate"
-    )
+    images = warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
     images = fn.cast(images, dtype=types.FLOAT)
     return where(params["rotate_on"], partial(_blacken, size=size), images, params["before"])
 
@@ -98,7 +97,7 @@ def _sample_sources(
 def _blacken(images: DataNode, before: DataNode, size: int) -> DataNode:
     """Put black where ``before`` leads out of the image, with an edge of one output pixel."""
     white = fn.cast(fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0, dtype=types.FLOAT)
-    return images * fn.experimental.warp_perspective(white, matrix=before, size=(size, size))
+    return images * warp_perspective(white, matrix=before, size=(size, size))
 
 
 def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:
@@ -176,7 +175,7 @@ def fit_hue(sample: DataNode, params: Params) -> DataNode:
 
 def _sample(images: DataNode, edge: int, places: DataNode) -> DataNode:
     """``edge`` x ``edge`` colours from all over the image."""
-    return fn.experimental.warp_perspective(images, matrix=places, size=(edge, edge))
+    return warp_perspective(images, matrix=places, size=(edge, edge))
 
 
 def _total(planes: DataNode) -> DataNode:

@@ -16,7 +16,7 @@ from fastleuk.augment.kernel_row import pack_rows
 from fastleuk.augment.params import AugmentParams, Bools, identity
 from fastleuk.errors import ConfigError
 
-APPLIERS = ("compiled", "fused", "exact", "reference")
+APPLIERS = ("compiled", "compiled-host", "fused", "exact", "reference")
 JITTER_SLOTS = 4
 HUE = 3  # its number in jitter_order
 
@@ -216,6 +216,7 @@ def compiled_arrays(params: AugmentParams) -> dict[str, Array]:
 
 _LOWERINGS: dict[str, Callable[[AugmentParams], dict[str, Array]]] = {
     "compiled": compiled_arrays,
+    "compiled-host": compiled_arrays,
     "exact": exact_arrays,
     "fused": fused_arrays,
 }

@@ -12,7 +12,7 @@ from fastleuk.config.option import one_of, option, require
 from fastleuk.config.recipes import RECIPES
 
 LOADERS = ("auto", "dali", "torchvision")
-APPLIERS = ("auto", "compiled", "fused", "exact")
+APPLIERS = ("auto", "compiled", "compiled-host", "fused", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AMP_DTYPES = ("auto", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -57,9 +57,12 @@ class AugmentConfig:
     its statistics are wrong for the un-augmented ones of validation and test. (The paper's share
     is 0.56.)"""
     frozen_augmentation: bool = option(False, "Same augmentations in every epoch, as from a disk.")
-    applier: str = option("auto", "compiled (CPU), fused, exact or auto: how DALI augments.")
-    """``auto``: ``fused`` on a GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact``
-    (one operator a step, torchvision's rounding) where the policy interpolates by ``nearest``."""
+    applier: str = option(
+        "auto", "compiled, compiled-host, fused, exact or auto: how DALI augments."
+    )
+    """``compiled``: on a CPU; ``compiled-host``: on the CPU, for a GPU. ``auto``: ``fused`` on a
+    GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact`` (one operator a step,
+    torchvision's rounding) where the policy interpolates by ``nearest``."""
 
     def __post_init__(self) -> None:
         one_of("applier", self.applier, APPLIERS)
