@@ -100,3 +100,8 @@ TRITON = Tolerance(
     "a coordinate falls on an edge it may fall on the other side",
 )
 """The Triton kernels against the numba kernel."""
+
+BORDER = 1.55
+"""Levels between ``fused`` or ``compiled`` and ``exact``, edges and corners included, for a
+single step of the geometry on smooth images: ``exact`` rounds to whole levels after the resize
+and after the step, ``fused`` once: three halves, and float32."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastleuk.augment import kernel_row
+from fastleuk.augment import kernel_row, sampling
 
 TURNED = tl.constexpr(kernel_row.TURNED)
 CROPPED = tl.constexpr(kernel_row.CROPPED)
@@ -29,6 +29,8 @@ BRIGHTNESS = tl.constexpr(kernel_row.BRIGHTNESS)
 CONTRAST = tl.constexpr(kernel_row.CONTRAST)
 SATURATION = tl.constexpr(kernel_row.SATURATION)
 HUE_SIXTHS = tl.constexpr(kernel_row.HUE_SIXTHS)
+MARGIN_X = tl.constexpr(kernel_row.MARGIN_X)
+MARGIN_Y = tl.constexpr(kernel_row.MARGIN_Y)
 HUE_THIRDS = tl.constexpr(kernel_row.HUE_THIRDS)
 EDGE = tl.constexpr(kernel_row.ROW)
 """Behind an image's row: the edge of its kernel of blur and sharpness, odd; then its weights."""
@@ -39,7 +41,7 @@ IMAGE = tl.constexpr(5)
 """Where an image lies, int64: the address of its top left pixel, the bytes from a row to the next
 (negative where the last row comes first), height, width, and whether blue comes first."""
 
-BOX_RATIO = tl.constexpr(1.5)
+BOX_RATIO = tl.constexpr(sampling.BOX_RATIO)
 RED, GREEN, BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
 
 
@@ -108,11 +110,14 @@ def warp_and_jitter(
     there = k < SIZE * SIZE
     x, y = (k % SIZE).to(tl.float32) + 0.5, (k // SIZE).to(tl.float32) + 0.5
     u, v = _affine(row + AFFINE, x, y)
+    inside = _coverage(u, SIZE) * _coverage(v, SIZE)  # beyond the crop it is black
+    across, down = tl.load(row + MARGIN_X), tl.load(row + MARGIN_Y)
+    u = tl.minimum(tl.maximum(u, across), SIZE - across)
+    v = tl.minimum(tl.maximum(v, down), SIZE - down)
     s, t = _affine(row + CROPPED, u, v)
     r, g, b = _sample(image, s, t, there, SIZE)
     pivot = tl.load(pivots + n)
     r, g, b = _jitter(r, g, b, row, pivot, False)
-    inside = _coverage(u, SIZE) * _coverage(v, SIZE)  # beyond the crop it is black
     target = canvas + n.to(tl.int64) * (3 * SIZE * SIZE) + k
     kind = canvas.dtype.element_ty
     tl.store(target, (r * inside).to(kind), there)
@@ -206,14 +211,14 @@ def _sample(image, s, t, there, SIZE: tl.constexpr):
     height, width = tl.load(image + HEIGHT).to(tl.int32), tl.load(image + WIDTH).to(tl.int32)
     inside = _coverage(s, SIZE) * _coverage(t, SIZE)
     seen = there & (inside > 0)
-    boxed = tl.maximum(height, width) > BOX_RATIO * SIZE
-    i, fx = _place(s, width, boxed, SIZE)
-    j, fy = _place(t, height, boxed, SIZE)
+    wide, tall = width > BOX_RATIO * SIZE, height > BOX_RATIO * SIZE
+    i, fx = _place(s, width, wide, SIZE)
+    j, fy = _place(t, height, tall, SIZE)
     r, g, b = inside * 0, inside * 0, inside * 0
-    if boxed:  # the mean of two neighbours, interpolated, is one of three
+    if wide or tall:  # the mean of two neighbours, interpolated, is one of three
         for row in tl.static_range(3):
             for column in tl.static_range(3):
-                share = inside * _third(row, fy) * _third(column, fx)
+                share = inside * _third(row, fy, tall) * _third(column, fx, wide)
                 r, g, b = _add(
                     r, g, b, share, image, i + column - 1, j + row - 1, width, height, seen
                 )
@@ -244,8 +249,13 @@ def _half(which: tl.constexpr, share):
 
 
 @triton.jit
-def _third(which: tl.constexpr, share):
-    return 0.5 * (1 - share) if which == 0 else (0.5 if which == 1 else 0.5 * share)
+def _third(which: tl.constexpr, share, boxed):
+    """The weight of the pixel before, at, or behind a place; without a box of the latter two."""
+    if which == 0:
+        return tl.where(boxed, 0.5 * (1 - share), 0.0)
+    if which == 1:
+        return tl.where(boxed, 0.5, 1 - share)
+    return tl.where(boxed, 0.5 * share, share)
 
 
 @triton.jit

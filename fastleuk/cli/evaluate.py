@@ -24,6 +24,9 @@ def evaluate(
         int,
         typer.Option(help="Average the weights of that many best checkpoints (--keep-best)."),
     ] = 0,
+    positive: Annotated[
+        str, typer.Option(help="Positive class, if it is to be another than the run's.")
+    ] = "",
 ) -> None:
     """Repeat the figures of a run's best weights on its own split.
 
@@ -31,4 +34,12 @@ def evaluate(
     """
     from fastleuk.evaluation.evaluate import evaluate_run
 
-    evaluate_run(run, part=part, data=data or None, device=device or None, tta=tta, average=average)
+    evaluate_run(
+        run,
+        part=part,
+        data=data or None,
+        device=device or None,
+        tta=tta,
+        average=average,
+        positive=positive or None,
+    )

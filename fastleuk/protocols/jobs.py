@@ -24,7 +24,7 @@ RESULTS = ("test_metrics.json", "test_predictions.csv")
 _FREE = {
     "run": ("out", "device", "recipe", "checkpoint_every", "profile", "tensorboard", "wandb"),
     "loader": ("workers", "prefetch", "cache"),
-    "data": ("data",),
+    "data": ("data", "positive"),
 }
 Report = Callable[[str], None]
 

@@ -57,6 +57,7 @@ class RunInfo:
     test_f1_macro: float | None = None
     test_auc: float | None = None
     test_accuracy: float | None = None
+    positive_class: str | None = None
     state: str = ""
     """``finished``, ``interrupted``, ``running?`` (it wrote something lately) or ``damaged``."""
     problem: str = ""
@@ -133,6 +134,7 @@ def read_run(run_dir: Path, *, name: str) -> RunInfo:
         test_f1_macro=_number(figures.get("f1_macro")),
         test_auc=_number(figures.get("auc")),
         test_accuracy=_number(figures.get("accuracy")),
+        positive_class=_text(figures.get("positive_class")),
         state="damaged" if problems else _state(run_dir, rows, bool(figures)),
         problem=" ".join(problems),
     )

@@ -47,6 +47,7 @@ _FREE = (
     ("loader", "prefetch"),
     ("loader", "cache"),
     ("data", "data"),
+    ("data", "positive"),
     ("augment", "augment"),
     ("run", "recipe"),
     ("run", "checkpoint_every"),
