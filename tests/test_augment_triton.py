@@ -105,7 +105,7 @@ def compiled():
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("kernel", ["mean_grey", "warp_and_jitter", "filter_and_write"])
 def test_the_kernels_fit_the_registers(compiled, kernel, capability):
-    """No stack and no local memory: nothing spills; few registers: many threads at once."""
+    """No stack and no local memory: nothing spills; at most 128 registers: half of what a thread may have."""
     used = compiled[f"{kernel} {capability}"]
     assert used["STACK"] == used["LOCAL"] == 0, f"{kernel} spills: {used}"
-    assert used["REG"] <= 96, f"{kernel} takes {used['REG']} registers a thread"
+    assert used["REG"] <= 128, f"{kernel} takes {used['REG']} registers a thread"

@@ -43,7 +43,7 @@ def cases():
     """Return images and parameters of each case by its name."""
     params = draw(ON, seed=5, epoch=0, indices=np.arange(6), size=SIZE)
     mixed = [image(*shape) for shape in SHAPES.values()]
-    found = {"chain": (mixed, params), "nothing": (mixed, identity(6, SIZE))}
+    found = {"chain": (mixed, params), "nothing": (mixed[:1] * 2, identity(2, SIZE))}
     square = [image(48, 48, seed) for seed in range(2)]
     for step in (*STEPS, *JITTER_STEPS):
         found[step] = (square, only(params.take([0, 1]), step))
