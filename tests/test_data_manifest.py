@@ -3,7 +3,8 @@ import pytest
 from data_trees import manifest_of, put, small_cnmc
 
 from fastleuk.data.discover import discover
-from fastleuk.data.manifest import natural_key, read_manifest
+from fastleuk.data.manifest import natural_key
+from fastleuk.data.manifest_file import read_manifest
 from fastleuk.errors import DataError
 
 

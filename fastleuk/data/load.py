@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from fastleuk.data.discover import discover
+from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.identical import IdenticalSet, find_identical, subject_groups
-from fastleuk.data.manifest import Manifest, bad_lines
+from fastleuk.data.left_out import Ignored, heavy_losses
+from fastleuk.data.manifest import Manifest
+from fastleuk.data.manifest_file import bad_lines
 from fastleuk.data.scan import Progress, scan
-from fastleuk.data.walk import Ignored
+from fastleuk.data.shard_index import check_contents
 from fastleuk.errors import DataError, listed
 
 
@@ -34,6 +37,8 @@ class DataSet:
     ignored: tuple[Ignored, ...]
     found: Manifest
     """As discovered, with bad files and copies."""
+    remarks: tuple[str, ...] = ()
+    """How the data were read, where that may surprise."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -47,6 +52,8 @@ def load_dataset(
     root: Path | str,
     *,
     subject_regex: str | None = None,
+    layout: str = "auto",
+    manifest_root: Path | str | None = None,
     skip_bad: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -57,26 +64,35 @@ def load_dataset(
     Args:
         root: a folder, or a manifest ``.csv``.
         subject_regex: as for :func:`fastleuk.data.discover.discover`.
+        layout: likewise.
+        manifest_root: likewise.
         skip_bad: leave bad files out instead of refusing the set.
         workers: threads that read and decode.
         progress: called as ``progress(done, total)``.
         cache_dir: where scan results are kept; default the user's cache.
 
     Raises:
-        DataError: bad files (all listed, unless ``skip_bad``), or a class without an image.
+        DataError: bad files or, of a class, many that were left out (listed, unless
+            ``skip_bad``), or a class without an image.
     """
-    discovery = discover(root, subject_regex=subject_regex)
+    discovery = discover(
+        root, subject_regex=subject_regex, layout=layout, manifest_root=manifest_root
+    )
     found = discovery.manifest
+    _require_few_losses(root, discovery, skip_bad)
     result = scan(found, workers=workers, progress=progress, cache_dir=cache_dir)
     readable = ["" if i in result.errors else digest for i, digest in enumerate(result.sha256)]
     identical = find_identical(readable, found)
+    if found.packed:
+        check_contents(found, result.sha256)
     broken = [(found.paths[i], reason) for i, reason in sorted(result.errors.items())]
     conflicts = _label_conflicts(found, identical)
     bad = (*discovery.bad, *broken, *((found.paths[i], why) for i, why in conflicts))
     if bad and not skip_bad:
         raise DataError(
-            f"{root}: {len(bad)} file(s) that can't be used:\n{listed(bad_lines(bad))}\n"
-            "Mend or remove them, or give --skip-bad to go on without them."
+            f"{root}: {len(bad)} file(s) that can't be used. Mend or remove them, or give "
+            "--skip-bad to go on without them (fastleuk data --skip-bad lists them all):\n"
+            f"{listed(bad_lines(bad))}"
         )
     drop = {i for same in identical for i in same.surplus}
     drop |= result.errors.keys() | {i for i, _ in conflicts}
@@ -92,7 +108,17 @@ def load_dataset(
         bad=bad,
         ignored=discovery.ignored,
         found=found,
+        remarks=discovery.remarks,
     )
+
+
+def _require_few_losses(root: Path | str, discovery: Discovery, skip_bad: bool) -> None:
+    manifest = discovery.manifest
+    kept = Counter(dict.fromkeys(manifest.class_names, 0))
+    kept.update(manifest.label_name(i) for i in manifest.labelled)
+    lost = "" if skip_bad else heavy_losses(kept, discovery.ignored)
+    if lost:
+        raise DataError(f"{root}: {lost}")
 
 
 def _label_conflicts(found: Manifest, identical: tuple[IdenticalSet, ...]) -> list[tuple[int, str]]:

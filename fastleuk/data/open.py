@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fastleuk.config import DataConfig
+from fastleuk.data.left_out import left_out_lines
 from fastleuk.data.load import DataSet, load_dataset
+from fastleuk.errors import ConfigError
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -33,13 +36,19 @@ def open_dataset(
 
     Args:
         config: Where they are.
-        report: Is told where the demo set is.
+        report: Is told where the demo set is, how the data were read where that may surprise, and
+            how many files of each kind were left out.
         hidden: Draw no progress bar.
 
     Raises:
-        DataError: the data can't be used; every offending file is listed.
+        DataError: the data can't be used; the offending files are listed.
+        ConfigError: options that contradict each other.
     """
-    root = config.data
+    root, layout = config.data, config.layout
+    if config.split == "folders":
+        if layout not in ("auto", "parts"):
+            raise ConfigError(f"--split folders and --layout {layout} contradict each other.")
+        layout = "parts"
     if not root:
         from fastleuk.data.demo import demo_root
 
@@ -47,9 +56,28 @@ def open_dataset(
             root = str(demo_root(progress=progress))
         report(f"No --data given: using the synthetic demo set in {root}")
     with progress_bar("verifying images", hidden=hidden) as progress:
-        return load_dataset(
+        dataset = load_dataset(
             root,
             subject_regex=config.subject_regex or None,
+            layout=layout,
+            manifest_root=config.root or None,
             skip_bad=config.skip_bad,
             progress=progress,
         )
+    for remark in dataset.remarks:
+        report(f"{remark}.")
+    for line in left_out_lines(dataset.ignored, root, _options(config)):
+        report(line)
+    return dataset
+
+
+def _options(config: DataConfig) -> str:
+    """Return the options with which ``fastleuk data`` reads the data in the same way."""
+    given = {
+        "--layout": config.layout if config.layout != "auto" else "",
+        "--split": config.split if config.split == "folders" else "",
+        "--root": config.root,
+        "--subject-regex": config.subject_regex,
+    }
+    words = [f"{name} {shlex.quote(value)}" for name, value in given.items() if value]
+    return " ".join([*words, *(["--skip-bad"] if config.skip_bad else [])])

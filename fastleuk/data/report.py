@@ -7,11 +7,13 @@ import numpy as np
 
 from fastleuk.data.cnmc import compare
 from fastleuk.data.identical import IdenticalSet, tied_subjects
+from fastleuk.data.left_out import Ignored, by_kind, endings
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
-from fastleuk.data.walk import Ignored
+from fastleuk.errors import listed
 
 _SHOWN = 5
+_LISTED = 1000
 
 
 def describe(dataset: DataSet) -> str:
@@ -42,6 +44,7 @@ def _head(dataset: DataSet) -> str:
     codes = ", ".join(f"{name} = {code}" for code, name in enumerate(found.class_names))
     lines.append(f"labels: {codes}")
     lines.append(f"content: {dataset.content_hash[:16]}")
+    lines += [f"{remark}." for remark in dataset.remarks]
     return "\n".join(lines)
 
 
@@ -175,12 +178,15 @@ def _official(manifest: Manifest) -> str:
 def _ignored(ignored: tuple[Ignored, ...]) -> str:
     if not ignored:
         return "Ignored: nothing"
-    by_reason: dict[str, list[str]] = {}
-    for item in ignored:
-        by_reason.setdefault(item.reason, []).append(item.path)
-    lines = [f"Ignored: {len(ignored)}"]
-    for reason, paths in by_reason.items():
-        lines.append(f"  {len(paths)} {reason}: {_extremes(paths)}")
+    lines = [f"Ignored: {sum(item.count for item in ignored)}"]
+    for reason, items in by_kind(ignored).items():
+        count = sum(item.count for item in items)
+        named = [f"{item.path}{f' {item.detail}' if item.detail else ''}" for item in items]
+        if len(named) <= 2 * _SHOWN:
+            lines.append(f"  {count} {reason}: {', '.join(named)}")
+        else:
+            lines.append(f"  {count} {reason}{endings(reason, items)}:")
+            lines.append(listed([f"  {name}" for name in named], _LISTED))
     return "\n".join(lines)
 
 

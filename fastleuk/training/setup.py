@@ -47,6 +47,8 @@ _FREE = (
     ("loader", "prefetch"),
     ("loader", "cache"),
     ("data", "data"),
+    ("data", "root"),
+    ("data", "layout"),  # the content's hash holds the labels
     ("augment", "augment"),
     ("run", "recipe"),
     ("run", "checkpoint_every"),
