@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fastleuk.config import DataConfig
-from fastleuk.data.left_out import left_out_lines
+from fastleuk.data.left_out import Ignored, left_out_lines
 from fastleuk.data.load import DataSet, load_dataset
 from fastleuk.errors import ConfigError
 
@@ -66,7 +66,13 @@ def open_dataset(
         )
     for remark in dataset.remarks:
         report(f"{remark}.")
-    for line in left_out_lines(dataset.ignored, root, _options(config)):
+    copies = [i for same in dataset.identical for i in same.surplus]
+    left_out = [
+        *dataset.ignored,
+        *(Ignored(path, "it can't be used (--skip-bad)", reason) for path, reason in dataset.bad),
+        *(Ignored(dataset.found.paths[i], "a copy of another image") for i in copies),
+    ]
+    for line in left_out_lines(left_out, root, _options(config)):
         report(line)
     return dataset
 

@@ -112,6 +112,8 @@ class _Walk:
         while real or linked:
             folder = real.pop() if real else linked.pop(0)
             try:
+                if folder.prefix and not self._enters(folder.prefix[:-1]):
+                    continue
                 with os.scandir(self.root / folder.prefix) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
@@ -122,25 +124,25 @@ class _Walk:
                 path = folder.prefix + entry.name
                 if not _is_folder(entry):
                     self._file(entry, path, folder.outside)
-                elif self._enters(entry, path):
-                    if entry.is_symlink():
-                        away = folder.outside or self._leaves(entry.path)
-                        linked.append(_Folder(path + "/", away))
-                    else:
-                        inner.append(_Folder(path + "/", folder.outside))
+                elif entry.is_symlink():
+                    away = folder.outside or self._leaves(entry.path)
+                    linked.append(_Folder(path + "/", away))
+                else:
+                    inner.append(_Folder(path + "/", folder.outside))
             real.extend(reversed(inner))
 
-    def _enters(self, entry: os.DirEntry[str], path: str) -> bool:
+    def _enters(self, path: str) -> bool:
         """Say whether a folder is read; note it as found or as ignored."""
+        name, full = path.rsplit("/", 1)[-1], self.root / path
         reason, detail = "", ""
-        if entry.name.startswith("."):
+        if name.startswith("."):
             reason = "hidden folder"
-        elif entry.name.lower() in _LITTER:
+        elif name.lower() in _LITTER:
             reason = "left by an operating system"
         else:
-            status = os.stat(entry.path)
+            status = os.stat(full)
             key = (path.split("/", 1)[0], status.st_dev, status.st_ino)
-            if entry.is_symlink() and self.root.is_relative_to(os.path.realpath(entry.path)):
+            if full.is_symlink() and self.root.is_relative_to(os.path.realpath(full)):
                 reason = "a link that leads back to a folder it lies in"
             elif key in self._seen:
                 reason, detail = "a link to a folder that is read already", self._seen[key]
