@@ -9,7 +9,7 @@ from fastleuk.data.discover import discover
 from fastleuk.data.load import load_dataset
 from fastleuk.data.open import open_dataset
 from fastleuk.data.part_folders import part_of
-from fastleuk.data.split import make_split, read_split, write_split
+from fastleuk.data.split import PARTS, make_split, read_split, write_split
 from fastleuk.errors import ConfigError, DataError
 
 
@@ -179,6 +179,28 @@ def test_a_test_folder_without_classes_is_unlabelled(tmp_path):
     put(tmp_path, *(f"train/{c}/{i}.png" for c in "xy" for i in range(3)), "test/1.png")
     manifest = discover(tmp_path, layout="parts").manifest
     assert manifest.labels.tolist() == [-1, 0, 0, 0, 1, 1, 1]
+
+
+def test_cnmc_is_tested_on_its_preliminary_set(tmp_path):
+    root = small_cnmc(tmp_path, cells=2)
+    dataset, split = _parts(root)
+    sources = {p: {dataset.manifest.sources[i] for i in split.indices(p)} for p in PARTS}
+    assert sources == {
+        "unused": {"final"},
+        "train": {"train"},
+        "val": {"train"},
+        "test": {"prelim"},
+    }
+
+
+def test_parts_that_hold_cnmc_names_only(tmp_path):
+    put(tmp_path, *(f"{p}/UID_{h}{k}_{i}_1_{c}.bmp" for p, k in (("train", 1), ("test", 2))
+                    for h, c in (("", "all"), ("H", "hem")) for i in range(2)))  # fmt: skip
+    manifest = discover(tmp_path, layout="parts").manifest
+    assert manifest.class_names == ("hem", "ALL")
+    assert set(zip(manifest.sources, manifest.subjects, strict=True)) == {
+        ("train", "1"), ("train", "H1"), ("test", "2"), ("test", "H2")
+    }  # fmt: skip
 
 
 # Subjects

@@ -88,6 +88,11 @@ def is_cnmc(tree: Tree) -> bool:
     return phase > other and (official or bool(_label_tables(tree)))
 
 
+def has_cnmc_folders(tree: Tree) -> bool:
+    """Say whether the tree is C-NMC and has some of its folds or phases."""
+    return is_cnmc(tree) and any(place(path, tree.root.name) != ("", -1) for path in tree.images)
+
+
 def cnmc_manifest(
     tree: Tree,
 ) -> tuple[Manifest, tuple[Ignored, ...], tuple[tuple[str, str], ...]]:

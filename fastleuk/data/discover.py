@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastleuk.data.cnmc_names import check_names
-from fastleuk.data.cnmc_tree import cnmc_manifest, is_cnmc
+from fastleuk.data.cnmc_tree import cnmc_manifest, has_cnmc_folders, is_cnmc
 from fastleuk.data.folders import class_folders
 from fastleuk.data.left_out import Ignored
 from fastleuk.data.manifest import Manifest
@@ -48,7 +48,7 @@ def discover(
             each file name; its group named ``subject``, or its first group, is the subject.
         layout: of a folder: ``folders`` (their names are the classes), ``cnmc`` (the names of the
             files tell the classes), ``parts`` (as ``folders``, within ``train``, ``test`` and so
-            on) or ``auto``: what it looks like.
+            on; C-NMC's own folders are as well) or ``auto``: what it looks like.
         manifest_root: for a manifest: the folder that its paths are relative to.
 
     Raises:
@@ -77,6 +77,8 @@ def _read(
     _refuse_options("a folder", "auto", manifest_root)
     tree = _walk(place)
     remarks = tree.remarks()
+    if layout == "parts" and has_cnmc_folders(tree):
+        layout = "cnmc"
     if layout == "cnmc" or (layout == "auto" and is_cnmc(tree)):
         _refuse_pattern(pattern, "the C-NMC names", "; --layout folders takes no notice of them")
         remarks += check_names(tree, chosen=layout != "auto")

@@ -135,6 +135,8 @@ def _part_rows(tree: Tree, level: int, parts: dict[str, str], ignored: list[Igno
             rows.append(_Row(path, folders[0], part))
         elif len(folders) > 1:
             rows.append(_Row(path, folders[1], part))
+        elif cell := parse_name(path.rsplit("/", 1)[-1]):
+            rows.append(_Row(path, CLASS_NAMES[cell.label], part))
         elif part in with_classes:
             ignored.append(Ignored(path, _LOOSE))
         else:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fastleuk.config import DataConfig
 from fastleuk.data.left_out import Ignored, left_out_lines
@@ -46,9 +47,13 @@ def open_dataset(
     """
     root, layout = config.data, config.layout
     if config.split == "folders":
-        if layout not in ("auto", "parts"):
-            raise ConfigError(f"--split folders and --layout {layout} contradict each other.")
-        layout = "parts"
+        if layout == "folders":
+            raise ConfigError("--split folders and --layout folders contradict each other.")
+        layout = "cnmc" if layout == "cnmc" else "parts"
+    manifest_root = config.root
+    if manifest_root and Path(root).suffix.lower() != ".csv":
+        report(f"note: --root {manifest_root} has no effect: the data are no manifest CSV")
+        manifest_root = ""
     if not root:
         from fastleuk.data.demo import demo_root
 
@@ -60,7 +65,7 @@ def open_dataset(
             root,
             subject_regex=config.subject_regex or None,
             layout=layout,
-            manifest_root=config.root or None,
+            manifest_root=manifest_root or None,
             skip_bad=config.skip_bad,
             progress=progress,
         )

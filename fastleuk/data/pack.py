@@ -93,7 +93,9 @@ def _alone(out: Path) -> Iterator[None]:
     Raises:
         DataError: one does already.
     """
-    lock = filelock.FileLock(out.with_name(f".{out.name}.pack.lock"), timeout=0)
+    path = out.with_name(f".{out.name}.pack.lock")
+    path.touch()  # raises where nothing can be written, which filelock takes for a lock
+    lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout as error:

@@ -53,8 +53,8 @@ def read_split(
             parts[i] = PARTS.index(row["part"])
     if problems:
         raise DataError(
-            f"{path}: the data in {manifest.root} is not what was split:\n{listed(problems)}\n"
-            "Restore the data, or train anew with a split of its own."
+            f"{path}: the data in {manifest.root} is not what was split. Restore the data, or "
+            f"train anew with a split of its own:\n{listed(problems)}"
         )
     first = next(iter(rows.values()))
     mode, seed = first["mode"], int(first["seed"])
