@@ -99,6 +99,7 @@ def test_missing_columns(tmp_path):
         ([], "no row"),
         (["1.png,a,s"], "only one class, 'a'"),
         (["1.png,a,s", "2.png,A,s"], "differ only by case"),
+        (["1.png,\u00e9,s", "2.png,e\u0301,s"], "Unicode's forms"),
         (["1.png,unlabelled,s"], "no class"),
         (["9.png,a,s"], "Paths are read relative to"),
     ],
@@ -270,6 +271,18 @@ def test_a_set_of_links_comes_back_from_its_manifest(tmp_path):
     found = discover(tmp_path / "m.csv")
     same(first, found.manifest)
     assert found.bad == ()
+
+
+def test_a_link_to_a_manifest_finds_the_images_of_either_place(tmp_path):
+    for folder in ("set", "snapshot", "store", "desk"):
+        (tmp_path / folder).mkdir()
+    put(tmp_path, "set/1.png", "set/2.png", "snapshot/1.png", "snapshot/2.png")
+    for folder in ("set", "store"):
+        write(tmp_path / folder, "path,label,subject", "1.png,a,1", "2.png,b,2")
+    (tmp_path / "desk/m.csv").symlink_to(tmp_path / "set/m.csv")
+    (tmp_path / "snapshot/m.csv").symlink_to(tmp_path / "store/m.csv")
+    assert discover(tmp_path / "desk/m.csv").manifest.root == tmp_path / "set"
+    assert discover(tmp_path / "snapshot/m.csv").manifest.root == tmp_path / "snapshot"
 
 
 def test_two_roots_are_refused(tmp_path):

@@ -150,6 +150,7 @@ def test_members_with_a_dot_and_slash(tmp_path):
         ({".json": {"label": 3, "subject": 12, "fold": None}}, "3"),
         ({".json": {"label": 3.0}, ".txt": b"a long caption"}, "3"),
         ({".json": {"label": "x"}, ".cls": b"0"}, "x"),
+        ({".json": {"label": None}, ".cls": b"3"}, "3"),
         ({".cls": b"blast\n"}, "blast"),
         ({".cls": b"07", ".txt": b"blast"}, "7"),
         ({".txt": b"blast\n"}, "blast"),
@@ -165,7 +166,7 @@ def test_where_a_label_is_found(tmp_path, about, expected):
 
 
 def _other(label):
-    return "y" if isinstance(label, str) else 9
+    return label if label is None else "y" if isinstance(label, str) else 9
 
 
 def test_json_and_cls_that_disagree_and_captions_are_refused(tmp_path):
@@ -227,6 +228,18 @@ def test_unknown_labels_and_a_class_called_unlabelled_stay_apart(tmp_path):
     assert manifest.class_names == dataset.manifest.class_names
     got = dict(zip((p.rpartition("/")[2] for p in manifest.paths), manifest.labels, strict=True))
     assert got == dict(zip(dataset.manifest.paths, dataset.manifest.labels, strict=True))
+
+
+def test_links_to_shards_keep_their_names(tmp_path):
+    members = [(f"{k}{e}", c) for k in "xy" for e, c in
+               ((".png", picture(1, kind="PNG")), (".json", {"label": k}))]  # fmt: skip
+    tar(tmp_path / "0123abcd", *members)
+    (tmp_path / "snapshot").mkdir()
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / "snapshot" / name).symlink_to(tmp_path / "0123abcd")
+    manifest = discover(tmp_path / "snapshot/*.tar").manifest
+    assert manifest.paths == ("a.tar/x.png", "a.tar/y.png", "b.tar/x.png", "b.tar/y.png")
+    assert image_bytes(manifest.file(3)).tobytes() == picture(1, kind="PNG")
 
 
 # More shards than open files

@@ -1,6 +1,7 @@
 """The manifest: which images there are, with label, subject, fold and source of each."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,17 +31,20 @@ def order_classes(labels: set[str], where: str) -> tuple[str, ...]:
     """Return class names in label order: sorted, or ``("hem", "ALL")`` where that is the pair.
 
     Raises:
-        DataError: two names differ only by case, or there are fewer than two.
+        DataError: two names differ only by case, blanks or Unicode's forms, or there are fewer
+            than two.
     """
     if {name.casefold() for name in labels} == {"hem", "all"} and len(labels) == 2:
         return ("hem", "ALL")
     by_folded: dict[str, list[str]] = {}
     for name in sorted(labels):
-        by_folded.setdefault(name.casefold(), []).append(name)
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        by_folded.setdefault(" ".join(folded.split()), []).append(name)
     clashes = [" / ".join(names) for names in by_folded.values() if len(names) > 1]
     if clashes:
         raise DataError(
-            f"{where}: class names that differ only by case. Spell each class in one way:\n"
+            f"{where}: class names that differ only by case, blanks or Unicode's forms. Spell each "
+            "class in one way:\n"
             f"{listed(clashes)}"
         )
     if len(labels) < 2:

@@ -106,7 +106,7 @@ def _base(source: Path, rows: list[dict[str, Any]], root: Path | str | None) -> 
     Raises:
         DataError: the column names several, or there is no such folder.
     """
-    own = source.resolve().parent
+    own = _own_folder(source, rows[0]["path"])
     named = {row["root"] for row in rows} - {None}
     if root is None and not named:
         return own, False
@@ -120,6 +120,14 @@ def _base(source: Path, rows: list[dict[str, Any]], root: Path | str | None) -> 
         teller = "--root" if root is not None else f"the column root of {source}"
         raise DataError(f"{given}: no such folder, which {teller} names. Give another with --root.")
     return given.resolve(), True
+
+
+def _own_folder(source: Path, first: str) -> Path:
+    """Return the folder of a manifest, or that of a link to it where the images are there."""
+    of_link, of_file = source.parent.resolve(), source.resolve().parent
+    if of_link != of_file and not os.path.isfile(_find(of_file, first)):
+        return of_link if os.path.isfile(_find(of_link, first)) else of_file
+    return of_file
 
 
 def _read_text(source: Path) -> str:

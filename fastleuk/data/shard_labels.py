@@ -54,7 +54,7 @@ def sample_row(about: Mapping[str, bytes], path: str) -> dict[str, Any] | str:
         if not -1 <= row[key] <= highest:
             return f"its .json has a {key} of {str(row[key])[:30]}, which makes no sense"
         row[key] = max(row[key], -1 if key == "fold" else 0)
-    if "label" in given:
+    if "label" in given and (row["label"] is not None or row["cls"] is None):
         row["told_by"] = ".json"
     else:
         label = row["cls"] if row["cls"] is not None else text

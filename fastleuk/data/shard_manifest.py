@@ -29,7 +29,9 @@ def find_shards(pattern: Path) -> list[Path]:
         DataError: there is none.
     """
     found = [pattern] if pattern.is_file() else [Path(name) for name in glob.glob(str(pattern))]
-    files = sorted((f.resolve() for f in found if f.is_file()), key=lambda f: natural_key(f.name))
+    # A link to a shard keeps its own name: what it leads to may have none that says so.
+    whole = dict.fromkeys(f.parent.resolve() / f.name for f in found if f.is_file())
+    files = sorted(whole, key=lambda f: natural_key(f.name))
     if not files:
         raise DataError(
             f"{pattern}: no such shard. Give tar files made by fastleuk pack, such as "

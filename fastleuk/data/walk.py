@@ -167,7 +167,7 @@ class _Walk:
             self.ignored.append(Ignored(path, reason))
         elif table:
             self.tables.append(path)
-        elif not os.path.exists(entry.path):
+        elif entry.is_symlink() and not os.path.exists(entry.path):
             self.bad.append((path, f"a link to {os.readlink(entry.path)}, which isn't there"))
         else:
             self.images.append(path)
@@ -187,8 +187,8 @@ def _reason(entry: os.DirEntry[str], table: bool) -> str:
         return "hidden file"
     if name.lower() in _LITTER:
         return "left by an operating system"
-    there = os.path.exists(entry.path)
-    if there and not os.path.isfile(entry.path):
+    there = not entry.is_symlink() or os.path.exists(entry.path)
+    if there and not entry.is_file():
         return "neither a file nor a folder"
     if is_image_name(name):
         return ""
