@@ -60,7 +60,8 @@ def left_out_lines(ignored: Iterable[Ignored], where: str, options: str = "") ->
     lines = []
     for kind, items in by_kind(ignored).items():
         count = sum(item.count for item in items)
-        what = f"{count} file{'' if count == 1 else 's'}: {kind}{endings(kind, items)}"
+        noun = "folder" if all(item.path.endswith("/") for item in items) else "file"
+        what = f"{count} {noun}{'' if count == 1 else 's'}: {kind}{endings(kind, items)}"
         lines.append(f"Left out: {what}; list: {command}")
     return lines
 

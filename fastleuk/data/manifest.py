@@ -1,5 +1,6 @@
 """The manifest: which images there are, with label, subject, fold and source of each."""
 
+import io
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fastleuk.errors import DataError, listed
-from fastleuk.files import CsvWriter
+from fastleuk.files import CsvWriter, write_text
 
 MARKER = "fastleuk-demo.json"
 """A file of this name says that the images beside it are synthetic."""
@@ -178,14 +179,15 @@ class Manifest:
         here = path.resolve().parent
         inside = self.root.is_relative_to(here)
         root = self.root.relative_to(here).as_posix() if inside else str(self.root)
-        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            writer = CsvWriter(stream)
-            writer.writerow(COLUMNS)
-            for i, name in enumerate(self.paths):
-                fold = "" if self.folds[i] < 0 else int(self.folds[i])
-                label = self.label_name(i) if self.labels[i] >= 0 else ""
-                row = (name, label, self.subjects[i], fold, self.sources[i], int(self.crops[i]))
-                writer.writerow((*row, root))
+        text = io.StringIO(newline="")
+        writer = CsvWriter(text)
+        writer.writerow(COLUMNS)
+        for i, name in enumerate(self.paths):
+            fold = "" if self.folds[i] < 0 else int(self.folds[i])
+            label = self.label_name(i) if self.labels[i] >= 0 else ""
+            row = (name, label, self.subjects[i], fold, self.sources[i], int(self.crops[i]))
+            writer.writerow((*row, root))
+        write_text(path, text.getvalue())
 
 
 def _climbs(path: str) -> bool:
