@@ -1,5 +1,6 @@
 """A data set ready to be split: found, verified, freed of copies, and grouped."""
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from fastleuk.data.discover import discover
 from fastleuk.data.identical import IdenticalSet, find_identical, subject_groups
 from fastleuk.data.manifest import Manifest, bad_lines
-from fastleuk.data.scan import Progress, scan
+from fastleuk.data.scan import Progress, changed_files, scan
 from fastleuk.data.walk import Ignored
 from fastleuk.errors import DataError, listed
 
@@ -34,6 +35,11 @@ class DataSet:
     ignored: tuple[Ignored, ...]
     found: Manifest
     """As discovered, with bad files and copies."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(path, note) of what is used, but not as it stands: its first page, its content in spite of
+    its name."""
+    stamps: tuple[str, ...] = ()
+    """Of the N files when they were read; empty: not known."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -41,6 +47,22 @@ class DataSet:
         m = self.manifest
         rows = sorted((m.paths[i], m.label_name(i), self.sha256[i]) for i in range(len(m)))
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    def require_unchanged(self) -> None:
+        """Make sure that the files still are what was verified.
+
+        Raises:
+            DataError: some are not; they are listed.
+        """
+        if not self.stamps:
+            return
+        changed = changed_files(self.manifest, self.stamps, self.sha256)
+        if changed:
+            raise DataError(
+                f"{self.manifest.root}: {len(changed)} file(s) have changed since they were "
+                f"verified, while they were in use:\n{listed(changed, 20)}\n"
+                "What was made of them is of no known data. Restore them, or start anew."
+            )
 
 
 def load_dataset(
@@ -68,8 +90,7 @@ def load_dataset(
     discovery = discover(root, subject_regex=subject_regex)
     found = discovery.manifest
     result = scan(found, workers=workers, progress=progress, cache_dir=cache_dir)
-    readable = ["" if i in result.errors else digest for i, digest in enumerate(result.sha256)]
-    identical = find_identical(readable, found)
+    identical = find_identical(result.pixels, found)
     broken = [(found.paths[i], reason) for i, reason in sorted(result.errors.items())]
     conflicts = _label_conflicts(found, identical)
     bad = (*discovery.bad, *broken, *((found.paths[i], why) for i, why in conflicts))
@@ -81,7 +102,7 @@ def load_dataset(
     drop = {i for same in identical for i in same.surplus}
     drop |= result.errors.keys() | {i for i, _ in conflicts}
     keep = np.array([i for i in range(len(found)) if i not in drop], dtype=np.int64)
-    manifest = found.take(keep)
+    manifest = dataclasses.replace(found.take(keep), hosted=result.hosted[keep])
     _require_classes(manifest, bad)
     return DataSet(
         manifest=manifest,
@@ -92,6 +113,8 @@ def load_dataset(
         bad=bad,
         ignored=discovery.ignored,
         found=found,
+        notes=tuple((found.paths[i], note) for i, note in sorted(result.notes.items())),
+        stamps=tuple(result.stamps[i] for i in keep),
     )
 
 
