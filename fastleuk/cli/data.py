@@ -28,7 +28,7 @@ def data(
     from fastleuk.data.report import describe
 
     config = DataConfig(data=str(folder), subject_regex=subject_regex, skip_bad=skip_bad)
-    dataset = open_dataset(config)
+    dataset = open_dataset(config, notes=False)
     typer.echo(describe(dataset))
     if manifest:
         dataset.manifest.write_csv(Path(manifest))

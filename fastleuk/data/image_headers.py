@@ -1,4 +1,4 @@
-"""What the first bytes of an image file tell: its kind, its depth, and whether it is a plain one."""
+"""What the first bytes of an image file tell: its kind, its depth, whether it is plain."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ _OTHERS = (
     (b"\x89HDF", "an HDF5 file"),
     (b"\0\0\x01\0", "an icon"),
 )
+
+
+_ENDINGS = {
+    b"BM": (".bmp", ".dib"),
+    PNG[:2]: (".png",),
+    JPEG[:2]: (".jpg", ".jpeg", ".jfif", ".jpe"),
+    b"II": (".tif", ".tiff"),
+    b"MM": (".tif", ".tiff"),
+    b"RI": (".webp",),
+}
+
+
+def content_endings(head: bytes) -> tuple[str, ...]:
+    """Return the endings that suit an image file which begins with ``head``; none: no image."""
+    return _ENDINGS.get(head[:2], ())
 
 
 def kind(data: Bytes) -> str:

@@ -15,6 +15,7 @@ from fastleuk.data.manifest import Manifest, bad_lines
 from fastleuk.data.scan import Progress, changed_files, scan
 from fastleuk.data.walk import Ignored
 from fastleuk.errors import DataError, listed
+from fastleuk.files import is_utf8
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ def load_dataset(
     """
     discovery = discover(root, subject_regex=subject_regex)
     found = discovery.manifest
+    _require_utf8(root, found)
     result = scan(found, workers=workers, progress=progress, cache_dir=cache_dir)
     identical = find_identical(result.pixels, found)
     broken = [(found.paths[i], reason) for i, reason in sorted(result.errors.items())]
@@ -116,6 +118,20 @@ def load_dataset(
         notes=tuple((found.paths[i], note) for i, note in sorted(result.notes.items())),
         stamps=tuple(result.stamps[i] for i in keep),
     )
+
+
+def _require_utf8(root: Path | str, found: Manifest) -> None:
+    """Refuse what goes into configuration, weights and tables as text: file names need not be."""
+    if not is_utf8(str(root)):
+        raise DataError(
+            f"{str(root)!r}: the folder's path is not UTF-8, so no configuration can hold it. "
+            "Rename it, or make a link to it (ln -s) and give that."
+        )
+    odd = [repr(name) for name in found.class_names if not is_utf8(name)]
+    if odd:
+        raise DataError(
+            f"{root}: class names that are not UTF-8:\n{listed(odd)}\nRename these classes."
+        )
 
 
 def _label_conflicts(found: Manifest, identical: tuple[IdenticalSet, ...]) -> list[tuple[int, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.errors import DataError, listed
+from fastleuk.files import CsvWriter
 
 MARKER = "fastleuk-demo.json"
 """A file of this name says that the images beside it are synthetic."""
@@ -34,6 +35,12 @@ def order_classes(labels: set[str], where: str) -> tuple[str, ...]:
     Raises:
         DataError: two names differ only by case, or there are fewer than two.
     """
+    taken = sorted(name for name in labels if name.casefold() == UNLABELLED)
+    if taken:
+        raise DataError(
+            f"{where}: a class can't be named {taken[0]!r}: in manifests and shards the word "
+            "stands for a label that nobody knows. Rename the class, or move its images away."
+        )
     if {name.casefold() for name in labels} == {"hem", "all"} and len(labels) == 2:
         return ("hem", "ALL")
     by_folded: dict[str, list[str]] = {}
@@ -167,7 +174,7 @@ class Manifest:
         Only a CSV that lies in ``root`` can be read back without naming the root.
         """
         with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
+            writer = CsvWriter(stream)
             writer.writerow(COLUMNS)
             for i, name in enumerate(self.paths):
                 fold = "" if self.folds[i] < 0 else int(self.folds[i])
@@ -234,7 +241,7 @@ def _read_rows(source: Path) -> list[dict[str, Any]]:
     if not source.is_file():
         raise DataError(f"{source}: no such manifest file.")
     try:
-        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = source.read_bytes().decode("utf-8-sig", "surrogateescape")  # line ends as they are
         reader = csv.reader(io.StringIO(text), strict=True)
         header = [cell.strip() for cell in next(reader, [])]
         missing = [name for name in REQUIRED_COLUMNS if name not in header]

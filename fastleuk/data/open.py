@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from fastleuk.config import DataConfig
 from fastleuk.data.load import DataSet, load_dataset
+from fastleuk.data.report import note_lines
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -27,7 +28,11 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
 
 
 def open_dataset(
-    config: DataConfig, *, report: Callable[[str], None] = print, hidden: bool = False
+    config: DataConfig,
+    *,
+    report: Callable[[str], None] = print,
+    hidden: bool = False,
+    notes: bool = True,
 ) -> DataSet:
     """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
 
@@ -35,6 +40,7 @@ def open_dataset(
         config: Where they are.
         report: Is told where the demo set is.
         hidden: Draw no progress bar.
+        notes: Report what is not used as it stands.
 
     Raises:
         DataError: the data can't be used; every offending file is listed.
@@ -47,9 +53,13 @@ def open_dataset(
             root = str(demo_root(progress=progress))
         report(f"No --data given: using the synthetic demo set in {root}")
     with progress_bar("verifying images", hidden=hidden) as progress:
-        return load_dataset(
+        dataset = load_dataset(
             root,
             subject_regex=config.subject_regex or None,
             skip_bad=config.skip_bad,
             progress=progress,
         )
+    if notes:
+        for line in note_lines(dataset):
+            report(line)
+    return dataset

@@ -19,6 +19,7 @@ from PIL import Image
 
 from fastleuk.data.cachedir import cache_root
 from fastleuk.data.image import VERSION, examine
+from fastleuk.data.image_headers import content_endings
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards import ImageReader, image_bytes, split_member
 from fastleuk.errors import DataError
@@ -176,20 +177,10 @@ def decode_check(data: bytes | memoryview) -> tuple[int, int, str]:
     return found.width, found.height, found.error
 
 
-_FORMATS = {
-    b"BM": (".bmp", ".dib"),
-    b"\x89P": (".png",),
-    b"\xff\xd8": (".jpg", ".jpeg", ".jfif", ".jpe"),
-    b"II": (".tif", ".tiff"),
-    b"MM": (".tif", ".tiff"),
-    b"RI": (".webp",),
-}
-
-
 def _name_note(file: str, head: bytes) -> str:
     """Say where a name's ending isn't that of the content."""
-    endings = _FORMATS.get(head)
-    if endings is None or os.path.splitext(file)[1].lower() in endings:
+    endings = content_endings(head)
+    if not endings or os.path.splitext(file)[1].lower() in endings:
         return ""
     return f"named otherwise, but by content a {endings[0][1:].upper()}"
 
