@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bmp_files import bmp
 from conftest import write_cells
-from image_files import ACCEPTED, REFUSED, bmp32, pages, photo, png16, save, turned
+from image_files import ACCEPTED, REFUSED, bmp32, pages, photo, png16, save, tolerance, turned
 from PIL import Image
 
 from fastleuk.data.decoded import SOURCE

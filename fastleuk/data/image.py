@@ -87,10 +87,10 @@ def examine(data: Bytes) -> Examined:
     found = Examined()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            found = Examined(
-                *image.size, error=_size_error(*image.size) or _mode_error(image, bits)
-            )
-            if found.error:
+            width, height = image.size
+            error = _size_error(width, height) or _mode_error(image, bits)
+            found = Examined(width, height, error)
+            if error:
                 return found
             note = _note(image)
             image.load()
@@ -100,11 +100,11 @@ def examine(data: Bytes) -> Examined:
         return Examined(error=_depth_error(bits) or f"not an image ({kind(data)})")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return replace(found, error="absurdly many pixels: not a cell crop")
-    except RefusedImage as error:
-        return replace(found, error=str(error))
-    except Exception as error:
+    except RefusedImage as broken:
+        return replace(found, error=str(broken))
+    except Exception as damage:
         # PIL's decoders raise nearly anything on damaged input.
-        return replace(found, error=f"damaged or truncated: {error}")
+        return replace(found, error=f"damaged or truncated: {damage}")
     if blended:
         note = ", ".join(filter(None, (note, "transparent parts, laid over black")))
     return Examined(*rgb.size, hosted=hosted, note=note, pixels=_hash_image(rgb))

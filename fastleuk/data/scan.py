@@ -128,7 +128,7 @@ def changed_files(manifest: Manifest, stamps: Sequence[str], sha256: Sequence[st
         if _stamp(str(file)) == stamps[i]:
             continue
         try:
-            same = hashlib.sha256(image_bytes(file)).hexdigest() == sha256[i]
+            same = hashlib.sha256(image_bytes(file).data).hexdigest() == sha256[i]
         except (OSError, DataError):
             same = False
         if not same:
