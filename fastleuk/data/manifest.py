@@ -35,12 +35,6 @@ def order_classes(labels: set[str], where: str) -> tuple[str, ...]:
     Raises:
         DataError: two names differ only by case, or there are fewer than two.
     """
-    taken = sorted(name for name in labels if name.casefold() == UNLABELLED)
-    if taken:
-        raise DataError(
-            f"{where}: a class can't be named {taken[0]!r}: in manifests and shards the word "
-            "stands for a label that nobody knows. Rename the class, or move its images away."
-        )
     if {name.casefold() for name in labels} == {"hem", "all"} and len(labels) == 2:
         return ("hem", "ALL")
     by_folded: dict[str, list[str]] = {}

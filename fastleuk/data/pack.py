@@ -47,7 +47,7 @@ def write_shards(
     """Write ``shard-000000.tar`` and so on, each with the index that DALI's reader takes.
 
     A sample is the image file, byte for byte and as far as possible under its own name, and a
-    ``.json`` with its label, subject, fold, source, crop and path. Samples are shuffled once, so
+    ``.json`` with its label, subject, fold, source and crop. Samples are shuffled once, so
     that a reader that goes through a shard in order sees all classes. The folder appears when it
     is complete.
 
@@ -185,7 +185,6 @@ def _add(tar: tarfile.TarFile, dataset: DataSet, sample: _Sample, data: bytes) -
         "source": manifest.sources[row],
         "crop": int(manifest.crops[row]),
         "synthetic": manifest.synthetic,
-        "original": manifest.paths[row],
     }
     words = []
     parts = {sample.extension: data, "json": json.dumps(about).encode()}
