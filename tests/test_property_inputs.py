@@ -5,6 +5,7 @@ what it refuses, ``train`` refuses as well, before it starts, each file named.
 """
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from fastleuk.loading import has_dali, make_loader
 from fastleuk.loading.decode import decode
 from fastleuk.loading.prepare import Pixels, build_cache
 from fastleuk.loading.stream import EvalStream
-from fastleuk.training.run import train
+from fastleuk.training.run import resume, train
 
 pytestmark = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
 
@@ -224,3 +225,22 @@ def test_what_is_refused_is_refused_before_training_with_every_name(good, bad, l
                 refuse()
             assert [path for path in wrong if path not in str(caught.value)] == []
         assert not out.exists()
+
+
+def test_files_exchanged_in_training_are_noticed_before_the_test_figures(tmp_path):
+    files = [("BMP", ACCEPTED["BMP"], (SIDE, SIDE), b"x.bmp")] * 16
+    made = Made(tmp_path, files, "folders", [0])
+    victim = made.root / next(iter(made.kinds))
+    old = victim.read_bytes()
+
+    def report(line):
+        if line.startswith("epoch"):
+            victim.write_bytes(old[:-1] + b"\1")
+
+    out = tmp_path / "run"
+    with pytest.raises(DataError, match=re.escape(victim.name)):
+        train(network(made, out, "dali", "off"), report=report)
+    assert not (out / "test_predictions.csv").exists()
+    victim.write_bytes(old)
+    resume(out, report=lambda _: None)
+    assert (out / "test_predictions.csv").exists()

@@ -41,6 +41,8 @@ class DataSet:
     its name."""
     stamps: tuple[str, ...] = ()
     """Of the N files when they were read; empty: not known."""
+    pixels: tuple[str, ...] = ()
+    """Hashes of the N images' pixels, see :attr:`fastleuk.data.image.Examined.pixels`."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -117,6 +119,7 @@ def load_dataset(
         found=found,
         notes=tuple((found.paths[i], note) for i, note in sorted(result.notes.items())),
         stamps=tuple(result.stamps[i] for i in keep),
+        pixels=tuple(result.pixels[i] for i in keep),
     )
 
 
