@@ -173,7 +173,7 @@ def test_cache_root(monkeypatch, tmp_path):
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_modes_that_convert_to_rgb_pass(mode, tmp_path):
     path = tmp_path / "x.tif"
-    Image.new(mode, (9, 10)).save(path)
+    Image.new("RGB", (9, 10)).convert(mode).save(path)
     assert decode_check(path.read_bytes()) == (9, 10, "")
 
 

@@ -37,9 +37,16 @@ def data(
     contact_sheet: Annotated[
         str, typer.Option(help="Write a PNG of cells of every class to this file.")
     ] = "",
+    near_duplicates: Annotated[
+        bool | None,
+        typer.Option(
+            "--near-duplicates/--no-near-duplicates",
+            help="List pictures of different subjects that look alike (C-NMC: by default).",
+        ),
+    ] = None,
 ) -> None:
     """Say what a data set holds: sources, classes, folds, subjects, copies, leftovers."""
-    from fastleuk.data.open import open_dataset
+    from fastleuk.data.open import open_dataset, progress_bar
     from fastleuk.data.report import describe
 
     config = DataConfig(
@@ -54,6 +61,13 @@ def data(
     sheet = _target(contact_sheet, "--contact-sheet", PICTURES)
     dataset = open_dataset(config, report=lambda _: None)  # the report says it all
     typer.echo(describe(dataset))
+    real_cnmc = dataset.manifest.layout == "cnmc" and not dataset.manifest.synthetic
+    if real_cnmc if near_duplicates is None else near_duplicates:
+        from fastleuk.data.near import describe_near, find_near_duplicates
+
+        with progress_bar("comparing images") as progress:
+            near = find_near_duplicates(dataset, progress=progress)
+        typer.echo(f"{describe_near(dataset, near)}\n")
     if table:
         with _writing(table):
             dataset.manifest.write_csv(table)

@@ -89,6 +89,8 @@ class Manifest:
     """``cnmc``, ``folder``, ``csv`` or ``webdataset``."""
     synthetic: bool = False
     """True where a ``fastleuk-demo.json`` marks the folder."""
+    hosted: np.ndarray | None = None
+    """(N,) bool, see :attr:`fastleuk.data.image.Examined.hosted`; None: nobody has looked."""
 
     def __post_init__(self) -> None:
         size = len(self.paths)
@@ -159,6 +161,7 @@ class Manifest:
             crops=self.crops[chosen],
             layout=self.layout,
             synthetic=self.synthetic,
+            hosted=None if self.hosted is None else self.hosted[chosen],
         )
 
     def write_csv(self, path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastleuk.config import DataConfig
 from fastleuk.data.left_out import Ignored, left_out_lines
 from fastleuk.data.load import DataSet, load_dataset
+from fastleuk.data.report import note_lines
 from fastleuk.errors import ConfigError
 
 ProgressCallback = Callable[[int, int], None]
@@ -31,7 +32,11 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
 
 
 def open_dataset(
-    config: DataConfig, *, report: Callable[[str], None] = print, hidden: bool = False
+    config: DataConfig,
+    *,
+    report: Callable[[str], None] = print,
+    hidden: bool = False,
+    notes: bool = True,
 ) -> DataSet:
     """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
 
@@ -40,6 +45,7 @@ def open_dataset(
         report: Is told where the demo set is, how the data were read where that may surprise, and
             how many files of each kind were left out.
         hidden: Draw no progress bar.
+        notes: Report what is not used as it stands.
 
     Raises:
         DataError: the data can't be used; the offending files are listed.
@@ -79,6 +85,9 @@ def open_dataset(
     ]
     for line in left_out_lines(left_out, root, _options(config)):
         report(line)
+    if notes:
+        for line in note_lines(dataset):
+            report(line)
     return dataset
 
 

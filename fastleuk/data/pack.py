@@ -19,12 +19,14 @@ import filelock
 import numpy as np
 
 from fastleuk.data.decoded_write import MARGIN
+from fastleuk.data.image_headers import content_endings
 from fastleuk.data.load import DataSet
 from fastleuk.data.scan import Progress
 from fastleuk.data.shard_index import ShardEntry, content_of, write_index
 from fastleuk.data.shard_labels import about_sample
-from fastleuk.data.shards import image_bytes
-from fastleuk.errors import ConfigError, DataError, listed
+from fastleuk.data.shards import image_bytes, read_header
+from fastleuk.data.walk import is_image_name
+from fastleuk.errors import ConfigError, DataError
 
 BLOCK = 512
 """A tar pads every member, and gives each a header, of so many bytes."""
@@ -49,12 +51,12 @@ def write_shards(
 ) -> list[Path]:
     """Write ``shard-000000.tar`` and so on, each with the index that DALI's reader takes.
 
-    A sample is the image file, byte for byte under its own name, and a ``.json`` with its label,
-    subject, fold, source and crop. Samples are shuffled once, so that a reader that goes through
-    a shard in order sees all classes. ``shards.json`` lists the shards, so that a lost one is
-    noticed. The folder appears when it is complete; until then, what is written is in a folder
-    ``.NAME.*.partial`` beside it, which only a killed process leaves behind, and the next one
-    removes.
+    A sample is the image file, byte for byte and as far as possible under its own name, and a
+    ``.json`` with its label, subject, fold, source and crop. Samples are shuffled once, so that
+    a reader that goes through a shard in order sees all classes. ``shards.json`` lists the
+    shards, so that a lost one is noticed. The folder appears when it is complete; until then,
+    what is written is in a folder ``.NAME.*.partial`` beside it, which only a killed process
+    leaves behind, and the next one removes.
 
     Args:
         dataset: What to pack.
@@ -64,8 +66,8 @@ def write_shards(
         progress: Called as ``progress(done, total)``.
 
     Raises:
-        DataError: ``out`` exists, can't be written or lacks room, names that would collide, or
-            a file that has changed since it was verified.
+        DataError: ``out`` exists, can't be written or lacks room, or a file has changed since it
+            was verified.
     """
     if shard_bytes < 1 << 20:
         raise ConfigError(f"a shard of {shard_bytes} bytes: give at least 1 MB.")
@@ -136,22 +138,41 @@ def _umask() -> int:
 
 
 def _samples(dataset: DataSet) -> list[_Sample]:
-    """Name the samples: a key has no dot (it ends there) and no blank (the index splits there)."""
+    """Name the samples by their paths, as far as the formats allow it.
+
+    A key has no dot (it ends there), no blank (the index splits there) and no backslash (a reader
+    on Windows would leave the folder there). Where two keys would be one, or one is too long for
+    a tar, a hash of the path makes the difference.
+    """
+    manifest = dataset.manifest
     samples: list[_Sample] = []
-    rows: dict[str, list[str]] = {}
-    for row, path in enumerate(dataset.manifest.paths):
-        inside = path.partition(".tar/")[2] if dataset.manifest.packed else path
-        pure = PurePosixPath(re.sub(r"\s", "_", inside))
-        stem = pure.name[: -len(pure.suffix)].replace(".", "_")
-        key = (pure.parent / stem).as_posix()
-        rows.setdefault(key, []).append(path)
-        samples.append(_Sample(row, key, pure.suffix.lower().removeprefix(".")))
-    twice = [" and ".join(paths) for paths in rows.values() if len(paths) > 1]
-    if twice:
-        raise DataError(
-            f"Files whose names would be one in a shard. Rename one of each:\n{listed(twice)}"
-        )
+    taken: set[str] = set()
+    for row, path in enumerate(manifest.paths):
+        inside = path.partition(".tar/")[2] if manifest.packed else path
+        pure = PurePosixPath(re.sub(r"[\s\\]", "_", inside))
+        suffix = pure.suffix if is_image_name(pure.name) else _content_suffix(manifest.file(row))
+        stem = pure.name.removesuffix(pure.suffix).replace(".", "_")
+        key, extension = (pure.parent / stem).as_posix(), suffix.lower().removeprefix(".")
+        if key in taken or not _fits(f"{key}.{extension}"):
+            digest = hashlib.sha256(os.fsencode(path)).hexdigest()
+            key = f"{key}-{digest[:16]}" if _fits(f"{key}-{digest[:16]}.{extension}") else digest
+        taken.add(key)
+        samples.append(_Sample(row, key, extension))
     return samples
+
+
+def _content_suffix(file: Path) -> str:
+    return (content_endings(read_header(file, 16)) or (".bin",))[0]
+
+
+def _fits(name: str) -> bool:
+    """Whether a tar header holds a sample's names."""
+    try:
+        for part in (name, f"{name.rpartition('.')[0]}.json"):
+            tarfile.TarInfo(part).tobuf(tarfile.USTAR_FORMAT, errors="surrogateescape")
+    except ValueError:
+        return False
+    return True
 
 
 def _check_room(dataset: DataSet, folder: Path) -> None:
@@ -194,7 +215,8 @@ def _write(
                 progress(done, len(samples))
                 sample = next(waiting, None)
         text = "\n".join([f"v1.2 {len(lines)}", *lines]) + "\n"
-        file.with_suffix(".idx").write_text(text, encoding="utf-8")
+        index = file.with_suffix(".idx")
+        index.write_bytes(text.encode("utf-8", "surrogateescape"))
         size = file.stat().st_size
         entries.append(ShardEntry(file.name, len(images), size, content_of(images)))
     return entries

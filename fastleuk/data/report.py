@@ -27,6 +27,7 @@ def describe(dataset: DataSet) -> str:
         _identical(found, dataset.identical),
         _crops(found),
         _official(found),
+        _notes(dataset),
         _ignored(dataset.ignored),
         _bad(dataset.bad),
     ]
@@ -173,6 +174,20 @@ def _official(manifest: Manifest) -> str:
     agree = sum(row.found == row.official for row in compared)
     head = f"Against the official C-NMC 2019: {agree} of {len(compared)} figures match"
     return head + "\n" + table(["", "found", "official", ""], rows)
+
+
+def _notes(dataset: DataSet) -> str:
+    if not dataset.notes:
+        return ""
+    return "\n".join(["Not used as they stand", *(f"  {line}" for line in note_lines(dataset))])
+
+
+def note_lines(dataset: DataSet) -> list[str]:
+    """Return a line for each kind of file that is not used as it stands, with some of the names."""
+    by_note: dict[str, list[str]] = {}
+    for path, note in dataset.notes:
+        by_note.setdefault(note, []).append(path)
+    return [f"{len(paths)} image(s): {note}: {_extremes(paths)}" for note, paths in by_note.items()]
 
 
 def _ignored(ignored: tuple[Ignored, ...]) -> str:

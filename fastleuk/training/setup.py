@@ -248,6 +248,8 @@ class Setup:
         self.ranks.disband()
         if not self.ranks.first:
             return run_dir
+        if self.config.loader.cache == "off":
+            self.dataset.require_unchanged()
         synthetic = self.dataset.manifest.synthetic
         curves = run_dir / "learning_curves.png"
         where = "synthetic demo cells" if synthetic else self.dataset.manifest.root.name
