@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
+from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
 from fastleuk.config import DataConfig, LoaderConfig
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, DataError
 
 LOADER = LoaderConfig()
 cache_app = typer.Typer(help="The decoded caches: list, clear.", no_args_is_help=True)
@@ -18,9 +19,21 @@ app.add_typer(cache_app, name="cache")
 DataOption = Annotated[
     str, typer.Option(help="Folder, manifest CSV or tar shards; without it, the demo set.")
 ]
-RegexOption = Annotated[str, typer.Option(help="Group = subject, for class folders.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable files out.")]
 FolderOption = Annotated[str, typer.Option("--cache", help="Folder of caches; else the user's.")]
+
+
+def _data_config(
+    data: str, root: str, layout: str, split: str, subject_regex: str, skip_bad: bool
+) -> DataConfig:
+    return DataConfig(
+        data=data,
+        root=root,
+        layout=layout,
+        split=split or "subject",
+        subject_regex=subject_regex,
+        skip_bad=skip_bad,
+    )
 
 
 @app.command()
@@ -29,6 +42,9 @@ def prepare(
     size: Annotated[str, typer.Option(help="Side in pixels, or source.")] = str(LOADER.size),
     loader: Annotated[str, typer.Option(help="dali, torchvision or auto.")] = LOADER.loader,
     workers: Annotated[int, typer.Option(help="Threads; 0: one a core.")] = LOADER.workers,
+    root: RootOption = "",
+    layout: LayoutOption = "auto",
+    split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
     cache: FolderOption = "",
@@ -47,7 +63,7 @@ def prepare(
     options = resolve_loader(LoaderConfig(loader=loader, workers=workers))
     folder = Path(cache).expanduser() if cache else decoded_root()
     started = time.perf_counter()
-    dataset = open_dataset(DataConfig(data=data, subject_regex=subject_regex, skip_bad=skip_bad))
+    dataset = open_dataset(_data_config(data, root, layout, split, subject_regex, skip_bad))
     verified = time.perf_counter()
     there = find_cache(dataset, folder, size=edge, backend=options.loader, check=True)
     if there is not None and there.size == edge:
@@ -155,6 +171,9 @@ def pack(
     form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
     shard_mb: Annotated[int, typer.Option(help="Size of a shard in MB.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    root: RootOption = "",
+    layout: LayoutOption = "auto",
+    split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
 ) -> None:
@@ -164,7 +183,10 @@ def pack(
 
     if form != "webdataset":
         raise ConfigError(f"--format {form!r}: there is only webdataset.")
-    dataset = open_dataset(DataConfig(data=data, subject_regex=subject_regex, skip_bad=skip_bad))
+    out = out.expanduser()
+    if out.exists():
+        raise DataError(f"--out {out} is there already. Name a new folder.")
+    dataset = open_dataset(_data_config(data, root, layout, split, subject_regex, skip_bad))
     with progress_bar("packing") as progress:
         shards = write_shards(
             dataset, out, shard_bytes=shard_mb * 10**6, seed=seed, progress=progress

@@ -18,6 +18,7 @@ AMP_DTYPES = ("auto", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULERS = ("none", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
+LAYOUTS = ("auto", "folders", "cnmc", "parts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +26,19 @@ class DataConfig:
     """Which images, and how they are divided."""
 
     data: str = option("", "Folder, manifest CSV or tar shards; without it, a synthetic demo set.")
-    subject_regex: str = option("", "Group = subject, for class folders.")
-    split: str = option("subject", "subject, fold:K, kfold:I/K or image (the paper's; leaks).")
+    root: str = option("", "Folder that a manifest's paths are relative to; else as it says.")
+    layout: str = option(
+        "auto", "Of a folder: folders (its folders are classes), cnmc (UID_ names), parts, auto."
+    )
+    """``parts``: folders such as train and test with the classes in them, merged, unless the split
+    is ``folders``. ``auto`` refuses what can be read in two ways."""
+    subject_regex: str = option("", "Group = subject; searched in the path, or else the file name.")
+    """For class folders: in each path relative to ``data``, or, where some don't match, in each
+    file's name. The group named ``subject`` counts, or else the first."""
+    split: str = option(
+        "subject",
+        "subject, fold:K, kfold:I/K, folders (train, test) or image (the paper's; leaks).",
+    )
     val_fraction: float = option(0.1, "For early stopping.")
     test_fraction: float = option(0.1, "Held out.")
     positive: str = option("", "Positive class; else the one that isn't named as healthy.")
@@ -36,6 +48,7 @@ class DataConfig:
     skip_bad: bool = option(False, "Train without unusable files instead of stopping at them.")
 
     def __post_init__(self) -> None:
+        one_of("layout", self.layout, LAYOUTS)
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
             require(0 < value < 1, name, value, "must lie between 0 and 1")

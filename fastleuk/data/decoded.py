@@ -25,7 +25,7 @@ from fastleuk.data.cachedir import cache_root
 from fastleuk.data.load import DataSet
 from fastleuk.errors import DataError
 
-VERSION = 1
+VERSION = 2
 """Of the format; a cache of another version is never read."""
 
 SOURCE = 0

@@ -95,7 +95,7 @@ def write_cache(
         progress: Called as ``progress(done, total)``.
 
     Raises:
-        DataError: the folder can't be written, or the disk lacks room.
+        DataError: the folder can't be written, the disk lacks room, or files have changed.
     """
     key = cache_key(dataset, size, backend)
     with _folder_errors(folder):
@@ -110,12 +110,22 @@ def write_cache(
                 partial.mkdir(exist_ok=True)
                 build = _Build(dataset, partial, size, key, backend)
                 build.run(decode, progress)
+                _require_unchanged(dataset, partial)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     shutil.rmtree(partial, ignore_errors=True)
                 raise
             os.rename(partial, target)
     return target
+
+
+def _require_unchanged(dataset: DataSet, partial: Path) -> None:
+    """Keep no pixels of files that were exchanged under the name of those that were verified."""
+    try:
+        dataset.require_unchanged()
+    except DataError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 class _Build:

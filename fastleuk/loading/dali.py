@@ -38,6 +38,8 @@ from fastleuk.loading.dali_decode import (
     decode_graph,
     explain,
     file_inputs,
+    hosted_rows,
+    read_graph,
 )
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
@@ -193,7 +195,7 @@ class DaliLoader:
             source=self._next_files, num_outputs=1 + count_inputs(self._manifest), batch=True
         )
         return apply_graph_to_files(
-            source if self._manifest.packed else fn.io.file.read(source),
+            read_graph(self._manifest, source),
             plain,
             params,
             decode=partial(decode_bytes, device="cpu"),
@@ -251,7 +253,7 @@ class DaliLoader:
                 header = read_header(file, HEADER)
             except (OSError, DataError):
                 header = b""  # DALI says what is wrong with it
-            whole = self._manifest.crops[row] == 0
+            whole = self._manifest.crops[row] == 0 and not hosted_rows(self._manifest)[row]
             self._plain[row] = bool(whole) and is_plain_bmp(header, self._size)
         return self._plain[row]
 

@@ -200,6 +200,9 @@ def _with_paths(config: Config) -> Config:
         config = _replace(config, "run", out=out)
     if config.data.data:
         config = _replace(config, "data", data=str(Path(config.data.data).resolve()))
+    if config.data.root:
+        root = str(Path(config.data.root).expanduser().resolve())
+        config = _replace(config, "data", root=root)
     if config.augment.augment.endswith(".toml"):
         config = _replace(config, "augment", augment=str(Path(out).resolve() / POLICY))
     if config.model.weights not in ("hub", "bundled", "none"):

@@ -48,6 +48,8 @@ _FREE = (
     ("loader", "cache"),
     ("data", "data"),
     ("data", "positive"),
+    ("data", "root"),
+    ("data", "layout"),  # the content's hash holds the labels
     ("augment", "augment"),
     ("run", "recipe"),
     ("run", "checkpoint_every"),
@@ -247,6 +249,8 @@ class Setup:
         self.ranks.disband()
         if not self.ranks.first:
             return run_dir
+        if self.config.loader.cache == "off":
+            self.dataset.require_unchanged()
         synthetic = self.dataset.manifest.synthetic
         curves = run_dir / "learning_curves.png"
         where = "synthetic demo cells" if synthetic else self.dataset.manifest.root.name
