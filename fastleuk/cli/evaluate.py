@@ -24,6 +24,9 @@ def evaluate(
         int,
         typer.Option(help="Average the weights of that many best checkpoints (--keep-best)."),
     ] = 0,
+    out: Annotated[
+        str, typer.Option(help="Folder for the figures, if not the run folder (read-only ones).")
+    ] = "",
 ) -> None:
     """Repeat the figures of a run's best weights on its own split.
 
@@ -31,4 +34,12 @@ def evaluate(
     """
     from fastleuk.evaluation.evaluate import evaluate_run
 
-    evaluate_run(run, part=part, data=data or None, device=device or None, tta=tta, average=average)
+    evaluate_run(
+        run,
+        part=part,
+        data=data or None,
+        device=device or None,
+        tta=tta,
+        average=average,
+        out=Path(out) if out else None,
+    )

@@ -38,6 +38,8 @@ from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import Precision, choose_device, choose_precision
 from fastleuk.models.weights import load_into
+from fastleuk.run_folder.place import writing_place
+from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
 
 Report = Callable[[str], None]
 
@@ -51,14 +53,15 @@ def evaluate_run(
     dataset: DataSet | None = None,
     tta: str = "none",
     average: int = 0,
+    out: Path | None = None,
     report: Report = print,
 ) -> dict[str, Any]:
     """Evaluate the best weights on a part of the run's own split.
 
     Writes ``<part>_metrics.json``, ``<part>_predictions.csv`` and a confusion matrix into the
-    run folder. On the same machine the figures repeat exactly. With test-time augmentation or
-    averaged weights the files have names of their own, such as ``test_metrics.tta-d4.json``, and
-    the figures say what was used.
+    run folder or ``out``. On the same machine the figures repeat exactly. With test-time
+    augmentation or averaged weights the files have names of their own, such as
+    ``test_metrics.tta-d4.json``, and the figures say what was used.
 
     Args:
         run_dir: A folder that ``fastleuk train`` made.
@@ -69,6 +72,7 @@ def evaluate_run(
         tta: Views whose probabilities are averaged: ``none``, ``flips``, ``d4`` or ``8rot``.
         average: Average the weights of that many best checkpoints, see
             :mod:`fastleuk.evaluation.average`; 0 for ``best.safetensors``.
+        out: Where to write, if not into the run folder; made if it isn't there.
         report: Takes what is printed.
 
     Raises:
@@ -81,6 +85,10 @@ def evaluate_run(
     check_tta(tta)
     if not (run_dir / "config.toml").is_file():
         raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+    place = writing_place(run_dir, out)
+    unfinished = not_ended(run_dir)
+    if unfinished:
+        report(f"note: {unfinished}. These are not its final figures, and it can still go on.")
     config = read_config(run_dir / "config.toml")
     soup = average_best(run_dir, average) if average else None
     metadata = soup.metadata if soup else read_metadata(run_dir / BEST)
@@ -107,7 +115,11 @@ def evaluate_run(
         "loss": predictions.loss,
         **classification_metrics(predictions.labels, predictions.probabilities, names),
     }
-    _write(run_dir, part, figures, predictions, dataset)
+    if unfinished:
+        figures["note"] = unfinished
+    _write(place, part, figures, predictions, dataset)
+    if part == "test" and not variant(figures) and place == run_dir and has_ended(run_dir):
+        set_mark(run_dir, TESTED)
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
     report(f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
     report(format_metrics(figures))

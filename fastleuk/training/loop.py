@@ -18,8 +18,9 @@ from fastleuk.evaluation.predict import predict
 from fastleuk.files import write_rows
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.models.device import Precision, kernels
+from fastleuk.run_folder.names import LAST, METRICS
 from fastleuk.tracking.writers import Writers
-from fastleuk.training.best import ranked, write_best
+from fastleuk.training.best import Kept, publish, ranked, write_best
 from fastleuk.training.build import (
     build_average,
     build_optimizer,
@@ -27,7 +28,7 @@ from fastleuk.training.build import (
     train_mode,
     update_share,
 )
-from fastleuk.training.checkpoint import LAST, save_checkpoint
+from fastleuk.training.checkpoint import save_checkpoint
 from fastleuk.training.distributed import accumulating, share_gradients, statistics
 from fastleuk.training.interrupt import Interrupted, StopRequest
 from fastleuk.training.losses import CHECK_EVERY, NonFiniteError, StepLosses
@@ -121,11 +122,12 @@ class Trainer:
             kernels(self.precision.device, deterministic=self.run.deterministic),
             StopRequest() as stop,
         ):
-            self._save()
+            self._begin()
             while not self.finished:
                 loss, timing = self._train_epoch(stop)
                 self._validate(loss, timing)
                 self._save()
+                self._publish()
                 signal_number, _ = self._asked(stop)
                 if signal_number and not self.finished:
                     self._interrupt(signal_number)
@@ -234,7 +236,6 @@ class Trainer:
                 self.weights,
                 progress.kept,
                 epoch=new["epoch"],
-                count=config.keep_best,
                 metadata={**self.metadata, "ema": config.ema > 0},
             )
         row = epoch_row(
@@ -246,8 +247,6 @@ class Trainer:
         )
         row |= {**timing, "val_seconds": round(time.perf_counter() - started, 3)}
         progress.history.append(row)
-        if self.ranks.first:
-            write_rows(self.run_dir / "metrics.csv", progress.history)
         if self.writer is not None:
             self.writer.log(row, new["epoch"])
         self.report(epoch_line(row, config.epochs))
@@ -316,6 +315,30 @@ class Trainer:
             save_checkpoint(self.run_dir / LAST, state)
         self._saved_at = time.monotonic()
 
+    def _publish(self) -> list[Kept]:
+        """Bring weights and ``metrics.csv`` in line with the checkpoint, which decides.
+
+        Returns:
+            Of the best epochs those whose weights are lost.
+        """
+        if not self.ranks.first:
+            return []
+        lost = publish(self.run_dir, self.progress.kept, count=self.config.keep_best)
+        if self.progress.history:
+            write_rows(self.run_dir / METRICS, self.progress.history)
+        return lost
+
+    def _begin(self) -> None:
+        """Complete what was cut short, and do without weights that are not there any more."""
+        self._save()
+        lost = self.ranks.shared(self._publish())
+        for kept in lost:
+            self.progress.kept.remove(kept)
+            self.report(
+                f"note: the weights of epoch {kept['epoch']}, one of the best, are not in "
+                f"{self.run_dir}; the best of the epochs to come takes their place."
+            )
+
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's ``state``, whose identity the caller has compared.
 
@@ -324,3 +347,22 @@ class Trainer:
         """
         put_back(self, state)
         self.losses = self._new_losses()
+
+    def departures(self, state: dict[str, Any]) -> list[str]:
+        """Say where the restored run goes another way than the one of the checkpoint ``state``."""
+        before = max(group["lr"] for group in state["optimizer"]["param_groups"])
+        notes = []
+        if before != self._lr:
+            notes.append(
+                f"note: --scheduler {self.config.scheduler} now spans {self.config.epochs} epochs: "
+                f"the learning rate goes on at {self._lr:.3g} instead of {before:.3g}. The run is "
+                "neither the shorter nor the longer one."
+            )
+        if self.progress.stale >= self.config.patience and (
+            self.progress.epoch < self.config.epochs
+        ):
+            notes.append(
+                f"note: no epoch has been better for {self.progress.stale} epochs, and --patience "
+                f"is {self.config.patience}: give a larger one to train on."
+            )
+        return notes

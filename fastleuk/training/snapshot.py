@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fastleuk.errors import CheckpointError
-from fastleuk.training.checkpoint import LAST
+from fastleuk.run_folder.names import LAST
 from fastleuk.training.state import Progress
 
 if TYPE_CHECKING:
@@ -37,26 +38,41 @@ def snapshot(trainer: Trainer) -> dict[str, Any]:
 def put_back(trainer: Trainer, state: dict[str, Any]) -> None:
     """Make ``trainer`` what it was.
 
+    The schedule is a function of the number of updates, so it isn't restored but asked: with
+    another number of epochs than then, it is that of the new one.
+
     Raises:
         CheckpointError: something in ``state`` is missing or doesn't fit.
     """
-    ranks, device = trainer.ranks, trainer.precision.device
     try:
         trainer.progress = Progress(**state["progress"])
         for name, part in _parts(trainer):
-            part.load_state_dict(state[name])
-        rng = state["rng"]
-        if ranks.several:
-            rng = state["ranks"][ranks.rank]
-            trainer.progress.loss_sum = float(rng["loss_sum"])
-        torch.set_rng_state(rng["cpu"])
-        if "cuda" in rng and device.type == "cuda":
-            torch.cuda.set_rng_state(rng["cuda"], device)
+            if name != "schedule":
+                part.load_state_dict(state[name])
+        trainer.schedule.step_update(trainer.progress.updates)
+        _put_back_random_state(trainer, state)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(
             f"{trainer.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
             "It is damaged; start the run anew."
         ) from error
+
+
+def _put_back_random_state(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Restore what each process has of its own; a process that wasn't there gets new numbers."""
+    ranks, device, progress = trainer.ranks, trainer.precision.device, trainer.progress
+    saved = state.get("ranks") or [{**state["rng"], "loss_sum": progress.loss_sum}]
+    if len(saved) == ranks.world_size:
+        progress.loss_sum = float(saved[ranks.rank]["loss_sum"])
+    else:  # each had the mean losses of its share of every batch
+        progress.loss_sum = math.fsum(float(each["loss_sum"]) for each in saved) / len(saved)
+    if ranks.rank >= len(saved):
+        torch.manual_seed(trainer.run.seed + (ranks.rank << 32) + progress.updates)
+        return
+    rng = saved[ranks.rank]
+    torch.set_rng_state(rng["cpu"])
+    if "cuda" in rng and device.type == "cuda":
+        torch.cuda.set_rng_state(rng["cuda"], device)
 
 
 def tensors(trainer: Trainer) -> Iterator[tuple[str, torch.Tensor]]:
