@@ -87,15 +87,15 @@ def changed(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> Config:
     refused = sorted(key for key in flat(changes) if key not in CHANGEABLE)
     if refused:
         raise ConfigError(f"A run that is resumed keeps {', '.join(refused)}: start a new one.")
+    cache = changes.get("loader", {}).get("cache", config.loader.cache)
+    if (cache == "off") != (config.loader.cache == "off"):
+        raise ConfigError(
+            f"--cache {cache} can't be given with --resume: augmented images of a decoded cache "
+            "differ by a little from the files', so a run keeps what it began with."
+        )
     for section, values in changes.items():
         part = dataclasses.replace(getattr(config, section), **values)
         config = dataclasses.replace(config, **{section: part})
-    cache = changes.get("loader", {}).get("cache")
-    if cache == "off":
-        raise ConfigError(
-            "--cache off can't be given with --resume: augmented images of a decoded cache differ "
-            "by a little from the files', so a run keeps what it began with."
-        )
     given = changes.get("data", {}).get("data")
     if given:
         part = dataclasses.replace(config.data, data=str(Path(given).resolve()))
