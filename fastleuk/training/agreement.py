@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.augment import NONE
-from fastleuk.config import Config
+from fastleuk.config import Config, OptimConfig
 from fastleuk.errors import CheckpointError, ConfigError, listed
 from fastleuk.run_folder.identity import CHANGEABLE, PLACES, TOLD, differences, flat
 from fastleuk.run_folder.names import CONFIG
+from fastleuk.training.state import Progress
 
 SAME_PROCESSES = PLACES | {"augment.augment", "model.weights"}
 """Keys in which the processes of a run may differ: the policy counts by content, and the weights
@@ -115,3 +116,29 @@ def check_epochs(config: Config, progress: Mapping[str, Any], run_dir: Path) -> 
             f"--epochs {config.optim.epochs}: {run_dir} has {done} epochs behind it. Give {done} "
             "or more."
         )
+
+
+def departures(
+    config: OptimConfig, progress: Progress, *, lr_then: float, lr_now: float
+) -> list[str]:
+    """Say where a resumed run goes another way than it would have, or not at all.
+
+    Args:
+        config: How it is trained from now on.
+        progress: How far it has come.
+        lr_then: Learning rate of the next update, by the checkpoint.
+        lr_now: By the schedule of now.
+    """
+    notes = []
+    if lr_then != lr_now:
+        notes.append(
+            f"note: --scheduler {config.scheduler} now spans {config.epochs} epochs: the learning "
+            f"rate goes on at {lr_now:.3g} instead of {lr_then:.3g}. The run is neither the "
+            "shorter nor the longer one."
+        )
+    if progress.stale >= config.patience and progress.epoch < config.epochs:
+        notes.append(
+            f"note: no epoch has been better for {progress.stale} epochs, and --patience is "
+            f"{config.patience}: give a larger one to train on."
+        )
+    return notes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fastleuk.config import OptimConfig, RunConfig
+from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.predict import predict
 from fastleuk.files import write_rows
@@ -36,7 +37,7 @@ from fastleuk.training.objective import Objective
 from fastleuk.training.profile import StepProfile
 from fastleuk.training.progress import EpochProgress
 from fastleuk.training.ranks import ALONE, Ranks
-from fastleuk.training.snapshot import put_back, snapshot, tensors
+from fastleuk.training.snapshot import TrainingState
 from fastleuk.training.state import Progress, epoch_line, epoch_row
 
 ASK_EVERY = 10
@@ -76,12 +77,11 @@ class Trainer:
     class_counts: np.ndarray
     files: Sequence[str]
     run_dir: Path
-    identity: dict[str, str]
+    identity: dict[str, Any]
     metadata: dict[str, Any]
     writer: Writers | None = None
     report: Callable[[str], None] = print
     ranks: Ranks = ALONE
-    progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         device, config = self.precision.device, self.config
@@ -90,6 +90,10 @@ class Trainer:
         self.schedule = build_schedule(self.optimizer, config, updates_per_epoch=updates)
         self.scaler = self.precision.scaler()
         self.ema = build_average(self.model, config.ema)
+        self.progress = Progress()
+        self.state = TrainingState(
+            self.model, self.optimizer, self.schedule, self.scaler, self.ema, self.progress
+        )
         self.objective = Objective(
             config,
             counts=self.class_counts,
@@ -152,7 +156,7 @@ class Trainer:
                 share, last = update_share(progress.step, steps, self.config.accumulate)
                 with accumulating(self.network, last):
                     loss = self._backward(batch, share)
-                self.losses.add(progress.step, loss, batch.indices, self._lr)
+                self.losses.add(progress.step, loss, batch.indices, self.lr)
                 if last:
                     self._update()
                 progress.step += 1
@@ -197,7 +201,7 @@ class Trainer:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
-            progress.updates, progress.lr = progress.updates + 1, self._lr
+            progress.updates, progress.lr = progress.updates + 1, self.lr
             self.schedule.step_update(progress.updates)
             if self.ranks.several:
                 self.ranks.average_(statistics(self.model))
@@ -256,10 +260,11 @@ class Trainer:
     @property
     def weights(self) -> nn.Module:
         """The model that counts: the moving average where there is one."""
-        return self.model if self.ema is None else self.ema.module
+        return self.state.weights
 
     @property
-    def _lr(self) -> float:
+    def lr(self) -> float:
+        """The learning rate of the next update, the head's."""
         return max(group["lr"] for group in self.optimizer.param_groups)
 
     def _new_losses(self) -> StepLosses:
@@ -280,7 +285,7 @@ class Trainer:
         with self.ranks.together():
             loss_sum = self.losses.check()
             if state:
-                self.losses.check_tensors(tensors(self))
+                self.losses.check_tensors(self.state.tensors())
         return loss_sum
 
     def _interrupt(self, signal_number: int) -> None:
@@ -310,9 +315,9 @@ class Trainer:
     def _save(self) -> None:
         """Write the checkpoint, of a sound state only."""
         self.progress.loss_sum = self._check(state=True)
-        state = snapshot(self)
+        state = self.state.state_dict(self.ranks, self.precision.device)
         if self.ranks.first:
-            save_checkpoint(self.run_dir / LAST, state)
+            save_checkpoint(self.run_dir / LAST, {"identity": self.identity, **state})
         self._saved_at = time.monotonic()
 
     def _publish(self) -> list[Kept]:
@@ -345,24 +350,11 @@ class Trainer:
         Raises:
             CheckpointError: something in it is missing or doesn't fit.
         """
-        put_back(self, state)
+        try:
+            self.state.load_state_dict(state, self.ranks, self.precision.device, seed=self.run.seed)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{self.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
+                "It is damaged; start the run anew."
+            ) from error
         self.losses = self._new_losses()
-
-    def departures(self, state: dict[str, Any]) -> list[str]:
-        """Say where the restored run goes another way than the one of the checkpoint ``state``."""
-        before = max(group["lr"] for group in state["optimizer"]["param_groups"])
-        notes = []
-        if before != self._lr:
-            notes.append(
-                f"note: --scheduler {self.config.scheduler} now spans {self.config.epochs} epochs: "
-                f"the learning rate goes on at {self._lr:.3g} instead of {before:.3g}. The run is "
-                "neither the shorter nor the longer one."
-            )
-        if self.progress.stale >= self.config.patience and (
-            self.progress.epoch < self.config.epochs
-        ):
-            notes.append(
-                f"note: no epoch has been better for {self.progress.stale} epochs, and --patience "
-                f"is {self.config.patience}: give a larger one to train on."
-            )
-        return notes

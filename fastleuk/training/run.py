@@ -22,8 +22,8 @@ from fastleuk.models.backbone import create_model
 from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
-from fastleuk.run_folder.state import clear_temporaries, is_new
-from fastleuk.training.agreement import changed, check_agreement, check_epochs
+from fastleuk.run_folder.state import BEGUN, clear_temporaries, is_new, set_mark
+from fastleuk.training.agreement import changed, check_agreement, check_epochs, departures
 from fastleuk.training.checkpoint import load_checkpoint, version_note, versions
 from fastleuk.training.loop import Trainer
 from fastleuk.training.ranks import ALONE, Ranks
@@ -147,6 +147,8 @@ def resume(
             return _train(mine, policy, report, ranks, held=True)
         setup, trainer = _restored(run_dir, mine, policy, report, ranks)
         if changes and ranks.first:
+            if not trainer.finished:
+                set_mark(run_dir, BEGUN)
             write_text(run_dir / CONFIG, config.to_toml())
         return setup.finish(trainer)
 
@@ -179,7 +181,8 @@ def _restored(
     trainer = setup.trainer(model, resuming=True)
     trainer.restore(state)
     check_epochs(config, state["progress"], run_dir)
-    for note in trainer.departures(state):
+    lr = max(group["lr"] for group in state["optimizer"]["param_groups"])
+    for note in departures(config.optim, trainer.progress, lr_then=lr, lr_now=trainer.lr):
         report(note)
     where = f"in epoch {trainer.progress.epoch + 1}"
     report(f"Resuming {run_dir} {'after its last epoch' if trainer.finished else where}")
