@@ -1,7 +1,10 @@
 """How near the appliers are to torchvision and to the ideal, at equal parameters.
 
-    python benchmarks/augment_parity.py [--draws 512] [--ideal 32] [--out FOLDER]
+    python benchmarks/augment_parity.py [--draws 64] [--ideal 24] [--seconds 2] [--out FOLDER]
 
+Two ways, and a table for each: from the files' own pixels (``--cache off``, ``augment_batch``), and
+from the decoded cache (``train``'s default), which holds the images resized to the input's size.
+A third table is of caches that hold them larger: their bytes, nearness and speed.
 Prints the tables and writes them to ``benchmarks/results/augment_parity.{md,json}``.
 """
 
@@ -18,26 +21,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from augment_images import demo_cells, foreground_error, hard_images, psnr, real_cells
 from augment_machine import machine, table, write_results
+from augment_stored import SIZE, ideal_case, levels, stored, stored_rows
 
-from fastleuk.augment import PAPER, STEPS, augment_batch, draw, ideal
+from fastleuk.augment import PAPER, STEPS, draw
 from fastleuk.augment.params import JITTER_STEPS, identity
 
-SIZE = 224
-CHUNK = 64
 OURS = ("exact", "fused", "compiled") if importlib.util.find_spec("numba") else ("exact", "fused")
-
-
-def levels(images, params, applier):
-    parts = [
-        augment_batch(
-            images[i : i + CHUNK],
-            params.take(slice(i, i + CHUNK)),
-            applier=applier,
-            normalize=False,
-        )
-        for i in range(0, len(images), CHUNK)
-    ]
-    return np.concatenate(parts)
 
 
 def only(params, step):
@@ -92,8 +81,28 @@ def summary(ours, wanted):
     }
 
 
-def ideal_rows(sets, draws):
+def ideal_rows(cases):
     """Everyone, torchvision's PIL chain too, against the ideal."""
+    rows = []
+    for case in cases:
+        results = torchvision_chains(case)
+        for pixels, images in (("files' own", case.images), ("cache", stored(case.images, SIZE))):
+            results |= {(a, pixels): levels(images, case.params, a) for a in OURS}
+        rows += [
+            {
+                "images": case.name,
+                "chain": chain,
+                "pixels": pixels,
+                "draws": len(case.images),
+                **summary(np.stack(list(result)), case.wanted),
+            }
+            for (chain, pixels), result in results.items()
+        ]
+    return rows
+
+
+def torchvision_chains(case):
+    """Resized first by each of them: files and cache give the same pixels."""
     from PIL import Image
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as F
@@ -106,37 +115,31 @@ def ideal_rows(sets, draws):
             picture = step(picture, params, i)
         return np.asarray(picture)
 
-    reference.FILL = 0  # PIL takes one number
-    rows = []
-    for name, images in sets.items():
-        batch = (images * draws)[:draws]
-        params = draw(PAPER, seed=2, epoch=0, indices=np.arange(draws), size=SIZE)
-        nearest = dataclasses.replace(params, interpolation="nearest")
-        wanted = np.stack([ideal.apply(image, params, i) for i, image in enumerate(batch)])
+    nearest = dataclasses.replace(case.params, interpolation="nearest")
+    fill, reference.FILL = reference.FILL, 0  # PIL takes one number
+    try:
         results = {
-            "torchvision PIL, nearest (its default)": [
-                pil_chain(image, nearest, i) for i, image in enumerate(batch)
+            ("torchvision PIL, nearest (its default)", "either"): [
+                pil_chain(image, nearest, i) for i, image in enumerate(case.images)
             ],
-            "torchvision PIL, bilinear": [
-                pil_chain(image, params, i) for i, image in enumerate(batch)
+            ("torchvision PIL, bilinear", "either"): [
+                pil_chain(image, case.params, i) for i, image in enumerate(case.images)
             ],
         }
-        reference.FILL = [0.0, 0.0, 0.0]
-        results["torchvision tensors, bilinear (reference)"] = levels(batch, params, "reference")
-        results |= {applier: levels(batch, params, applier) for applier in OURS}
-        reference.FILL = 0
-        rows += [
-            {"images": name, "chain": chain, "draws": draws, **summary(np.stack(list(r)), wanted)}
-            for chain, r in results.items()
-        ]
-    reference.FILL = [0.0, 0.0, 0.0]
-    return rows
+    finally:
+        reference.FILL = fill
+    name = "torchvision tensors, bilinear (reference)"
+    results[name, "either"] = levels(case.images, case.params, "reference")
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--draws", type=int, default=512)
-    parser.add_argument("--ideal", type=int, default=32, help="draws compared with the ideal")
+    parser.add_argument("--draws", type=int, default=64, help="compared with torchvision")
+    parser.add_argument("--ideal", type=int, default=24, help="draws compared with the ideal")
+    parser.add_argument(
+        "--seconds", type=float, default=2, help="of each measurement of speed; 0: none"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -147,13 +150,17 @@ def main() -> None:
     }
     sets = {name: images for name, images in sets.items() if images}
     hard = {f"hard: {name}": [image] for name, image in hard_images().items()}
+    cases = [ideal_case(name, images, options.ideal) for name, images in sets.items()]
     tables = {
         "Each step alone, demo and C-NMC cells, against torchvision": step_rows(
             (sets["demo cells"][:32] + sets.get("C-NMC cells", []))[:43]
         ),
         "The chain against torchvision (tensors, bilinear)": chain_rows(sets, options.draws)
         + chain_rows(hard, 32),
-        "Against the ideal (float64, supersampled, no rounding)": ideal_rows(sets, options.ideal),
+        "Against the ideal (float64, supersampled, no rounding)": ideal_rows(cases),
+        f"What the cache could hold, for an input of {SIZE}, against the ideal": stored_rows(
+            cases, OURS, options.seconds
+        ),
     }
     text = "\n\n".join(f"### {title}\n\n{table(rows)}" for title, rows in tables.items())
     print(text)

@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -31,16 +32,83 @@ def _own_cache(tmp_path_factory):
         os.environ["FASTLEUK_CACHE_DIR"] = before
 
 
+REQUIRED = os.environ.get("FASTLEUK_REQUIRE_GPU") == "1"
+"""A machine that has a GPU says so: what is marked ``gpu`` then fails where it would be skipped."""
+
+
 def pytest_collection_modifyitems(items):
     """Skip what needs a GPU where there is none, unless a GPU is required."""
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
-    if not gpu_items or os.environ.get("FASTLEUK_REQUIRE_GPU") == "1":
+    if not gpu_items or REQUIRED:
         return
     import torch
 
     if not torch.cuda.is_available():
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU"))
+
+
+def _fail_if_skipped(report):
+    """Turn a skip into a failure, unless its reason names what the machine is known to lack.
+
+    ``FASTLEUK_WITHOUT`` (such as ``dali,numba``) names that: what needs it is skipped then, and
+    everything else is not.
+    """
+    reason = str(report.longrepr[-1] if report.longrepr else "")
+    without = [name for name in os.environ.get("FASTLEUK_WITHOUT", "").split(",") if name]
+    if report.skipped and not any(name.lower() in reason.lower() for name in without):
+        report.outcome = "failed"
+        report.longrepr = f"FASTLEUK_REQUIRE_GPU=1, but this was skipped: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):  # noqa: ARG001
+    """Where a GPU is required, no test marked ``gpu`` passes by being skipped."""
+    report = yield
+    if REQUIRED and item.get_closest_marker("gpu"):
+        _fail_if_skipped(report)
+    return report
+
+
+def _is_installed(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _left_out():
+    """Files that can't even be imported here: ``{file: what is missing}``."""
+    needs = {
+        "hypothesis": ("hypothesis",),
+        "jsonschema": ("jsonschema",),
+        "nvidia.dali": ("nvidia", "fastleuk.augment.dali", "fastleuk.loading.dali"),
+    }
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("test_*.py")):
+        text = file.read_text(encoding="utf-8")
+        for name, modules in needs.items():
+            imports = [f"\n{how} {module}" for module in modules for how in ("from", "import")]
+            if not _is_installed(name) and any(line in text for line in imports):
+                found[file] = name
+    return found
+
+
+LEFT_OUT = _left_out()
+collect_ignore = [file.name for file in LEFT_OUT]
+
+
+def pytest_report_header():
+    """Say which files are left out, and why."""
+    return [f"left out, {name} is missing: {file.name}" for file, name in LEFT_OUT.items()]
+
+
+def pytest_sessionstart():
+    """Where a GPU is required, no file with tests for it may be left out unannounced."""
+    without = os.environ.get("FASTLEUK_WITHOUT", "").split(",")
+    for file, name in LEFT_OUT.items():
+        if REQUIRED and "mark.gpu" in file.read_text() and name.split(".")[-1] not in without:
+            pytest.exit(f"FASTLEUK_REQUIRE_GPU=1, but {file.name} needs {name}", returncode=1)
 
 
 def write_cells(root: Path, *, subjects: int = 8, per_subject: int = 4, side: int = 72) -> Path:

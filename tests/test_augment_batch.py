@@ -14,7 +14,7 @@ from fastleuk.augment import APPLIERS, PAPER, Augment, AugmentCollate, augment_b
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier
 
-EVERY = [COMPILED, *(a for a in APPLIERS if a != "compiled")]
+EVERY = [COMPILED, *(a for a in APPLIERS if not a.startswith("compiled"))]
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 40, 60, 3), dtype=np.uint8)
@@ -74,13 +74,13 @@ def test_images_that_do_not_fit(images, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"applier": "fast"}, "applier must be compiled, fused, exact, reference"),
+        ({"applier": "fast"}, "applier must be compiled, compiled-host, fused, exact, reference"),
         ({"device": "cuda"}, "device must be cpu, gpu"),
         ({"layout": "NCHW"}, "layout must be HWC, CHW"),
         ({"dtype": "float64"}, "float32, float16"),
         ({"size": 64}, "drawn for 32"),
-        ({"std": (1, 1, 0)}, "std above 0"),
-        ({"mean": (1, 1)}, "3 values"),
+        ({"std": (1, 1, 0)}, "above 0"),
+        ({"mean": (1, 1)}, "3 finite numbers"),
         ({"applier": "reference", "device": "gpu"}, "CPU only"),
         ({"applier": "compiled", "device": "gpu"}, "CPU only"),
     ],
@@ -213,3 +213,21 @@ for use in (lambda: a.apply_graph, lambda: a.augment, lambda: a.augment_batch(im
         raise SystemExit('no error')
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_auto_is_the_fastest_applier_that_is_installed(monkeypatch):
+    from fastleuk.augment import batch
+
+    there = {"nvidia.dali", "numba"}
+    monkeypatch.setattr(
+        batch.importlib.util, "find_spec", lambda name: name if name in there else None
+    )
+    assert batch.fastest_applier() == "compiled"
+    assert batch.fastest_applier(device="gpu") == "fused"
+    assert batch.fastest_applier("nearest") == "exact"
+    assert AugmentCollate(PAPER, size=32).options["applier"] == "compiled"
+    there.remove("numba")
+    assert AugmentCollate(PAPER, size=32).options["applier"] == "fused"
+    there.clear()
+    assert AugmentCollate(PAPER, size=32).options["applier"] == "reference"
+    assert Augment(PAPER, size=32).options["applier"] == "reference"

@@ -271,7 +271,7 @@ def test_bad_arguments(changes, says):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"angle": [np.inf, 0]}, r"angle\[0\] must be finite"),
+        ({"angle": [np.inf, 0]}, r"angle\[0\] must be a finite number"),
         ({"jitter_order": [[0, 1, 2, 3], [0, 0, 2, 3]]}, r"jitter_order\[1\]"),
         ({"crop": [[0, 0, 8, 8], [0, 1, 8, 8]]}, r"crop\[1\]"),
         ({"scale": [0, 1]}, "greater than 0"),

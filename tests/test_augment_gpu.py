@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from augment_images import demo_cells, hard_images
-from nvidia.dali import backend, fn, pipeline_def, types
+from gpu_graphs import check_placement, device
+from nvidia.dali import fn, pipeline_def, types
 from tolerances import GPU
 
 from fastleuk.augment import PAPER, apply_graph, augment, augment_batch, draw, param_names
@@ -11,7 +12,7 @@ from fastleuk.augment import dali_fused as fused
 
 
 def traced(applier, **options):
-    """The operators of a gpu graph, found without CUDA: ``build`` would need a driver."""
+    """A gpu graph and its operators, found without CUDA: ``build`` would need a driver."""
 
     @pipeline_def(batch_size=2, num_threads=1, device_id=0)
     def define():
@@ -21,11 +22,7 @@ def traced(applier, **options):
 
     pipeline = define()
     pipeline._build_graph()
-    return pipeline._ops
-
-
-def device(text):
-    return str(text).rsplit(".", 1)[-1].lower()
+    return pipeline
 
 
 OPTIONS = [
@@ -41,29 +38,29 @@ OPTIONS = [
 def test_gpu_graph(applier, options):
     """Every operator exists on the device it is placed on, images stay on the GPU, and nothing
     computed there comes back but shapes, which the host knows anyway."""
-    operators = traced(applier, **options)
-    registered = {"gpu": set(backend.RegisteredGPUOps()), "cpu": set(backend.RegisteredCPUOps())}
-    made_on = {}
-    for operator in operators:
-        for node in operator.outputs:
-            made_on[node.name] = node.device
-    for operator in operators:
-        name, spec = operator._op.schema.Name(), operator.spec
-        place = device(spec.OutputDevice(0))
-        if name != "_Shape":
-            assert name in registered[place], f"{name} has no {place} implementation"
-        for i in range(spec.NumInput()):
-            came_from = made_on[spec.InputName(i)]
-            regular = i < spec.NumRegularInput()
-            hop = came_from == "gpu" and (place == "cpu" or not regular)
-            assert not hop or name == "_Shape", f"{name} takes {spec.InputName(i)} off the GPU"
-            assert device(spec.InputDevice(i)) == "gpu" or came_from == "cpu"
+    pipeline = traced(applier, **options)
+    check_placement(pipeline)
+    operators = pipeline._ops
     resamplings = [
         op for op in operators if op._op.schema.Name() == "experimental__WarpPerspective"
     ]
     assert resamplings
     assert all(device(op.spec.OutputDevice(0)) == "gpu" for op in resamplings)
     assert operators[-1].outputs[0].device == "gpu"
+
+
+def test_a_way_over_the_cpu_is_found():
+    """The check of all these graphs can fail."""
+
+    @pipeline_def(batch_size=2, num_threads=1, device_id=0)
+    def define():
+        images = fn.external_source(name="images", device="gpu", layout="HWC")
+        return fn.flip(images.cpu()).gpu()
+
+    pipeline = define()
+    pipeline._build_graph()
+    with pytest.raises(AssertionError, match=r"Flip takes .* off the GPU"):
+        check_placement(pipeline)
 
 
 def test_gpu_graph_of_the_one_line_import():

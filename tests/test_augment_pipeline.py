@@ -132,7 +132,7 @@ def test_arguments_are_checked_when_the_pipeline_is_defined(jpegs):
         ({"seed": -1}, "seed"),
         ({"layout": "NHWC"}, "layout must be"),
         ({"shard_id": -1}, "shard_id"),
-        ({"std": (0, 1, 1)}, "std above 0"),
+        ({"std": (0, 1, 1)}, "std must be 3 finite numbers above 0"),
     ):
         with pytest.raises(ConfigError, match=says):
             foreign(jpegs, batch_size=4, **options)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SUBJECT_REGEX
+from gpu_graphs import check_placement
 
 from fastleuk.augment import NONE, PAPER
 from fastleuk.config import LoaderConfig
@@ -11,7 +12,7 @@ from fastleuk.data.discover import discover
 from fastleuk.loading import has_dali, make_loader
 from fastleuk.loading.stream import EvalStream, TrainStream
 
-pytestmark = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +37,22 @@ def _loader(manifest, device, policy=PAPER, size=64):
     )
 
 
+@needs_dali
 @pytest.mark.parametrize("policy", [PAPER, NONE], ids=["augmented", "plain"])
 def test_the_gpu_graph_gives_gpu_outputs_only_and_decodes_mixed(manifest, policy):
-    from nvidia.dali import backend
-
     pipeline = _loader(manifest, "cuda:0", policy).build()
     pipeline._build_graph()  # needs no driver
-    names = {op._op.schema.Name(): str(op.spec.OutputDevice(0)).lower() for op in pipeline._ops}
-    decoders = [device for name, device in names.items() if name.lower().startswith("decoders")]
+    operators = check_placement(pipeline)
+    decoders = [place for name, place in operators if name.lower().startswith("decoders")]
     assert decoders
-    assert all("gpu" in device for device in decoders)
+    assert set(decoders) <= {"gpu", "mixed"}
     assert [node.device for node in pipeline._graph_outputs] == ["gpu"] * 3
-    on_gpu = {name for name, device in names.items() if "gpu" in device}
-    mixed = set(backend.RegisteredMixedOps())
-    assert on_gpu - {"_Shape"} <= set(backend.RegisteredGPUOps()) | mixed
+    first = next(i for i, (name, _) in enumerate(operators) if name.lower().startswith("decoders"))
+    pixels = [place for name, place in operators[first:] if "Warp" in name or "Resize" in name]
+    assert set(pixels) == {"gpu"}
 
 
+@needs_dali
 @pytest.mark.gpu
 def test_batches_from_the_gpu_equal_those_from_the_cpu(manifest):
     # The appliers' own tests hold every step to its tolerance; here: the same whole batches.
@@ -68,7 +69,7 @@ def test_batches_from_the_gpu_equal_those_from_the_cpu(manifest):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("loader", ["dali", "torchvision"])
+@pytest.mark.parametrize("loader", [pytest.param("dali", marks=needs_dali), "torchvision"])
 def test_training_on_the_gpu_is_mixed_precision_and_repeats(cells, tmp_path, loader):
     from test_training import _config, _quiet, _rows
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import SUBJECT_REGEX, write_cells
 from data_trees import small_cnmc
 from protocol_runs import PretendedTraining, change, quiet, read_json, tiny_config
+from scipy.stats import t
 
 from fastleuk.cli import main
 from fastleuk.data.demo import write_demo
@@ -17,7 +18,7 @@ from fastleuk.errors import CheckpointError, ConfigError, WeightsError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.protocols import jobs
 from fastleuk.protocols.cv import cross_validate
-from fastleuk.protocols.paper import QUICK, run_paper
+from fastleuk.protocols.paper import QUICK, SPLITS, run_paper
 from fastleuk.protocols.predictions import predict_rows, read_predictions
 from fastleuk.protocols.published import PUBLISHED
 
@@ -279,6 +280,9 @@ def test_both_splits_are_run_and_their_figures_stand_in_the_table(paper):
         assert shortcut["samples"] == row["samples"]
         shown = f"by {split} | {100 * shortcut['accuracy']['mean']:.2f} |"
         assert f"{result['shortcut']['name']} | ours, {shown}" in text
+    assert "| not measured |" in text
+    assert "how far chance moves these gaps is not measured" in text
+    assert "hides" not in text
     assert "SYNTHETIC" in text
     assert "in miniature" in text
     assert "can't be compared" in text
@@ -307,6 +311,9 @@ def test_the_papers_backbones_stand_beside_the_published_figures(pretended, demo
         )  # fmt: skip
         gap = 100 * (np.mean(subject) - np.mean(image))
         assert f"| {row['name']} | {gap:+.2f} |" in text
+        gaps = np.subtract(*(row[split]["f1_macro"]["seeds"] for split in SPLITS[::-1]))
+        interval = t.interval(0.95, 1, gaps.mean(), gaps.std(ddof=1) / np.sqrt(2))
+        assert f"| {100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} |" in text
         assert row["image"]["f1_positive"]["sd"] == pytest.approx(np.std(image, ddof=1))
     assert "SYNTHETIC" in text
     assert "in miniature" not in text

@@ -1,7 +1,7 @@
 """``fastleuk compare``: settings, warnings, paired figures, and the picture."""
 
+import json
 import sys
-from math import comb
 
 import numpy as np
 import pytest
@@ -23,7 +23,6 @@ from fastleuk.tracking.paired import (
     group_confusions,
     macro_f1,
     macro_f1_interval,
-    mcnemar,
     resample_weights,
 )
 from fastleuk.tracking.tested import read_records
@@ -56,17 +55,6 @@ def test_macro_f1_is_scikit_learns(samples):
     assert macro_f1(confusions.sum(axis=0)) == pytest.approx(expected)
 
 
-@given(st.integers(0, 12), st.integers(0, 12))
-def test_mcnemar_is_the_binomial_tail(first, second):
-    a = np.array([True] * first + [False] * second + [True, False])
-    b = np.array([False] * first + [True] * second + [True, False])
-    test = mcnemar(a, b)
-    assert (test.only_first, test.only_second) == (first, second)
-    n, fewer = first + second, min(first, second)
-    tail = 2 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n
-    assert test.p_value == pytest.approx(min(1, tail))
-
-
 def test_subjects_are_drawn_class_by_class_and_alike_for_one_seed():
     strata = np.array([0, 1, 1, 0, 1, 0, 0])
     weights = np.concatenate(list(resample_weights(strata, resamples=500, seed=3)))
@@ -78,24 +66,6 @@ def test_subjects_are_drawn_class_by_class_and_alike_for_one_seed():
     assert np.array_equal(weights, again)
     other = np.concatenate(list(resample_weights(strata, resamples=500, seed=4)))
     assert not np.array_equal(weights, other)
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    """Subjects of varying difficulty; the truth is the macro-F1 of very many of them."""
-    rng = np.random.default_rng(0)
-
-    def sample(subjects):
-        labels = np.repeat(np.arange(subjects) % 2, 6)
-        right = rng.random(len(labels)) < np.repeat(rng.beta(6, 2, subjects), 6)
-        groups = np.repeat(np.arange(subjects), 6)
-        return group_confusions(labels, np.where(right, labels, 1 - labels), groups, 2)
-
-    truth = macro_f1(sample(50_000).sum(axis=0))
-    covered = 0
-    for _ in range(200):
-        interval = macro_f1_interval(sample(40), resamples=400)
-        covered += interval.low <= truth <= interval.high
-    assert 0.88 <= covered / 200 <= 0.99, covered
 
 
 def test_a_run_against_itself_differs_by_nothing_and_reversed_by_the_opposite():
@@ -144,8 +114,10 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     assert same_tests(records)
     assert warnings_of(records) == []
     (pair,) = pair_with_first(records)
-    assert (pair.test.only_first, pair.test.only_second) == (0, 2)
-    assert pair.test.p_value == pytest.approx(0.5)
+    assert (pair.only_first, pair.only_second) == (0, 2)
+    # Subjects 0 and 1 differ: of their four swaps, two differ as much as what was seen.
+    assert (pair.test.differing, pair.test.exact) == (2, True)
+    assert pair.test.p_value == pair.corrected == 0.5
     gain = records[1].figures["f1_macro"] - records[0].figures["f1_macro"]
     assert pair.difference.value == pytest.approx(gain)
     assert pair.difference.low <= gain <= pair.difference.high
@@ -153,13 +125,55 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     assert "40 images of 8 subjects" in said
     assert f"{gain:+.4f}" in said
     assert "only in B: 2" in said
+    assert "p = 0.5 (all swaps of 2 subjects)" in said
+    assert "Holm" not in said
     assert "has 4 test subjects only" in said
+    assert "no p below 0.5 is possible" in said
+    assert "not their methods" in said
+    assert "seeds differ" not in said
     assert "warning" not in said
     assert "without width" not in said
     assert _compare([a, b], tmp_path)[0] == said
     rough = [pair_with_first(records, resamples=9, seed=seed)[0].difference for seed in range(6)]
     assert len({(each.low, each.high) for each in rough}) > 1
     assert rough[0] == pair_with_first(records, resamples=9, seed=0)[0].difference
+
+
+def test_several_runs_are_corrected_for_and_their_seeds_are_said(tmp_path):
+    runs = [
+        write_run(tmp_path / name, predicted=_flipped(*range(wrong)))
+        for name, wrong in (("a", 0), ("b", 7), ("c", 5), ("d", 0))
+    ]
+    config = runs[2] / "config.toml"
+    config.write_text(config.read_text().replace("seed = 0", "seed = 5"))
+    records = read_records(runs)
+    pairs = pair_with_first(records)
+    assert [pair.test.p_value for pair in pairs] == [2 / 2**7, 2 / 2**5, 1.0]
+    assert [pair.corrected for pair in pairs] == pytest.approx([6 / 2**7, 4 / 2**5, 1.0])
+    said, _ = _compare(runs, tmp_path)
+    assert "0.0469 by Holm's correction for 3 comparisons" in said
+    assert "seeds differ (A 0, B 0, C 5, D 0)" in said
+
+
+def test_a_runs_own_interval_is_shown(tmp_path):
+    a, b = (write_run(tmp_path / name, predicted=_flipped(0, 1, 2)) for name in "ab")
+    figures = json.loads((b / "test_metrics.json").read_text())
+    figures["interval"] = {"f1_macro": [0.123, 0.987]}
+    (b / "test_metrics.json").write_text(json.dumps(figures))
+    said, _ = _compare([a, b], tmp_path)
+    (line,) = [line for line in said.splitlines() if "95% interval  " in line]
+    assert line.endswith("0.123–0.987")
+    assert line.count("0.123") == 1
+
+
+def test_positive_classes_that_differ_are_warned_of(tmp_path):
+    a, b = (write_run(tmp_path / name, predicted=_flipped(0, 1, 2)) for name in "ab")
+    assert "positive classes differ" not in _compare([a, b], tmp_path)[0]
+    figures = b / "test_metrics.json"
+    figures.write_text(figures.read_text().replace('"positive_class": "ALL"',
+                                                   '"positive_class": "hem"'))  # fmt: skip
+    said, _ = _compare([a, b], tmp_path)
+    assert "the positive classes differ (A ALL, B hem)" in said
 
 
 @pytest.mark.parametrize("what", ["hashes", "labels"])
@@ -179,7 +193,8 @@ def test_other_test_samples_are_warned_of_and_not_paired(tmp_path, what):
         assert "image" in warning
     said, out = _compare([a, b], tmp_path)
     assert f"warning: {warning}" in said
-    assert "McNemar" not in said
+    assert "Paired with A" not in said
+    assert "rough ones (fewest: A 4, B 4)" in said
     assert out.is_file()
 
 

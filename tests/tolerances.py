@@ -92,3 +92,8 @@ GPU = Tolerance(
     "float to integer rounds half away from zero on the CPU, half to "
     "even on the GPU; fused multiply-add",
 )
+
+BORDER = 1.55
+"""Levels between ``fused`` or ``compiled`` and ``exact``, edges and corners included, for a
+single step of the geometry on smooth images: ``exact`` rounds to whole levels after the resize
+and after the step, ``fused`` once: three halves, and float32."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastleuk.augment.lowering import APPLIERS
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
 from fastleuk.errors import ConfigError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 DTYPES = ("float32", "float16")
 
 
@@ -36,8 +36,9 @@ def augment_batch(
             ``(H, W, 3)`` of any sizes.
         params: ``N`` rows, from :func:`fastleuk.augment.draw`.
         size: Edge of the output; that which the parameters were drawn for.
-        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (DALI and numba, CPU) or
-            ``reference`` (torchvision, CPU).
+        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (DALI and numba, CPU),
+            ``compiled-host`` (the same, the result on the GPU), ``reference`` (torchvision, CPU)
+            or ``auto``, see :func:`fastest_applier`.
         device: ``cpu`` or ``gpu``.
         normalize: ``(image / 255 - mean) / std``. If false, the values are levels from 0 to
             255, clipped to that range after every step that could leave it (``fused``: after
@@ -55,12 +56,11 @@ def augment_batch(
         ConfigError: (a ``ValueError``) on images or options that don't fit.
         MissingDependencyError: if the applier needs DALI and it isn't there.
     """
+    applier = fastest_applier(params.interpolation, device) if applier == "auto" else applier
     arrays, is_tensor = checked_images(images)
     size = params.size if size is None else size
     _check_options(params, len(arrays), size, applier, device, layout, dtype)
-    moments = tuple(float(m) for m in mean), tuple(float(s) for s in std)
-    if len(moments[0]) != 3 or len(moments[1]) != 3 or min(moments[1]) <= 0:
-        raise ConfigError(f"mean and std must have 3 values, std above 0, got {moments}")
+    moments = checked_moments(mean, std)
     if applier == "reference":
         result = _reference(arrays, params, moments if normalize else None, layout, dtype)
     else:
@@ -83,6 +83,30 @@ def augment_batch(
 
         return torch.from_numpy(result)
     return result
+
+
+def fastest_applier(interpolation: str = "bilinear", device: str = "cpu") -> str:
+    """The fastest applier of arrays that is installed; nothing is imported to find out.
+
+    Args:
+        interpolation: Of the parameters; ``exact`` alone knows ``nearest`` with DALI.
+        device: ``cpu`` or ``gpu``.
+
+    Returns:
+        Without DALI ``reference``; ``exact`` for ``nearest``; else ``fused`` on a GPU, and on a
+        CPU ``compiled`` where numba is installed.
+    """
+    try:
+        has_dali = importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:
+        has_dali = False
+    if not has_dali:
+        return "reference"
+    if interpolation != "bilinear":
+        return "exact"
+    if device == "gpu":
+        return "fused"
+    return "compiled" if importlib.util.find_spec("numba") is not None else "fused"
 
 
 def checked_images(images: Any) -> tuple[list[np.ndarray], bool]:
@@ -143,7 +167,12 @@ def _check_options(
         if value not in choices:
             raise ConfigError(f"{name} must be {', '.join(choices)}, got {value!r}")
     if applier in ("reference", "compiled") and device == "gpu":
-        raise ConfigError(f"the applier {applier} runs on the CPU only; use fused or exact")
+        raise ConfigError(
+            f"the applier {applier} runs on the CPU only; use fused or exact, or compiled-host, "
+            "which augments on the CPU and uploads the result"
+        )
+    if applier == "compiled-host" and device == "cpu":
+        raise ConfigError("the applier compiled-host is for a GPU; on the CPU use compiled")
 
 
 def _reference(

@@ -13,12 +13,15 @@ from typing import Any
 
 from fastleuk.augment.lowering import JITTER_SLOTS
 from fastleuk.augment.matrices import GREY
+from fastleuk.augment.sampling import RESIZE_RATIO
 from fastleuk.errors import MissingDependencyError
 
 try:
     from nvidia.dali import fn, math, pipeline_def, types
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, do_not_convert
+
+    from fastleuk.augment.dali_names import merge, split, warp_perspective
 except ImportError as error:
     raise MissingDependencyError(
         f"NVIDIA DALI can't be imported ({error}); it exists for Linux on x86-64 and aarch64 "
@@ -26,7 +29,18 @@ except ImportError as error:
         'applier="reference".'
     ) from error
 
-__all__ = ["DataNode", "Pipeline", "do_not_convert", "fn", "math", "pipeline_def", "types"]
+__all__ = [
+    "DataNode",
+    "Pipeline",
+    "do_not_convert",
+    "fn",
+    "math",
+    "merge",
+    "pipeline_def",
+    "split",
+    "types",
+    "warp_perspective",
+]
 
 Params = dict[str, Any]  # name -> DataNode
 HUE_PARAMS = ("hue", "hue_rest", "hue_red", "hue_green", "hue_blue")
@@ -40,6 +54,13 @@ def resize(images: DataNode, size: int) -> DataNode:
 
     shape = images.shape()
     return where((shape[0] != size) | (shape[1] != size), step, images)
+
+
+def resize_large(images: DataNode, size: int) -> DataNode:
+    """As :func:`resize`, those images that :func:`.sampling.is_resized_first`."""
+    shape = images.shape()
+    large = math.max(shape[0], shape[1]) > RESIZE_RATIO * size
+    return where(large, lambda batch: resize(batch, size), images)
 
 
 def hflip(images: DataNode, params: Params) -> DataNode:
@@ -139,7 +160,7 @@ def resized_crop(images: DataNode, params: Params) -> DataNode:
     def step(images: DataNode, start: DataNode, shape: DataNode, matrix: DataNode) -> DataNode:
         cut = fn.slice(images, start=start, shape=shape, axes=(0, 1))
         # a crop is never larger than the image, so this is an enlargement: no antialiasing
-        return fn.experimental.warp_perspective(
+        return warp_perspective(
             cut, matrix=matrix, size=(params["size"], params["size"]), border_mode="replicate"
         )
 
@@ -190,7 +211,7 @@ def warp(interpolation: str) -> Callable[[DataNode, DataNode], DataNode]:
     mode = types.INTERP_NN if interpolation == "nearest" else types.INTERP_LINEAR
 
     def step(images: DataNode, matrix: DataNode) -> DataNode:
-        return fn.experimental.warp_perspective(images, matrix=matrix, interp_type=mode)
+        return warp_perspective(images, matrix=matrix, interp_type=mode)
 
     return step
 
@@ -225,7 +246,7 @@ def where(
 ) -> DataNode:
     """Run ``step`` on the samples where ``on`` is true; the others pass unchanged."""
     chosen, others = split(on, (images, *nodes))
-    return fn._conditional.merge(step(*chosen), others[0], predicate=on)
+    return merge(on, step(*chosen), others[0])
 
 
 def where_else(
@@ -238,12 +259,4 @@ def where_else(
     """Run ``step`` on the samples where ``on`` is true and ``otherwise`` on the others."""
     chosen, _ = split(on, nodes)
     _, others = split(on, other_nodes)
-    return fn._conditional.merge(step(*chosen), otherwise(*others), predicate=on)
-
-
-def split(
-    on: DataNode, nodes: tuple[DataNode, ...]
-) -> tuple[tuple[DataNode, ...], tuple[DataNode, ...]]:
-    """The samples of each node where ``on`` is true, and those where it is false."""
-    halves = [fn._conditional.split(node, predicate=on, _if_stmt=True) for node in nodes]
-    return tuple(half[0] for half in halves), tuple(half[1] for half in halves)
+    return merge(on, step(*chosen), otherwise(*others))

@@ -14,12 +14,11 @@ from types import ModuleType
 
 import numpy as np
 
-from fastleuk.augment.dali import DataNode, Params, Pipeline, fn, math, resize, where
+from fastleuk.augment.dali import DataNode, Params, Pipeline, fn, resize_large
+from fastleuk.augment.kernel_row import ROW
+from fastleuk.augment.sampling import is_resized_first
 from fastleuk.data.bmp import read_layout
-from fastleuk.errors import MissingDependencyError
-
-RESIZE_RATIO = 2.5
-"""From so many source pixels for one of the output on, an image is resized before."""
+from fastleuk.errors import ConfigError, MissingDependencyError
 
 
 def augment_and_normalize(
@@ -42,12 +41,7 @@ def augment_and_normalize(
     """
     size = params["size"]
     if not params["resized"]:
-        shape = images.shape()
-        images = where(
-            math.max(shape[0], shape[1]) > RESIZE_RATIO * size,
-            lambda batch: resize(batch, size),
-            images,
-        )
+        images = resize_large(images, size)
     return _apply(images, params, mean, std, layout)
 
 
@@ -67,11 +61,11 @@ def is_plain_bmp(header: bytes, size: int) -> bool:
 
     Args:
         header: The file's first :data:`fastleuk.data.bmp.HEADER` bytes.
-        size: Edge of the output; images of more than :data:`RESIZE_RATIO` times that are to be
-            decoded and resized instead.
+        size: Edge of the output; images that :func:`.sampling.is_resized_first` are to be decoded
+            and resized instead.
     """
     layout = read_layout(header)
-    return layout is not None and max(layout.width, layout.height) <= RESIZE_RATIO * size
+    return layout is not None and not is_resized_first(layout.height, layout.width, size)
 
 
 def _apply(
@@ -109,7 +103,7 @@ def _batch_function(
         images = [np.ascontiguousarray(image) for image in images]
         kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
         places = np.array([_place(*pair) for pair in zip(images, kernels, strict=True)])
-        given = outputs, planar, places, np.stack(rows), factor, offset
+        given = outputs, planar, places, _rows(rows), factor, offset
         list(
             _pool(threads).map(lambda first: augment_batch(*given, first, threads), range(threads))
         )
@@ -119,9 +113,35 @@ def _batch_function(
 
 
 def _place(image: np.ndarray, kernel: np.ndarray) -> tuple[int, ...]:
-    """Where an image, or a file's bytes, and its kernel lie: see the kernel's ``augment_batch``."""
+    """Where an image, or a file's bytes, and its kernel lie: see the kernel's ``augment_batch``.
+
+    What the kernel reads by its address is looked at here; nothing behind this checks anything.
+    """
+    of_image = image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+    if image.dtype != np.uint8 or not (of_image or image.ndim == 1):
+        raise ConfigError(
+            "the applier compiled takes uint8 images (H, W, 3), RGB, or the bytes of files, got "
+            f"{image.dtype} of the shape {image.shape}"
+        )
+    edge = len(kernel)
+    if kernel.dtype != np.float32 or kernel.shape != (edge, edge) or edge % 2 == 0:
+        raise ConfigError(
+            f"a kernel must be float32 and square, of an odd edge, got {kernel.dtype} of the shape "
+            f"{kernel.shape}: param_nodes must be those of the applier compiled"
+        )
     shape = (0, len(image)) if image.ndim == 1 else image.shape[:2]
-    return _address(image), *shape, _address(kernel), len(kernel)
+    return _address(image), *shape, _address(kernel), edge
+
+
+def _rows(rows: list[np.ndarray]) -> np.ndarray:
+    """``(N, ROW)`` float32, checked."""
+    stacked = np.stack(rows)
+    if stacked.dtype != np.float32 or stacked.shape[1:] != (ROW,):
+        raise ConfigError(
+            f"rows must be float32 of {ROW} numbers, got {stacked.dtype} of the shape "
+            f"{stacked.shape[1:]}: param_nodes must be those of the applier compiled"
+        )
+    return stacked
 
 
 def _address(array: np.ndarray) -> int:

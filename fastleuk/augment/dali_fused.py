@@ -11,6 +11,8 @@ The map is clipped once, at its end, where torchvision clips after each of the f
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastleuk.augment.dali import (
     HUE_PARAMS,
     DataNode,
@@ -23,16 +25,15 @@ from fastleuk.augment.dali import (
     perspective,
     planar,
     plane,
-    resize,
+    resize_large,
     types,
     warp,
+    warp_perspective,
     where,
+    where_else,
 )
 from fastleuk.augment.lowering import HUE_SAMPLE, MEAN_SAMPLE
-
-BOX_RATIO, RESIZE_RATIO = 1.5, 2.5
-"""Source images are resampled once, straight from their own pixels. From so many source pixels
-for one of the output on, they are averaged in twos before; resized to the output size first."""
+from fastleuk.augment.sampling import BOX_RATIO
 
 
 def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
@@ -48,32 +49,60 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
     size = params["size"]
     places = [params[name] for name in ("mean_places", "hue_places", "before")]
     if not params["resized"]:
-        images = where(
-            _longest_edge(images) > RESIZE_RATIO * size, lambda batch: resize(batch, size), images
-        )
+        images = resize_large(images, size)
         scale = _edges(images) / float(size)
         places = [_scaled(matrix, scale) for matrix in places]
     mean_places, hue_places, before = places
     columns = colour_columns(
         _sample(images, MEAN_SAMPLE, mean_places), _sample(images, HUE_SAMPLE, hue_places), params
     )
-    if not params["resized"]:
-        boxed = _longest_edge(images) > BOX_RATIO * size
-        images = where(boxed, _average_in_twos, images, params["box"])
-        shift = fn.cast(boxed, dtype=types.FLOAT) * 0.5
-        before += fn.cat(before[2:3] * shift, before[2:3] * shift, before[2:3] * 0.0, axis=0)
-    images = fn.experimental.warp_perspective(images, matrix=before, size=(size, size))
+    if params["resized"]:
+        images = _sample_canvas(images, before, params)
+    else:
+        images = _sample_sources(images, before, scale, params)
     return clip(recolour(images, columns, params["device"]))
 
 
-def _longest_edge(images: DataNode) -> DataNode:
-    shape = images.shape()
-    return math.max(shape[0], shape[1])
+def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNode:
+    """Sample images of the output's size: black is beyond those that are rotated only."""
+    edges = (params["size"], params["size"])
+    return where_else(
+        params["rotate_on"],
+        lambda image, matrix: warp_perspective(image, matrix=matrix, size=edges),
+        (images, before),
+        lambda image, matrix: warp_perspective(
+            image, matrix=matrix, size=edges, border_mode="replicate"
+        ),
+        (images, before),
+    )
 
 
-def _average_in_twos(images: DataNode, box: DataNode) -> DataNode:
-    """Each pixel with its neighbours above and to the left: shifts by half a pixel."""
-    return fn.filter(images, box, anchor=[1, 1])
+def _sample_sources(
+    images: DataNode, before: DataNode, scale: DataNode, params: Params
+) -> DataNode:
+    """Sample images of any size as :mod:`fastleuk.augment.sampling` says; float levels."""
+    size, shape = params["size"], images.shape()
+    boxed = math.max(shape[0], shape[1]) > BOX_RATIO * size
+    halves = 0.5 * fn.cast(scale > BOX_RATIO, dtype=types.FLOAT)  # (2, 1): of columns, of rows
+    across = fn.cat(halves[0:1], 1.0 - halves[0:1], axis=1)
+    down = fn.cat(halves[1:2], 1.0 - halves[1:2], axis=0)
+    images = where(boxed, _average_in_twos, images, down * across)
+    # Averaged in twos, a pixel stands for the edge between two: half a pixel before its place.
+    before += fn.cat(halves * before[2:3], before[2:3] * 0.0, axis=0)
+    images = warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
+    images = fn.cast(images, dtype=types.FLOAT)
+    return where(params["rotate_on"], partial(_blacken, size=size), images, params["before"])
+
+
+def _blacken(images: DataNode, before: DataNode, size: int) -> DataNode:
+    """Put black where ``before`` leads out of the image, with an edge of one output pixel."""
+    white = fn.cast(fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0, dtype=types.FLOAT)
+    return images * warp_perspective(white, matrix=before, size=(size, size))
+
+
+def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:
+    """Each pixel with its neighbours above and to the left."""
+    return fn.filter(images, weights, anchor=[1, 1], border="clamp")
 
 
 def _scaled(matrix: DataNode, scale: DataNode) -> DataNode:
@@ -146,7 +175,7 @@ def fit_hue(sample: DataNode, params: Params) -> DataNode:
 
 def _sample(images: DataNode, edge: int, places: DataNode) -> DataNode:
     """``edge`` x ``edge`` colours from all over the image."""
-    return fn.experimental.warp_perspective(images, matrix=places, size=(edge, edge))
+    return warp_perspective(images, matrix=places, size=(edge, edge))
 
 
 def _total(planes: DataNode) -> DataNode:

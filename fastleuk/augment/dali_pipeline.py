@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from fastleuk.augment.dali import DataNode, Pipeline, do_not_convert, fn, pipeline_def, types
-from fastleuk.augment.dali_graph import IMAGENET_MEAN, IMAGENET_STD, apply_graph
+from fastleuk.augment.dali_graph import apply_graph
 from fastleuk.augment.draw import draw
 from fastleuk.augment.lowering import Array, param_arrays, param_names
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
 from fastleuk.errors import ConfigError
@@ -50,11 +51,14 @@ def augment(
 
     Args:
         images: ``(H, W, 3)`` uint8 RGB of any size, on the CPU or the GPU; that is where the
-            result is, too.
+            result is, too. Anything else ends the run with DALI's error, which names
+            ``images_must_be_uint8_RGB_in_HWC_layout``; decode grey images as RGB
+            (``output_type=types.RGB``).
         policy: What to draw from.
         size: Edge of the output in pixels.
         seed: Of the run, in [0, 2**64).
-        applier: ``fused``, ``exact``, or, for images on the CPU, ``compiled``.
+        applier: ``fused``, ``exact``, or, for images on the CPU, ``compiled``, or
+            ``compiled-host``, whose result goes to the GPU.
         mean: For each channel, in units of the range 0-1.
         std: Likewise.
         layout: ``HWC`` or ``CHW``.
@@ -89,7 +93,7 @@ def augment(
         std=std,
         layout=layout,
         dtype=dtype,
-        device=images.device,
+        device="gpu" if applier == "compiled-host" else images.device,
         normalize=normalize,
     )
 

@@ -8,14 +8,17 @@ it is on, is a second sampling. Geometry as in :mod:`fastleuk.augment.matrices`.
 Pixels are worked on in rows of one colour each: such loops become vector instructions, and
 three rows stay in the processor's nearest cache. All of it stands in one file because numba
 keeps what it compiled until the file changes in which the function is, wherever its callees are.
+What is imported here is frozen into the machine code as well, so its values are part of the
+name under which a function is kept: see :data:`IDENTITY`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 
+from fastleuk.augment import kernel_row, numba_cache, sampling
 from fastleuk.augment.kernel_row import (
     AFFINE,
     BRIGHTNESS,
@@ -24,29 +27,28 @@ from fastleuk.augment.kernel_row import (
     HUE_SIXTHS,
     HUE_THIRDS,
     JITTER_ORDER,
+    MARGIN_X,
+    MARGIN_Y,
     PERSPECTIVE,
     PERSPECTIVE_ON,
     SATURATION,
     SHARPNESS_ON,
     TURNED,
 )
-
-BOX_RATIO = 1.5
-"""From so many source pixels for one of the output on, they are averaged in twos before."""
+from fastleuk.augment.numba_cache import announce_compiling, compiler, identity_of
+from fastleuk.augment.sampling import BOX_RATIO
 
 PIVOT_POINTS = 48
 """Contrast needs the mean grey of the whole image: from so many points along each edge."""
 
+IDENTITY = identity_of(kernel_row, sampling, numba_cache)
+"""Of every constant that is imported here, and of how it is compiled."""
+
+compiled = compiler(IDENTITY)
+announce_compiling(__name__)
+
 f4, i4, u1, u2 = np.float32, np.int32, np.uint8, np.uint16
 RED, GREEN, BLUE = f4(0.2989), f4(0.587), f4(0.114)
-
-# Not the whole of fast-math: nothing here may assume that a value is finite.
-compiled = njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"nsz", "arcp", "contract", "reassoc"},
-)
 
 
 @intrinsic
@@ -101,10 +103,10 @@ def augment_image(output, planar, image, row, kernel, factor, offset):
         offset: ``(3,)`` float32, which is added then.
     """
     height, width = image.shape[:2]
-    boxed = max(height, width) > BOX_RATIO * output.shape[1]
+    box = _box(height, width, output.shape[1])
     grid = np.empty((height + 3, 3 * (width + 3)), u2)
-    _frame(image.reshape(-1), 0, 3 * width, width, height, boxed, grid)
-    _augment_grid(output, planar, grid, boxed, False, row, kernel, factor, offset)
+    _frame(image.reshape(-1), 0, 3 * width, width, height, box, grid)
+    _augment_grid(output, planar, grid, box, False, row, kernel, factor, offset)
 
 
 @compiled
@@ -118,34 +120,42 @@ def augment_bmp(output, planar, data, row, kernel, factor, offset):
         output[:] = np.nan
         return
     upright = abs(height)
-    boxed = max(upright, width) > BOX_RATIO * output.shape[1]
+    box = _box(upright, width, output.shape[1])
     grid = np.empty((upright + 3, 3 * (width + 3)), u2)
     stride = (3 * width + 3) // 4 * 4
     if height > 0:  # the last row comes first
         start, stride = start + (height - 1) * stride, -stride
-    _frame(data, start, stride, width, upright, boxed, grid)
-    _augment_grid(output, planar, grid, boxed, True, row, kernel, factor, offset)
+    _frame(data, start, stride, width, upright, box, grid)
+    _augment_grid(output, planar, grid, box, True, row, kernel, factor, offset)
 
 
 @compiled
-def _augment_grid(output, planar, grid, boxed, bgr, row, kernel, factor, offset):
+def _box(height, width, size):
+    """Whether rows, and whether columns are averaged in twos, see :mod:`.sampling`."""
+    return height > BOX_RATIO * size, width > BOX_RATIO * size
+
+
+@compiled
+def _augment_grid(output, planar, grid, box, bgr, row, kernel, factor, offset):
     size, height, width = output.shape[1], grid.shape[0] - 3, grid.shape[1] // 3 - 3
-    shift, gain = (f4(1), f4(0.25)) if boxed else (f4(0.5), f4(1))
-    scale = (f4(width) / f4(size), f4(height) / f4(size), shift)
+    tall, wide = f4(1) if box[0] else f4(0.5), f4(1) if box[1] else f4(0.5)
+    gain = f4(0.25) / (tall * wide)  # sums of two, of four, or pixels themselves
+    scale = (f4(width) / f4(size), f4(height) / f4(size), wide, tall)
     planes = np.empty((3, size), f4)
-    places, shares = np.empty(size, i4), np.empty((2, size), f4)
+    places, weights = np.empty(size, i4), np.empty((4, size), f4)
+    one, half = f4(1), f4(0.5)
     pivot = f4(0)
     if row[CONTRAST] != 1:
-        turned = _to_grid(row[TURNED : TURNED + 9], scale)
-        pivot = _mean_grey(grid, gain, bgr, turned, size, row, planes, places, shares)
+        pivot = _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights)
     affine, reach = row[AFFINE : AFFINE + 9], kernel.shape[0] // 2
     canvas = np.empty((3, size + 2 * reach, size + 2 * reach), f4)
-    through = _to_grid(_product(row[CROPPED : CROPPED + 9], affine), scale)
+    cropped, margin = row[CROPPED : CROPPED + 9], (row[MARGIN_X], row[MARGIN_Y])
     for y in range(size):
-        _affine_places(through, f4(1), f4(y) + f4(0.5), size, grid.shape, places, shares)
-        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, size, places, shares, planes)
+        points = size, one, f4(y) + half, size
+        _affine_places(affine, cropped, margin, scale, points, grid.shape, places, weights)
+        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, size, places, weights, planes)
         _jitter(planes[0], planes[1], planes[2], size, row, pivot, False)
-        _onto_canvas(planes, affine, y, size, canvas, reach)
+        _onto_canvas(planes, weights[3], y, size, canvas, reach)
     _mirror_edges(canvas, reach)
     clips = row[SHARPNESS_ON] != 0
     if row[PERSPECTIVE_ON] == 0:
@@ -159,8 +169,8 @@ def _augment_grid(output, planar, grid, boxed, bgr, row, kernel, factor, offset)
         _interleave(planes, size, framed[y + 1, 3:])
     homography = row[PERSPECTIVE : PERSPECTIVE + 9]
     for y in range(size):
-        _perspective_places(homography, f4(y) + f4(0.5), size, framed.shape, places, shares)
-        _sample(framed.reshape(-1), framed.shape[1], f4(1), False, size, places, shares, planes)
+        _perspective_places(homography, f4(y) + half, size, framed.shape, places, weights)
+        _sample(framed.reshape(-1), framed.shape[1], one, False, size, places, weights, planes)
         _write_row(planes, size, factor, offset, y, output, planar)
 
 
@@ -189,8 +199,8 @@ def _four_bytes(data, at):
 
 
 @compiled
-def _frame(data, start, stride, width, height, boxed, grid):
-    """Put rows of pixels into a black frame, or their sums over 2 x 2 (black counts outside).
+def _frame(data, start, stride, width, height, box, grid):
+    """Put rows of pixels, or sums of two or four, into a frame; beyond the edge is as the edge.
 
     Args:
         data: uint8: row ``y`` begins at ``start + y * stride``.
@@ -198,49 +208,34 @@ def _frame(data, start, stride, width, height, boxed, grid):
         stride: See there; negative where the last row comes first.
         width: In pixels.
         height: In pixels.
-        boxed: Whether sums are wanted.
-        grid: ``(height + 3, 3 * (width + 3))`` uint16, written.
+        box: Whether neighbours in a column, and whether those in a row are added.
+        grid: ``(height + 3, 3 * (width + 3))`` uint16, written. Pixel ``(y, x)`` comes to
+            ``(y + 1, x + 1)``, the sum of it and the one before likewise.
     """
     end = 3 * width
-    grid[0] = 0
-    grid[height + 1 :] = 0
-    if not boxed:
-        for y in range(height):
-            pixels, target = data[start + y * stride : start + y * stride + end], grid[y + 1]
-            target[:3], target[end + 3 :] = 0, 0
+    line = np.empty(end + 9, u2)
+    for y in range(height + 3):
+        below = start + min(max(y - 1, 0), height - 1) * stride
+        above = start + min(max(y - 2, 0), height - 1) * stride
+        target = line if box[1] else grid[y]
+        pixels = data[below : below + end]
+        if box[0]:
+            others = data[above : above + end]
+            for k in range(end):
+                target[k + 3] = u2(i4(pixels[k]) + i4(others[k]))
+        else:
             for k in range(end):
                 target[k + 3] = pixels[k]
-        return
-    sums = np.zeros(end + 6, u2)
-    for y in range(height + 1):
-        upper, lower = start + max(y - 1, 0) * stride, start + min(y, height - 1) * stride
-        above, below = data[upper : upper + end], data[lower : lower + end]
-        one, other = i4(y > 0), i4(y < height)
-        for k in range(end):
-            sums[k + 3] = u2(one * i4(above[k]) + other * i4(below[k]))
-        target = grid[y + 1]
-        target[:3], target[end + 6 :] = 0, 0
-        for k in range(end + 3):
-            target[k + 3] = u2(i4(sums[k]) + i4(sums[k + 3]))
-
-
-@compiled
-def _product(a, b):
-    """The product of two homographies whose last row is (0, 0, 1)."""
-    out = np.zeros(9, f4)
-    for i in range(2):
-        for j in range(3):
-            out[3 * i + j] = a[3 * i] * b[j] + a[3 * i + 1] * b[3 + j]
-        out[3 * i + 2] += a[3 * i + 2]
-    return out
-
-
-@compiled
-def _to_grid(homography, scale):
-    """From the canvas to columns and rows of the grid: six numbers."""
-    a, b, c, d, e, f = homography[:6]
-    across, down, shift = scale
-    return (a * across, b * across, c * across + shift, d * down, e * down, f * down + shift)
+        for c in range(3):
+            target[c] = target[c + 3]
+            target[end + 3 + c] = target[end + c]
+            target[end + 6 + c] = target[end + c]
+        if box[1]:
+            sums = grid[y]
+            for k in range(end + 6):
+                sums[k + 3] = u2(i4(line[k]) + i4(line[k + 3]))
+            for c in range(3):
+                sums[c] = u2(2) * line[c]
 
 
 @compiled
@@ -250,66 +245,93 @@ def _index(coordinate, last):
 
 
 @compiled
-def _affine_places(matrix, step, y, count, shape, places, shares):
-    """Where ``count`` points of the canvas, ``step`` apart, lie on the grid.
+def _affine_places(affine, before, margin, scale, points, shape, places, weights):
+    """Where points of the canvas, in a row, lie on the grid.
 
-    Writes the index of the upper left of the four neighbours, and the shares of its right and
-    of its lower neighbour. Points beyond the black frame are put onto it.
+    Args:
+        affine: The affine step; what it takes from beyond the crop is black.
+        before: Flips, rotation and, with ``margin``, crop.
+        margin: So near to the crop's edges, in pixels of the canvas, its last pixels begin.
+        scale: Source pixels for one of the canvas, across and down; then the grid's origin.
+        points: The canvas's size, the points' distance, their height ``y``, and how many.
+        shape: Of the grid.
+        places: Written: the index of the upper left of the four neighbours.
+        weights: Written: those of its right and of its lower neighbour; how much of the point
+            lies on the image, beyond which it is black, too; and how much on the crop. Either
+            edge is one pixel wide, of what it is the edge of, whatever the source's size.
     """
-    a, b, c, d, e, f = matrix
+    a, b, c, d, e, f = affine[0], affine[1], affine[2], affine[3], affine[4], affine[5]
+    g, h, i, j, k, m = before[0], before[1], before[2], before[3], before[4], before[5]
+    across, down, right, below = scale
+    size, step, y, count = points
     last_x, last_y = f4(shape[1] // 3 - 1), f4(shape[0] - 1)
-    for k in range(count):
-        x = (f4(k) + f4(0.5)) * step
-        u = max(min(a * x + b * y + c, last_x), f4(0))
-        v = max(min(d * x + e * y + f, last_y), f4(0))
-        i, j = _index(u, last_x), _index(v, last_y)
-        places[k] = j * i4(shape[1]) + i4(3) * i
-        shares[0, k], shares[1, k] = u - f4(i), v - f4(j)
+    edge, one, half, zero = f4(size), f4(1), f4(0.5), f4(0)
+    for n in range(count):
+        x = (f4(n) + half) * step
+        p, q = a * x + b * y + c, d * x + e * y + f
+        weights[3, n] = max(min(min(p, edge - p) + half, one), zero) * max(
+            min(min(q, edge - q) + half, one), zero
+        )
+        p = max(min(p, edge - margin[0]), margin[0])
+        q = max(min(q, edge - margin[1]), margin[1])
+        s, t = g * p + h * q + i, j * p + k * q + m
+        weights[2, n] = max(min(min(s, edge - s) + half, one), zero) * max(
+            min(min(t, edge - t) + half, one), zero
+        )
+        u = max(min(s * across + right, last_x), zero)
+        v = max(min(t * down + below, last_y), zero)
+        left, upper = _index(u, last_x), _index(v, last_y)
+        places[n] = upper * i4(shape[1]) + i4(3) * left
+        weights[0, n], weights[1, n] = u - f4(left), v - f4(upper)
 
 
 @compiled
-def _perspective_places(homography, y, count, shape, places, shares):
-    """As :func:`_affine_places`, onto a framed grid of the canvas's own pixels."""
+def _perspective_places(homography, y, count, shape, places, weights):
+    """As :func:`_affine_places`, onto a grid of the canvas's own pixels in a black frame."""
     last = f4(shape[0] - 1)
     for k in range(count):
         x = f4(k) + f4(0.5)
         depth = homography[6] * x + homography[7] * y + homography[8]
         u = (homography[0] * x + homography[1] * y + homography[2]) / depth + f4(0.5)
         v = (homography[3] * x + homography[4] * y + homography[5]) / depth + f4(0.5)
-        u, v = max(min(u, last), f4(0)), max(min(v, last), f4(0))
+        # A point at infinity, or that no line leads to, is beyond the edge as well.
+        u = min(u, last) if u > f4(0) else f4(0)
+        v = min(v, last) if v > f4(0) else f4(0)
         i, j = _index(u, last), _index(v, last)
         places[k] = j * i4(shape[1]) + i4(3) * i
-        shares[0, k], shares[1, k] = u - f4(i), v - f4(j)
+        weights[0, k], weights[1, k], weights[2, k] = u - f4(i), v - f4(j), f4(1)
 
 
 @compiled
-def _sample(grid, stride, gain, bgr, count, places, shares, planes):
+def _sample(grid, stride, gain, bgr, count, places, weights, planes):
     """Bilinear interpolation of the flat ``grid`` at those places, times ``gain``."""
     reds, greens, blues = planes[2 if bgr else 0], planes[1], planes[0 if bgr else 2]
-    across, down = shares[0], shares[1]
+    across, down, inside = weights[0], weights[1], weights[2]
     for k in range(count):
-        p, fx, fy = places[k], across[k], down[k]
+        p, fx, fy, factor = places[k], across[k], down[k], gain * inside[k]
         q = p + i4(stride)
         one = f4(grid[p]) + fx * (f4(grid[p + 3]) - f4(grid[p]))
         two = f4(grid[q]) + fx * (f4(grid[q + 3]) - f4(grid[q]))
-        reds[k] = gain * (one + fy * (two - one))
+        reds[k] = factor * (one + fy * (two - one))
         one = f4(grid[p + 1]) + fx * (f4(grid[p + 4]) - f4(grid[p + 1]))
         two = f4(grid[q + 1]) + fx * (f4(grid[q + 4]) - f4(grid[q + 1]))
-        greens[k] = gain * (one + fy * (two - one))
+        greens[k] = factor * (one + fy * (two - one))
         one = f4(grid[p + 2]) + fx * (f4(grid[p + 5]) - f4(grid[p + 2]))
         two = f4(grid[q + 2]) + fx * (f4(grid[q + 5]) - f4(grid[q + 2]))
-        blues[k] = gain * (one + fy * (two - one))
+        blues[k] = factor * (one + fy * (two - one))
 
 
 @compiled
-def _mean_grey(grid, gain, bgr, turned, size, row, planes, places, shares):
+def _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights):
     """Mean grey of the flipped and rotated image after the jitter steps before contrast."""
     points, total = min(PIVOT_POINTS, size), f4(0)
-    step = f4(size) / f4(points)
+    step, half = f4(size) / f4(points), f4(0.5)
+    turned, nothing = row[TURNED : TURNED + 9], np.zeros(6, f4)
+    nothing[0], nothing[4] = f4(1), f4(1)
     for j in range(points):
-        y = (f4(j) + f4(0.5)) * step
-        _affine_places(turned, step, y, points, grid.shape, places, shares)
-        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, places, shares, planes)
+        line = size, step, (f4(j) + half) * step, points
+        _affine_places(nothing, turned, (half, half), scale, line, grid.shape, places, weights)
+        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, places, weights, planes)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
         for k in range(points):
             total += RED * planes[0, k] + GREEN * planes[1, k] + BLUE * planes[2, k]
@@ -372,31 +394,36 @@ def _shift_hue(r, g, b, count, sixths, thirds):
 
 
 @compiled
-def _onto_canvas(planes, affine, y, size, canvas, reach):
+def _onto_canvas(planes, inside, y, size, canvas, reach):
     """Write a row; beyond the crop, where the affine step looks at nothing, it is black."""
-    u = affine[0] * f4(0.5) + affine[1] * (f4(y) + f4(0.5)) + affine[2] + f4(0.5)
-    v = affine[3] * f4(0.5) + affine[4] * (f4(y) + f4(0.5)) + affine[5] + f4(0.5)
-    edge, one, zero = f4(size) + f4(1), f4(1), f4(0)
     for c in range(3):
         plane, target = planes[c], canvas[c, y + reach]
         for k in range(size):
-            x, z = u + affine[0] * f4(k), v + affine[3] * f4(k)
-            inside = max(min(min(x, edge - x), one), zero) * max(min(min(z, edge - z), one), zero)
-            target[k + reach] = plane[k] * inside
+            target[k + reach] = plane[k] * inside[k]
+
+
+@compiled
+def _mirrored(k, size):
+    """``reflect_101``: where ``k`` lies in a row of ``size`` pixels that goes to and fro."""
+    period = max(2 * (size - 1), 1)
+    k = abs(k) % period
+    return min(k, period - k)
 
 
 @compiled
 def _mirror_edges(canvas, reach):
-    """Fill the margin of the canvas as ``reflect_101``."""
-    last = canvas.shape[1] - 1
+    """Fill the margin of the canvas as ``reflect_101``, however narrow the image is."""
+    edge = canvas.shape[1]
+    size = edge - 2 * reach
     for c in range(3):
-        for y in range(reach, last + 1 - reach):
+        for y in range(reach, edge - reach):
+            row = canvas[c, y]
             for k in range(reach):
-                canvas[c, y, k] = canvas[c, y, 2 * reach - k]
-                canvas[c, y, last - k] = canvas[c, y, last - 2 * reach + k]
+                row[reach - 1 - k] = row[reach + _mirrored(-1 - k, size)]
+                row[edge - reach + k] = row[reach + _mirrored(size + k, size)]
         for k in range(reach):
-            canvas[c, k] = canvas[c, 2 * reach - k]
-            canvas[c, last - k] = canvas[c, last - 2 * reach + k]
+            canvas[c, reach - 1 - k] = canvas[c, reach + _mirrored(-1 - k, size)]
+            canvas[c, edge - reach + k] = canvas[c, reach + _mirrored(size + k, size)]
 
 
 @compiled

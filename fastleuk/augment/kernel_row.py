@@ -20,7 +20,10 @@ JITTER_ORDER = 38
 BRIGHTNESS, CONTRAST, SATURATION = 42, 43, 44
 HUE_SIXTHS, HUE_THIRDS = 45, 46
 """The hue's shift, see :func:`fastleuk.augment.matrices.hue_shift`."""
-ROW = 47
+MARGIN_X, MARGIN_Y = 47, 48
+"""Half a pixel of what was cropped, in pixels of the output: nearer to the crop's edge, and beyond
+it, is as at this distance."""
+ROW = 49
 
 
 def pack_rows(params: AugmentParams, perspective: Bools) -> np.ndarray:
@@ -47,4 +50,6 @@ def pack_rows(params: AugmentParams, perspective: Bools) -> np.ndarray:
     rows[:, CONTRAST] = params.contrast
     rows[:, SATURATION] = params.saturation
     rows[:, HUE_SIXTHS], rows[:, HUE_THIRDS] = matrices.hue_shift(params.hue)
+    rows[:, MARGIN_X] = 0.5 * size / params.crop[:, 3]
+    rows[:, MARGIN_Y] = 0.5 * size / params.crop[:, 2]
     return rows

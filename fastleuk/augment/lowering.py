@@ -16,7 +16,7 @@ from fastleuk.augment.kernel_row import pack_rows
 from fastleuk.augment.params import AugmentParams, Bools, identity
 from fastleuk.errors import ConfigError
 
-APPLIERS = ("compiled", "fused", "exact", "reference")
+APPLIERS = ("compiled", "compiled-host", "fused", "exact", "reference")
 JITTER_SLOTS = 4
 HUE = 3  # its number in jitter_order
 
@@ -132,18 +132,19 @@ def _perspective_arrays(params: AugmentParams, active: dict[str, Bools]) -> dict
 def fused_arrays(params: AugmentParams) -> dict[str, Array]:
     """Three homographies, one kernel, and the colour map but for what depends on the image."""
     size, active = params.size, params.active()
-    before = matrices.geometry_before_jitter(params) @ matrices.crop_matrix(params.crop, size)
+    turned = matrices.geometry_before_jitter(params)
+    before = turned @ matrices.crop_matrix(params.crop, size)
     return {
         "augment_on": _any_step(active),
+        "rotate_on": active["rotate"],
         "before": _float32(before),
         "affine": _float32(matrices.affine_of(params)),
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
         **_perspective_arrays(params, active),
         # constants come in as data, too: DALI's own don't follow a batch that is split
-        "mean_places": _places(params, MEAN_SAMPLE),
-        "hue_places": _places(params, HUE_SAMPLE),
-        "box": np.full((len(params), 2, 2), 0.25, np.float32),
+        "mean_places": _float32(turned @ _places(params, MEAN_SAMPLE)),
+        "hue_places": _float32(_places(params, HUE_SAMPLE)),
         **_hue_arrays(params),
         **_colour_arrays(params),
     }
@@ -152,7 +153,7 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
 def _places(params: AugmentParams, edge: int) -> np.ndarray:
     """Homographies that sample ``edge`` x ``edge`` pixels from all over the image."""
     step = params.size / edge
-    return np.tile(np.diag([step, step, 1.0]).astype(np.float32), (len(params), 1, 1))
+    return np.tile(np.diag([step, step, 1.0]), (len(params), 1, 1))
 
 
 def _kernels(params: AugmentParams) -> list[np.ndarray]:
@@ -215,6 +216,7 @@ def compiled_arrays(params: AugmentParams) -> dict[str, Array]:
 
 _LOWERINGS: dict[str, Callable[[AugmentParams], dict[str, Array]]] = {
     "compiled": compiled_arrays,
+    "compiled-host": compiled_arrays,
     "exact": exact_arrays,
     "fused": fused_arrays,
 }

@@ -79,9 +79,34 @@ def perspective_matrix(endpoints: Floats, size: int) -> Floats:
     if moved.any():
         equations = np.concatenate([rows_u, rows_v], axis=1)[moved]
         targets = np.concatenate([u, v], axis=1)[moved][..., None]
-        solution = np.linalg.solve(equations, targets)[..., 0]
-        matrix.reshape(n, 9)[moved, :8] = solution
+        matrix.reshape(n, 9)[moved, :8] = _solve(equations, targets)
     return matrix
+
+
+UNSOLVED = 1e8
+"""A homography of such numbers is the rounding errors of equations that have no one solution."""
+
+
+def _solve(equations: Floats, targets: Floats) -> Floats:
+    """Solve ``(N, 8, 8)`` systems for ``(N, 8, 1)``; by least squares where none or many fit.
+
+    That is so where corners meet or lie on one line, on small images with a large
+    ``distortion_scale``. torchvision solves by least squares throughout, or gives up there.
+    """
+    try:
+        solutions = np.linalg.solve(equations, targets)[..., 0]
+    except np.linalg.LinAlgError:  # of one row: the others are to come out as in any other batch
+        solutions = np.stack([_solve_one(*row) for row in zip(equations, targets, strict=True)])
+    for i in np.flatnonzero(~(np.abs(solutions) < UNSOLVED).all(axis=1)):
+        solutions[i] = np.linalg.lstsq(equations[i], targets[i], rcond=None)[0][:, 0]
+    return solutions
+
+
+def _solve_one(equations: Floats, targets: Floats) -> Floats:
+    try:
+        return np.linalg.solve(equations, targets)[:, 0]
+    except np.linalg.LinAlgError:
+        return np.full(8, np.inf)
 
 
 def saturation_matrix(factor: Floats) -> Floats:

@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastleuk.augment.policy_checks import INTERPOLATIONS
 from fastleuk.errors import ConfigError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+LIMIT = 1e9
+"""No parameter may be greater: all that is computed from them has to fit into float32."""
 
 JITTER_STEPS = ("brightness", "contrast", "saturation", "hue")
 """What the numbers 0 to 3 in ``AugmentParams.jitter_order`` mean (as in torchvision)."""
@@ -72,8 +76,7 @@ class AugmentParams:
     right, bottom left, as (x, y) in pixels; neutral: the corners ``[0, size - 1]``."""
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigError(f"size must be at least 1 pixel, got {self.size}")
+        self._check_options()
         n = len(np.atleast_1d(self.hflip))
         for name, (row_shape, dtype) in _ARRAYS.items():
             array = np.asarray(getattr(self, name))
@@ -82,22 +85,35 @@ class AugmentParams:
                     f"{name} must have the shape {(n, *row_shape)} (hflip has {n} rows), "
                     f"got {array.shape}"
                 )
+            _check_values(name, array, dtype)
             object.__setattr__(self, name, np.ascontiguousarray(array, dtype))
         self._check_ranges()
+
+    def _check_options(self) -> None:
+        for name, most in (("size", 2**15 - 1), ("kernel_size", 31)):
+            value = getattr(self, name)
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or not 1 <= value <= most:
+                raise ConfigError(f"{name} must be a whole number from 1 to {most}, got {value!r}")
+        if self.kernel_size % 2 == 0:
+            raise ConfigError(f"kernel_size must be odd, got {self.kernel_size}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ConfigError(
+                f"interpolation must be {' or '.join(INTERPOLATIONS)}, got {self.interpolation!r}"
+            )
 
     def _check_ranges(self) -> None:
         top, left, height, width = self.crop.T
         inside = (top >= 0) & (left >= 0) & (height > 0) & (width > 0)
         inside &= (top + height <= self.size) & (left + width <= self.size)
         rules = {
-            "angle": (np.isfinite(self.angle), "finite"),
             "jitter_order": (np.sort(self.jitter_order) == np.arange(4), "a permutation of 0..3"),
             "hue": (np.abs(self.hue) <= 0.5, "within [-0.5, 0.5]"),
             "brightness": (self.brightness >= 0, "not negative"),
             "contrast": (self.contrast >= 0, "not negative"),
             "saturation": (self.saturation >= 0, "not negative"),
             "crop": (inside, f"(top, left, height, width) inside {self.size}x{self.size}"),
-            "scale": (self.scale > 0, "greater than 0"),
+            "scale": (self.scale >= 1 / LIMIT, f"greater than 0 (at least {1 / LIMIT:g})"),
             "shear": (np.abs(self.shear) < 90, "within (-90, 90) degrees"),
             "sigma": (self.sigma >= 0, "not negative (0: no blur)"),
             "sharpness": (self.sharpness >= 0, "not negative"),
@@ -151,7 +167,7 @@ class AugmentParams:
             changed = np.zeros(len(self), bool)
             for name in names:
                 differs = getattr(self, name) != getattr(neutral, name)
-                changed |= differs.reshape(len(self), -1).any(axis=1)
+                changed |= differs.any(axis=tuple(range(1, differs.ndim)))
             masks[step] = changed
         return masks
 
@@ -163,6 +179,25 @@ class AugmentParams:
         neutral = identity(len(self), self.size)
         off = [name for step, names in STEPS.items() if step not in steps for name in names]
         return dataclasses.replace(self, **{name: getattr(neutral, name) for name in off})
+
+
+def _check_values(name: str, array: np.ndarray, dtype: type) -> None:
+    """Refuse what no applier could follow: NaN, infinity, a fraction where pixels are counted."""
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"{name} must hold numbers, got the dtype {array.dtype}")
+    if dtype is np.bool_:
+        good, rule = (array == 0) | (array == 1), "True or False"
+    else:
+        whole = dtype is np.int64 or name == "endpoints"
+        good = np.abs(array.astype(np.float64)) <= LIMIT  # nor is NaN
+        if whole:
+            good &= array == np.where(good, np.rint(array), 0)
+        rule = f"a {'whole' if whole else 'finite'} number of at most {LIMIT:g} either way"
+    if not good.all():
+        row = tuple(np.argwhere(~good)[0].tolist())
+        raise ConfigError(
+            f"{name}[{', '.join(map(str, row))}] must be {rule}, got {array[row].item()!r}"
+        )
 
 
 _ARRAYS: dict[str, tuple[tuple[int, ...], type]] = {

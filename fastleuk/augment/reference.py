@@ -86,7 +86,12 @@ def gaussian_blur(image: Image, params: AugmentParams, i: int) -> Image:
     """Blur with a ``kernel_size`` x ``kernel_size`` Gaussian."""
     if params.sigma[i] == 0:
         return image
-    return F.gaussian_blur(image, [params.kernel_size] * 2, [float(params.sigma[i])] * 2)
+    reach, size = params.kernel_size // 2, image.shape[-1]
+    if reach >= size:  # torchvision refuses to mirror more than there is; repeated, it is right
+        margin = np.pad(image.numpy(), ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+        image = torch.from_numpy(margin)
+    blurred = F.gaussian_blur(image, [params.kernel_size] * 2, [float(params.sigma[i])] * 2)
+    return blurred[:, reach : reach + size, reach : reach + size] if reach >= size else blurred
 
 
 def adjust_sharpness(image: Image, params: AugmentParams, i: int) -> Image:

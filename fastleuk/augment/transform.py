@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD, augment_batch
+from fastleuk.augment.batch import augment_batch, fastest_applier
 from fastleuk.augment.draw import draw
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.policy import PAPER, AugmentPolicy
 from fastleuk.errors import ConfigError
 
@@ -25,7 +26,8 @@ class Augment:
         policy: What to draw from.
         size: Edge of the output in pixels.
         applier: ``reference`` (torchvision; the default, since DALI is made for batches: see
-            :class:`AugmentCollate`), ``compiled``, ``fused`` or ``exact``.
+            :class:`AugmentCollate`), ``compiled``, ``fused``, ``exact``, or ``auto`` for the
+            fastest that is installed.
         normalize: If false, the values are levels from 0 to 255.
         mean: For each channel, in units of the range 0-1.
         std: Likewise.
@@ -44,6 +46,8 @@ class Augment:
         if not isinstance(policy, AugmentPolicy):
             raise ConfigError(f"policy must be an AugmentPolicy, got {policy!r}")
         self.policy, self.size = policy, size
+        if applier == "auto":
+            applier = fastest_applier(policy.interpolation)
         self.options: dict[str, Any] = {
             "applier": applier,
             "normalize": normalize,
@@ -84,7 +88,8 @@ class AugmentCollate(Augment):
 
     The dataset yields ``(image, label, …)`` with the image as :class:`Augment` takes it; the
     batch is ``(images (N, 3, size, size), labels, …)``, or the images alone if the dataset
-    yields nothing else. Arguments are those of :class:`Augment`, but the applier is ``fused``.
+    yields nothing else. Arguments are those of :class:`Augment`, but the applier is the fastest
+    that is installed (``auto``, see :func:`fastleuk.augment.batch.fastest_applier`).
     """
 
     def __init__(
@@ -92,7 +97,7 @@ class AugmentCollate(Augment):
         policy: AugmentPolicy = PAPER,
         size: int = 224,
         *,
-        applier: str = "fused",
+        applier: str = "auto",
         **options: Any,
     ) -> None:
         super().__init__(policy, size, applier=applier, **options)

@@ -18,6 +18,9 @@ def data(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Report unusable files and go on.")
     ] = False,
+    positive: Annotated[
+        str, typer.Option(help="Positive class; else the one that isn't named as healthy.")
+    ] = "",
     manifest: Annotated[str, typer.Option(help="Write the manifest to this CSV.")] = "",
     contact_sheet: Annotated[
         str, typer.Option(help="Write a PNG of cells of every class to this file.")
@@ -27,7 +30,9 @@ def data(
     from fastleuk.data.open import open_dataset
     from fastleuk.data.report import describe
 
-    config = DataConfig(data=str(folder), subject_regex=subject_regex, skip_bad=skip_bad)
+    config = DataConfig(
+        data=str(folder), subject_regex=subject_regex, positive=positive, skip_bad=skip_bad
+    )
     dataset = open_dataset(config)
     typer.echo(describe(dataset))
     if manifest:

@@ -27,6 +27,9 @@ def evaluate(
     out: Annotated[
         str, typer.Option(help="Folder for the figures, if not the run folder (read-only ones).")
     ] = "",
+    positive: Annotated[
+        str, typer.Option(help="Positive class, if it is to be another than the run's.")
+    ] = "",
 ) -> None:
     """Repeat the figures of a run's best weights on its own split.
 
@@ -42,4 +45,5 @@ def evaluate(
         tta=tta,
         average=average,
         out=Path(out) if out else None,
+        positive=positive or None,
     )

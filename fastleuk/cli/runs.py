@@ -46,9 +46,15 @@ def runs(
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Run folders; the first is the reference.")],
     out: Annotated[str, typer.Option(help="PNG to write.")] = "compare.png",
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of random swaps.")] = 0,
 ) -> None:
-    """Show how runs differ: settings, curves, test figures, and whether chance could do that."""
+    """Show how runs differ: settings, curves, test figures, and whether chance could do that.
+
+    Every run is compared with the first on the same test images: the difference in macro-F1 with a
+    95 % interval over subjects, and a test that swaps the two runs subject by subject, with Holm's
+    correction where there are several. This is about the trained models: two seeds of one method
+    can differ as much.
+    """
     from fastleuk.tracking.compare import compare_runs
 
     compare_runs(run, out=Path(out), seed=seed)

@@ -12,7 +12,7 @@ from fastleuk.config.option import one_of, option, require
 from fastleuk.config.recipes import RECIPES
 
 LOADERS = ("auto", "dali", "torchvision")
-APPLIERS = ("auto", "compiled", "fused", "exact")
+APPLIERS = ("auto", "compiled", "compiled-host", "fused", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AMP_DTYPES = ("auto", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -29,6 +29,10 @@ class DataConfig:
     split: str = option("subject", "subject, fold:K, kfold:I/K or image (the paper's; leaks).")
     val_fraction: float = option(0.1, "For early stopping.")
     test_fraction: float = option(0.1, "Held out.")
+    positive: str = option("", "Positive class; else the one that isn't named as healthy.")
+    """Whose precision, recall and F1 are headlines, and whose recall is the sensitivity. Empty: of
+    two classes, one of which means healthy (``hem``, ``normal``, ``control``), the other; where
+    the names don't tell, none. It changes figures only, never the training."""
     skip_bad: bool = option(False, "Train without unusable files instead of stopping at them.")
 
     def __post_init__(self) -> None:
@@ -53,9 +57,12 @@ class AugmentConfig:
     its statistics are wrong for the un-augmented ones of validation and test. (The paper's share
     is 0.56.)"""
     frozen_augmentation: bool = option(False, "Same augmentations in every epoch, as from a disk.")
-    applier: str = option("auto", "compiled (CPU), fused, exact or auto: how DALI augments.")
-    """``auto``: ``fused`` on a GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact``
-    (one operator a step, torchvision's rounding) where the policy interpolates by ``nearest``."""
+    applier: str = option(
+        "auto", "compiled, compiled-host, fused, exact or auto: how DALI augments."
+    )
+    """``compiled``: on a CPU; ``compiled-host``: on the CPU, for a GPU. ``auto``: ``fused`` on a
+    GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact`` (one operator a step,
+    torchvision's rounding) where the policy interpolates by ``nearest``."""
 
     def __post_init__(self) -> None:
         one_of("applier", self.applier, APPLIERS)

@@ -11,6 +11,7 @@ import numpy as np
 from fastleuk.data.discover import discover
 from fastleuk.data.identical import IdenticalSet, find_identical, subject_groups
 from fastleuk.data.manifest import Manifest, bad_lines
+from fastleuk.data.positive import positive_class
 from fastleuk.data.scan import Progress, scan
 from fastleuk.data.walk import Ignored
 from fastleuk.errors import DataError, listed
@@ -34,6 +35,8 @@ class DataSet:
     ignored: tuple[Ignored, ...]
     found: Manifest
     """As discovered, with bad files and copies."""
+    positive: str | None = None
+    """The positive class, see :func:`fastleuk.data.positive.positive_class`."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -47,6 +50,7 @@ def load_dataset(
     root: Path | str,
     *,
     subject_regex: str | None = None,
+    positive: str | None = None,
     skip_bad: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -57,6 +61,7 @@ def load_dataset(
     Args:
         root: a folder, or a manifest ``.csv``.
         subject_regex: as for :func:`fastleuk.data.discover.discover`.
+        positive: the positive class; by default that of the names, if they tell.
         skip_bad: leave bad files out instead of refusing the set.
         workers: threads that read and decode.
         progress: called as ``progress(done, total)``.
@@ -64,9 +69,11 @@ def load_dataset(
 
     Raises:
         DataError: bad files (all listed, unless ``skip_bad``), or a class without an image.
+        ConfigError: ``positive`` is no class.
     """
     discovery = discover(root, subject_regex=subject_regex)
     found = discovery.manifest
+    positive = positive_class(found.class_names, positive)
     result = scan(found, workers=workers, progress=progress, cache_dir=cache_dir)
     readable = ["" if i in result.errors else digest for i, digest in enumerate(result.sha256)]
     identical = find_identical(readable, found)
@@ -92,6 +99,7 @@ def load_dataset(
         bad=bad,
         ignored=discovery.ignored,
         found=found,
+        positive=positive,
     )
 
 

@@ -50,6 +50,7 @@ def open_dataset(
         return load_dataset(
             root,
             subject_regex=config.subject_regex or None,
+            positive=config.positive,
             skip_bad=config.skip_bad,
             progress=progress,
         )

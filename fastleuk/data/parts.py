@@ -132,10 +132,7 @@ def split_notes(
     elif mode == "image":
         tested = set(groups[parts == TEST])
         shared = len(tested & set(groups[parts == TRAIN]))
-        notes.append(
-            f"The image split leaks subjects: {shared} of the {len(tested)} subjects in test also "
-            "stand in train, so the test figures read higher than on unseen subjects."
-        )
+        notes.append(_image_note(shared, len(tested)))
     if parse_mode(mode) is not None:
         known = manifest.labels >= 0
         tied = known & (manifest.folds >= 0) & (parts == UNUSED)
@@ -149,6 +146,20 @@ def split_notes(
         if outside:
             notes.append(f"{outside} labelled images in no fold are unused.")
     return tuple(notes)
+
+
+def _image_note(shared: int, tested: int) -> str:
+    if not shared:
+        return (
+            f"The image split doesn't keep subjects apart; by chance none of the {tested} subjects "
+            "in test stands in train."
+        )
+    return (
+        f"The image split leaks subjects: {shared} of the {tested} subjects in test also stand in "
+        "train, so the test figures may read higher than on unseen subjects. By how much depends "
+        "on the data and is not measured here; fastleuk paper measures it. (Published on C-NMC "
+        "2019: above 0.95 on such splits, weighted F1 of 0.89 to 0.91 on unseen subjects.)"
+    )
 
 
 def refuse_subjects_in_many_folds(manifest: Manifest) -> None:

@@ -9,6 +9,7 @@ from fastleuk.data.cnmc import compare
 from fastleuk.data.identical import IdenticalSet, tied_subjects
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
+from fastleuk.data.positive import no_positive
 from fastleuk.data.walk import Ignored
 
 _SHOWN = 5
@@ -41,6 +42,10 @@ def _head(dataset: DataSet) -> str:
         f", {left} left out (identical copies or bad files)" if left else ""))  # fmt: skip
     codes = ", ".join(f"{name} = {code}" for code, name in enumerate(found.class_names))
     lines.append(f"labels: {codes}")
+    if dataset.positive is not None:
+        lines.append(f"positive class: {dataset.positive}")
+    elif len(found.class_names) == 2:
+        lines.append(no_positive(found.class_names))
     lines.append(f"content: {dataset.content_hash[:16]}")
     return "\n".join(lines)
 

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from fastleuk.augment import NONE
-from fastleuk.config import Config, read_config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import PARTS, Split, read_split
+from fastleuk.data.split import PARTS, read_split
 from fastleuk.errors import CheckpointError, ConfigError
-from fastleuk.evaluation.average import (
-    BEST,
-    Soup,
-    average_best,
-    read_metadata,
-    refresh_statistics,
-    statistics_rows,
-)
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
-from fastleuk.evaluation.predict import Predictions, predict
-from fastleuk.evaluation.tta import Views, check_tta
+from fastleuk.evaluation.predict import Predictions
+from fastleuk.evaluation.scorer import Scorer
+from fastleuk.evaluation.subjects import count_subjects, macro_f1_summary
 from fastleuk.files import write_json, write_rows
-from fastleuk.loading import make_loader, resolve_loader
-from fastleuk.loading.batch import Loader
-from fastleuk.loading.prepare import Pixels, open_pixels
-from fastleuk.loading.stream import EvalStream
-from fastleuk.memory import keep_freed_memory
-from fastleuk.models.backbone import create_model
-from fastleuk.models.device import Precision, choose_device, choose_precision
-from fastleuk.models.weights import load_into
+from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
 
@@ -53,6 +34,7 @@ def evaluate_run(
     dataset: DataSet | None = None,
     tta: str = "none",
     average: int = 0,
+    positive: str | None = None,
     out: Path | None = None,
     report: Report = print,
 ) -> dict[str, Any]:
@@ -61,7 +43,8 @@ def evaluate_run(
     Writes ``<part>_metrics.json``, ``<part>_predictions.csv`` and a confusion matrix into the
     run folder or ``out``. On the same machine the figures repeat exactly. With test-time
     augmentation or averaged weights the files have names of their own, such as
-    ``test_metrics.tta-d4.json``, and the figures say what was used.
+    ``test_metrics.tta-d4.json``, and the figures say what was used. Macro-F1 has an interval over
+    subjects, see :mod:`fastleuk.evaluation.intervals`.
 
     Args:
         run_dir: A folder that ``fastleuk train`` made.
@@ -72,49 +55,43 @@ def evaluate_run(
         tta: Views whose probabilities are averaged: ``none``, ``flips``, ``d4`` or ``8rot``.
         average: Average the weights of that many best checkpoints, see
             :mod:`fastleuk.evaluation.average`; 0 for ``best.safetensors``.
+        positive: The positive class, if it is to be another than the run's.
         out: Where to write, if not into the run folder; made if it isn't there.
         report: Takes what is printed.
 
     Raises:
-        ConfigError: an unknown part or ``tta``, or a negative ``average``.
+        ConfigError: an unknown part, ``tta`` or positive class, or a negative ``average``.
         CheckpointError: no run, or not the weights in it that were asked for.
         DataError: the data are not those of the run's split.
     """
     if part not in PARTS[1:]:
         raise ConfigError(f"--part is {part!r}, but must be one of {', '.join(PARTS[1:])}.")
-    check_tta(tta)
-    if not (run_dir / "config.toml").is_file():
-        raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+    if not (run_dir / CONFIG).is_file():
+        raise CheckpointError(f"{run_dir} is no run folder: it has no {CONFIG}.")
     place = writing_place(run_dir, out)
     unfinished = not_ended(run_dir)
     if unfinished:
         report(f"note: {unfinished}. These are not its final figures, and it can still go on.")
-    config = read_config(run_dir / "config.toml")
-    soup = average_best(run_dir, average) if average else None
-    metadata = soup.metadata if soup else read_metadata(run_dir / BEST)
+    scorer = Scorer(run_dir, device=device, tta=tta, average=average, report=report)
+    config = scorer.config.data
     config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, data=data or config.data.data),
-        loader=resolve_loader(config.loader),
+        config, data=data or config.data, positive=positive or config.positive
     )
     if dataset is None:
-        dataset = open_dataset(config.data, report=report)
+        dataset = open_dataset(config, report=report)
     split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
-    views = Views(tta, metadata["mean"], metadata["std"])
-    scoring = _Scoring(run_dir, config, dataset, split, metadata, soup, views, report)
-    predictions = scoring.predict(part, device)
-    names = dataset.manifest.class_names
+    predictions = scorer.predict(dataset, split.indices(part), train_rows=split.indices("train"))
     figures = {
         "part": part,
         "split": split.mode,
-        "backbone": metadata["backbone"],
+        "backbone": scorer.metadata["backbone"],
         "data": dataset.content_hash,
         "synthetic": dataset.manifest.synthetic,
-        **scoring.method,
-        "subjects": len({dataset.manifest.subjects[row] for row in predictions.indices}),
-        "loss": predictions.loss,
-        **classification_metrics(predictions.labels, predictions.probabilities, names),
+        **scorer.method,
+        **_figures(predictions, dataset, positive or dataset.positive),
     }
+    for note in _changes(place, part, figures):
+        report(note)
     if unfinished:
         figures["note"] = unfinished
     _write(place, part, figures, predictions, dataset)
@@ -126,87 +103,45 @@ def evaluate_run(
     return figures
 
 
-@dataclass(frozen=True)
-class _Scoring:
-    """A run's weights, and what they are applied to."""
+def _figures(predictions: Predictions, dataset: DataSet, positive: str | None) -> dict[str, Any]:
+    """Return what the predictions are worth."""
+    manifest, rows = dataset.manifest, predictions.indices
+    figures = classification_metrics(
+        predictions.labels,
+        predictions.probabilities,
+        manifest.class_names,
+        positive=positive,
+    )
+    counts = count_subjects(
+        predictions.labels,
+        predictions.probabilities.argmax(axis=1),
+        dataset.groups[rows],
+        len(manifest.class_names),
+    )
+    return {
+        "subjects": len({manifest.subjects[row] for row in rows}),
+        "loss": predictions.loss,
+        **figures,
+        "interval": macro_f1_summary(
+            counts, manifest.class_names, by_image=manifest.subject_is_image
+        ),
+    }
 
-    run_dir: Path
-    config: Config
-    dataset: DataSet
-    split: Split
-    metadata: dict[str, Any]
-    soup: Soup | None
-    views: Views
-    report: Report
 
-    @property
-    def method(self) -> dict[str, Any]:
-        """What departs from one view of the best weights, for the figures."""
-        used: dict[str, Any] = {}
-        if len(self.views) > 1:
-            used["tta"] = self.views.name
-            used["tta_views"] = len(self.views)
-        if self.soup:
-            used["average"] = len(self.soup.files)
-            used["averaged_files"] = [file.name for file in self.soup.files]
-            used["averaged_epochs"] = list(self.soup.epochs)
-        return used
-
-    def predict(self, part: str, device: str | None) -> Predictions:
-        names = tuple(self.metadata["classes"])
-        if names != self.dataset.manifest.class_names:
-            raise CheckpointError(
-                f"The weights in {self.run_dir} know the classes {', '.join(names)}, the data "
-                f"have {', '.join(self.dataset.manifest.class_names)}."
-            )
-        target = choose_device(device or self.config.run.device)
-        keep_freed_memory()
-        optim = self.config.optim
-        dtype = optim.amp_dtype if target.type == "cuda" else "auto"  # trained elsewhere, maybe
-        precision = choose_precision(target, optim.amp, dtype)
-        pixels = open_pixels(self.dataset, self.config.loader, precision.device, report=self.report)
-        model = self._model(precision, pixels)
-        loader = self._loader(self.split.indices(part), precision, pixels)
-        try:
-            # One view takes the short way, whose figures are those of training to the last digit.
-            views = self.views if len(self.views) > 1 else None
-            return predict(model, loader, precision, views=views)
-        finally:
-            loader.close()
-
-    def _model(self, precision: Precision, pixels: Pixels | None) -> torch.nn.Module:
-        soup, backbone = self.soup, self.metadata["backbone"]
-        weights = "none" if soup else str(self.run_dir / BEST)
-        model = create_model(backbone, num_classes=len(self.metadata["classes"]), weights=weights)
-        if soup:
-            load_into(model, soup.state, head=(), where=str(soup.files[0]))
-        model = model.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if soup and soup.stale:
-            rows = statistics_rows(
-                self.split.indices("train"), batch_size=self.config.loader.batch_size
-            )
-            self.report(
-                f"Averaged {len(soup.files)} checkpoints; batch normalisation's statistics are "
-                f"computed anew from {len(rows)} training images"
-            )
-            loader = self._loader(rows, precision, pixels)
-            try:
-                refresh_statistics(model, soup.stale, loader, precision)
-            finally:
-                loader.close()
-        return model
-
-    def _loader(self, rows: np.ndarray, precision: Precision, pixels: Pixels | None) -> Loader:
-        return make_loader(
-            manifest=self.dataset.manifest,
-            stream=EvalStream(rows, batch_size=self.config.loader.batch_size),
-            config=self.config.loader,
-            policy=NONE,
-            mean=tuple(self.metadata["mean"]),
-            std=tuple(self.metadata["std"]),
-            device=precision.device,
-            pixels=pixels,
-        )
+def _changes(run_dir: Path, part: str, figures: dict[str, Any]) -> list[str]:
+    """Say where the figures are of another positive class than those written before."""
+    path = run_dir / f"{part}_metrics{variant(figures)}.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")).get("positive_class")
+    except (OSError, ValueError, AttributeError):
+        return []
+    now = figures.get("positive_class")
+    if before in (None, now):
+        return []
+    return [
+        f"note: {path.name} had {before!r} as the positive class, now it is "
+        f"{'none' if now is None else repr(now)}: sensitivity and the like change. See --positive."
+    ]
 
 
 def variant(figures: dict[str, Any]) -> str:

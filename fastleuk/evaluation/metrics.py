@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from fastleuk.data.positive import no_positive, positive_class
 from fastleuk.errors import ConfigError
+from fastleuk.evaluation.subjects import format_summary
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -20,27 +22,33 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def classification_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    positive: str | None = None,
 ) -> dict[str, Any]:
     """Score predictions; the predicted class is the most probable one.
 
-    Precision, recall and F1 come as ``_macro``, ``_weighted`` and, for two classes,
-    ``_positive``: those of class 1, which for C-NMC is ALL. Sensitivity is the positive
-    class's recall, specificity the negative one's. With more than two classes the AUC is the
-    macro average of one class against the rest, and there is no positive class. ``ece_15`` is
-    the expected calibration error, see :func:`calibration_error`.
+    Precision, recall and F1 come as ``_macro``, ``_weighted`` and, where there is a positive
+    class, ``_positive``: its own. Sensitivity is the positive class's recall, specificity that of
+    all others taken as one. Without a positive class there are none of these figures. With more
+    than two classes the AUC is the macro average of one class against the rest. ``ece_15`` is the
+    expected calibration error, see :func:`calibration_error`.
 
     Args:
         labels: int64 ``(N,)``, each in ``[0, C)``, N ≥ 1.
         probabilities: float64 ``(N, C)``, rows summing to 1.
         class_names: C names.
+        positive: The positive class; by default that of two whose names tell, see
+            :func:`fastleuk.data.positive.positive_class`.
 
     Returns:
         Plain numbers, lists and strings, fit for JSON. ``auc`` is None where only one class
         is present, since it has no meaning there.
 
     Raises:
-        ConfigError: shapes that don't agree, or no sample.
+        ConfigError: shapes that don't agree, no sample, or ``positive`` is no class.
     """
     labels = np.asarray(labels, dtype=np.int64)
     count = len(class_names)
@@ -69,12 +77,14 @@ def classification_metrics(
         )
         for name, value in zip(("precision", "recall", "f1"), scores[:3], strict=True):
             figures[f"{name}_{average}"] = float(value)
-    if count == 2:
-        figures["positive_class"] = class_names[1]
+    chosen = positive_class(class_names, positive)
+    if chosen is not None:
+        code = list(class_names).index(chosen)
+        figures["positive_class"] = chosen
         for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
-            figures[f"{name}_positive"] = float(values[1])
-        figures["sensitivity"] = float(recall[1])
-        figures["specificity"] = float(recall[0])
+            figures[f"{name}_positive"] = float(values[code])
+        figures["sensitivity"] = float(recall[code])
+        figures["specificity"] = _specificity(confusion, code)
     figures["per_class"] = {
         name: {
             "precision": float(precision[c]),
@@ -86,6 +96,13 @@ def classification_metrics(
     }
     figures["confusion_matrix"] = confusion.tolist()
     return figures
+
+
+def _specificity(confusion: np.ndarray, positive: int) -> float:
+    """Return the share of the other classes' samples not taken for ``positive``; 0 of none."""
+    others = np.delete(confusion, positive, axis=0)
+    count = others.sum()
+    return float((count - others[:, positive].sum()) / count) if count else 0.0
 
 
 def _auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
@@ -113,16 +130,32 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, bins: in
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def _columns(figures: dict[str, Any], *, by_class: bool) -> dict[str, list[float]]:
+    """Return precision, recall and F1 by the head of their column."""
+    names = ("precision", "recall", "f1")
+    columns = {}
+    if by_class:
+        for name, values in figures["per_class"].items():
+            columns[name] = [values[figure] for figure in names]
+    if "positive_class" in figures:
+        head = f"{figures['positive_class']} (positive)"
+        columns[head] = [figures[f"{figure}_positive"] for figure in names]
+    for average in ("macro", "weighted"):
+        # A class may itself be called "macro".
+        head = f"{average} average" if average in columns else average
+        columns[head] = [figures[f"{figure}_{average}"] for figure in names]
+    return columns
+
+
 def format_metrics(figures: dict[str, Any]) -> str:
     """Lay the figures out for a terminal: averages as columns, then the confusion matrix."""
-    averages = ["macro", "weighted"]
-    heads = ["macro", "weighted"]
-    if "positive_class" in figures:
-        averages.insert(0, "positive")
-        heads.insert(0, f"{figures['positive_class']} (positive)")
-    lines = [f"{'':<12}" + "".join(f"{head:>18}" for head in heads)]
-    for name in ("precision", "recall", "f1"):
-        cells = "".join(f"{figures[f'{name}_{average}']:>18.4f}" for average in averages)
+    names = figures["class_names"]
+    undecided = len(names) == 2 and "positive_class" not in figures
+    columns = _columns(figures, by_class=undecided)
+    wide = max(18, *(len(head) + 2 for head in columns))
+    lines = [f"{'':<12}" + "".join(f"{head:>{wide}}" for head in columns)]
+    for row, name in enumerate(("precision", "recall", "f1")):
+        cells = "".join(f"{values[row]:>{wide}.4f}" for values in columns.values())
         lines.append(f"{name:<12}{cells}")
     auc = "undefined: one class only" if figures["auc"] is None else f"{figures['auc']:.4f}"
     single = [f"accuracy {figures['accuracy']:.4f}", f"AUC {auc}"]
@@ -130,8 +163,12 @@ def format_metrics(figures: dict[str, Any]) -> str:
     if "sensitivity" in figures:
         single.append(f"sensitivity {figures['sensitivity']:.4f}")
         single.append(f"specificity {figures['specificity']:.4f}")
-    lines += ["", "   ".join(single), "", "confusion matrix (rows: true, columns: predicted)"]
-    names = figures["class_names"]
+    lines += ["", "   ".join(single)]
+    if undecided:
+        lines.append(no_positive(names))
+    if "interval" in figures:
+        lines.append(format_summary(figures["interval"], figures["f1_macro"]))
+    lines += ["", "confusion matrix (rows: true, columns: predicted)"]
     width = max(8, *(len(name) + 2 for name in names))
     lines.append(" " * width + "".join(f"{name:>{width}}" for name in names))
     for name, row in zip(names, figures["confusion_matrix"], strict=True):

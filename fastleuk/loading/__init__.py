@@ -86,14 +86,17 @@ def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -
     ``compiled`` if numba is installed.
 
     Raises:
-        ConfigError: ``compiled`` on a GPU.
-        MissingDependencyError: ``compiled`` without numba.
+        ConfigError: ``compiled`` on a GPU, or ``compiled-host`` without one.
+        MissingDependencyError: either of them without numba.
     """
-    if applier == "compiled":
-        if device.type != "cpu":
-            raise ConfigError(
-                f"--applier compiled runs on the CPU, not on {device}: use fused or auto."
-            )
+    if applier == "compiled" and device.type != "cpu":
+        raise ConfigError(
+            f"--applier compiled runs on the CPU, not on {device}: use compiled-host, which "
+            "augments on the CPU and uploads the result, or fused or auto."
+        )
+    if applier == "compiled-host" and device.type == "cpu":
+        raise ConfigError("--applier compiled-host is for a GPU; on the CPU use compiled or auto.")
+    if applier in ("compiled", "compiled-host"):
         _load_kernel()
     if applier != "auto":
         return applier
@@ -138,7 +141,8 @@ def make_loader(
         std: Channel standard deviations in 0–1 units.
         device: Where the batches go; DALI computes there too.
         seed: Of the augmentation.
-        applier: ``compiled``, ``fused``, ``exact`` or ``auto``, see :func:`resolve_applier`.
+        applier: ``compiled``, ``compiled-host``, ``fused``, ``exact`` or ``auto``, see
+            :func:`resolve_applier`.
         pixels: The decoded cache of ``manifest``, see :func:`fastleuk.loading.prepare.open_pixels`.
 
     Raises:

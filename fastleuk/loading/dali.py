@@ -43,10 +43,6 @@ from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 from fastleuk.memory import keep_freed_memory
 
-SPARE = ("box",)
-"""Parameters that the fused graph has no use for where images have their size already: DALI
-warns of what is fed in vain."""
-
 
 class DaliLoader:
     """Batches made by a DALI pipeline.
@@ -157,13 +153,9 @@ class DaliLoader:
         )
         with pipeline:
             names = [] if self._policy is None else param_names(self._applier)
-            labels, indices, *given = fn.external_source(
-                source=self._next_rest,
-                num_outputs=2 + len(set(names) - self._spare),
-                batch=True,
+            labels, indices, *params = fn.external_source(
+                source=self._next_rest, num_outputs=2 + len(names), batch=True
             )
-            fed = iter(given)
-            params = [labels if name in self._spare else next(fed) for name in names]
             images = (
                 self._from_files(params)
                 if self._reads_bmp
@@ -194,10 +186,6 @@ class DaliLoader:
             no_copy=device == "cpu",
         )
         return images.gpu() if device == "gpu" else images
-
-    @property
-    def _spare(self) -> set[str]:
-        return set(SPARE) if self._resized else set()
 
     def _from_files(self, params: list[DataNode]) -> DataNode:
         """From the files to normalised images; plain BMPs that are augmented are not decoded."""
@@ -293,5 +281,4 @@ class DaliLoader:
             size=self._size,
             augmented=plan.augmented,
         )
-        arrays = zip(param_names(self._applier), param_arrays(params, self._applier), strict=True)
-        return (*inputs, *(array for name, array in arrays if name not in self._spare))
+        return (*inputs, *param_arrays(params, self._applier))

@@ -178,7 +178,7 @@ def _collect(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what ``cv.json`` holds, and the rows of ``cv_predictions.csv``."""
     names, shape = dataset.manifest.class_names, (len(plan.seeds), len(plan.modes))
-    tables = [read_predictions(run / RESULTS[1], names) for run in runs]
+    tables = [read_predictions(run / RESULTS[1], names, dataset.positive) for run in runs]
     figures = [table.figures() for table in tables]
     by_seed = [tables[k : k + shape[1]] for k in range(0, len(tables), shape[1])]
     pooled = [pool(of_seed) for of_seed in by_seed]
@@ -214,6 +214,7 @@ def _collect(
         },
         "synthetic": manifest.synthetic,
         "class_names": list(names),
+        "positive_class": dataset.positive,
         "folds": plan.folds,
         "splits": list(plan.modes),
         "seeds": list(plan.seeds),

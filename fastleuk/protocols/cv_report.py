@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastleuk.data.positive import no_positive
 from fastleuk.protocols.figures import SYNTHETIC, fraction, markdown_table, notes_list, title_of
 
 
@@ -100,4 +101,6 @@ def _notes(result: dict[str, Any]) -> list[str]:
             "No ensemble: the data have no common part that all runs leave unseen, and one seed "
             "leaves nothing to average. --seeds 3 gives one."
         )
+    if result["positive_class"] is None and len(result["class_names"]) == 2:
+        notes.append(no_positive(result["class_names"]))
     return notes + result["notes"]

@@ -217,7 +217,9 @@ def _collect(
 ) -> dict[str, Any]:
     """Return what ``paper.json`` holds."""
     manifest, names = dataset.manifest, dataset.manifest.class_names
-    figures = [read_predictions(run / RESULTS[1], names).figures() for run in runs]
+    figures = [
+        read_predictions(run / RESULTS[1], names, dataset.positive).figures() for run in runs
+    ]
     done = list(zip(plan.jobs, figures, strict=True))
     rows = []
     for backbone, weights in zip(plan.backbones, plan.weights, strict=True):
@@ -252,7 +254,7 @@ def _collect(
         },
         "synthetic": manifest.synthetic,
         "class_names": list(names),
-        "positive_class": names[1] if len(names) == 2 else None,
+        "positive_class": dataset.positive,
         "seeds": list(plan.seeds),
         "config": dataclasses.asdict(plan.config),
         "rows": rows,

@@ -32,6 +32,8 @@ class PredictionTable:
     probabilities: np.ndarray
     """float64 ``(N, C)``."""
     class_names: tuple[str, ...]
+    positive: str | None = None
+    """The positive class; None: that of the names, if they tell."""
 
     def __post_init__(self) -> None:
         assert len(set(self.paths)) == len(self.paths), "an image stands twice"
@@ -39,7 +41,9 @@ class PredictionTable:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures of merit, with the number of subjects."""
-        figures = classification_metrics(self.labels, self.probabilities, self.class_names)
+        figures = classification_metrics(
+            self.labels, self.probabilities, self.class_names, positive=self.positive
+        )
         return {"subjects": len(set(self.subjects)), **figures}
 
     def rows(self, **columns: Any) -> list[dict[str, Any]]:
@@ -66,6 +70,7 @@ def make_table(
     labels: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
+    positive: str | None = None,
 ) -> PredictionTable:
     """Return a table in the order of the paths."""
     order = sorted(range(len(paths)), key=paths.__getitem__)
@@ -75,10 +80,13 @@ def make_table(
         labels=np.asarray(labels, dtype=np.int64)[order],
         probabilities=np.asarray(probabilities, dtype=np.float64)[order],
         class_names=tuple(class_names),
+        positive=positive,
     )
 
 
-def read_predictions(path: Path, class_names: Sequence[str]) -> PredictionTable:
+def read_predictions(
+    path: Path, class_names: Sequence[str], positive: str | None = None
+) -> PredictionTable:
     """Read a ``…_predictions.csv`` of a run.
 
     Raises:
@@ -94,6 +102,7 @@ def read_predictions(path: Path, class_names: Sequence[str]) -> PredictionTable:
             np.array([codes[row["label"]] for row in rows]),
             np.array([[float(row[f"p_{name}"]) for name in class_names] for row in rows]),
             class_names,
+            positive,
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
@@ -110,6 +119,7 @@ def pool(tables: Sequence[PredictionTable]) -> PredictionTable:
         np.concatenate([table.labels for table in tables]),
         np.concatenate([table.probabilities for table in tables]),
         tables[0].class_names,
+        tables[0].positive,
     )
 
 
@@ -118,7 +128,9 @@ def average(tables: Sequence[PredictionTable]) -> PredictionTable:
     first = tables[0]
     assert all(table.paths == first.paths for table in tables), "tables of different images"
     mean = np.mean([table.probabilities for table in tables], axis=0)
-    return make_table(first.paths, first.subjects, first.labels, mean, first.class_names)
+    return make_table(
+        first.paths, first.subjects, first.labels, mean, first.class_names, first.positive
+    )
 
 
 def predict_rows(
@@ -139,59 +151,27 @@ def predict_rows(
         rows: int64 ``(K,)``, labelled rows of the manifest, none of them in its training part.
         device: ``auto``, ``cpu`` or ``cuda[:N]``.
         report: Takes what is printed.
+
+    Raises:
+        CheckpointError: no weights, or of other classes.
     """
     manifest = dataset.manifest
     kept = run_dir / FURTHER
     if kept.is_file():
-        table = read_predictions(kept, manifest.class_names)
+        table = read_predictions(kept, manifest.class_names, dataset.positive)
         if set(table.paths) == {manifest.paths[row] for row in rows}:
             return table
-    indices, probabilities = _predict(run_dir, dataset, rows, device, report)
+    from fastleuk.evaluation.scorer import Scorer
+
+    predictions = Scorer(run_dir, device=device, report=report).predict(dataset, rows)
+    indices = predictions.indices
     table = make_table(
         [manifest.paths[i] for i in indices],
         [manifest.subjects[i] for i in indices],
         manifest.labels[indices],
-        probabilities,
+        predictions.probabilities,
         manifest.class_names,
+        dataset.positive,
     )
     write_rows(kept, table.rows())
     return table
-
-
-def _predict(
-    run_dir: Path, dataset: DataSet, rows: np.ndarray, device: str, report: Callable[[str], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    import torch
-
-    from fastleuk.augment import NONE
-    from fastleuk.config import read_config
-    from fastleuk.evaluation.average import BEST, read_metadata
-    from fastleuk.evaluation.predict import predict
-    from fastleuk.loading import make_loader, resolve_loader
-    from fastleuk.loading.prepare import open_pixels
-    from fastleuk.loading.stream import EvalStream
-    from fastleuk.models.backbone import create_model
-    from fastleuk.models.device import choose_device, choose_precision
-
-    config, best = read_config(run_dir / "config.toml"), run_dir / BEST
-    precision = choose_precision(choose_device(device), config.optim.amp)
-    classes = len(dataset.manifest.class_names)
-    model = create_model(config.model.backbone, num_classes=classes, weights=str(best))
-    metadata = read_metadata(best)
-    model = model.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    options = resolve_loader(config.loader)
-    loader = make_loader(
-        manifest=dataset.manifest,
-        stream=EvalStream(rows, batch_size=options.batch_size),
-        config=options,
-        policy=NONE,
-        mean=tuple(metadata["mean"]),
-        std=tuple(metadata["std"]),
-        device=precision.device,
-        pixels=open_pixels(dataset, options, precision.device, report=report),
-    )
-    try:
-        predictions = predict(model, loader, precision)
-    finally:
-        loader.close()
-    return predictions.indices, predictions.probabilities

@@ -1,9 +1,9 @@
-"""What can be told without looking at the cell: the shortcut that a split by image rewards.
+"""What can be told without looking at the cell: the shortcut that a split by image may reward.
 
 Slides of one subject share their stain, light and focus. A classifier that knows nothing but the
-colours of an image and the size of what is not black can recognise the subject, and so the class,
-where the subject also stands in the training part, and hardly anything where it does not. Beside
-it stands what the networks of the same splits do.
+colours of an image and the size of what is not black may recognise the subject, and so the class,
+where the subject also stands in the training part. How far it does is measured in both splits, and
+beside it stands what the networks of the same splits do.
 """
 
 from __future__ import annotations
@@ -77,4 +77,5 @@ def shortcut_figures(
         manifest.labels[test],
         chances,
         names,
+        dataset.positive,
     ).figures()

@@ -16,7 +16,8 @@ def writing_place(run_dir: Path, out: Path | None) -> Path:
     """
     place = run_dir if out is None else out
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
             f"Can't make the folder --out {place}: {error.strerror or error}."

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import ConfigError, DataError
-from fastleuk.tracking.paired import LEVEL, RESAMPLES, Interval, McNemar, macro_f1_interval, mcnemar
-from fastleuk.tracking.tested import RunRecord, Tested, read_records
+from fastleuk.tracking.paired import LEVEL, Interval
+from fastleuk.tracking.pairs import (
+    LETTERS,
+    Paired,
+    format_pairs,
+    interval_of,
+    no_width,
+    pair_with_first,
+    report_few,
+)
+from fastleuk.tracking.tested import RunRecord, read_records
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+__all__ = [
+    "LETTERS",
+    "Paired",
+    "compare_runs",
+    "differing_settings",
+    "pair_with_first",
+    "same_tests",
+    "warnings_of",
+]
+
 FIGURES = {
     "f1_macro": "macro-F1",
     "auc": "AUC",
@@ -24,17 +41,7 @@ FIGURES = {
     "ece_15": "calibration error",
     "loss": "cross-entropy",
 }
-FEW_SUBJECTS = 5
 _PLACES = ("run.out",)
-
-
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """A run against the reference, on the same test samples."""
-
-    letter: str
-    test: McNemar
-    difference: Interval
 
 
 def compare_runs(
@@ -45,7 +52,7 @@ def compare_runs(
     Args:
         run_dirs: Run folders, the reference first.
         out: The PNG to write.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap and of random swaps.
         report: Takes what is printed.
 
     Raises:
@@ -63,16 +70,18 @@ def compare_runs(
     for letter, record in zip(LETTERS, records, strict=False):
         report(f"{letter}  {record.name}{_what(record)}")
     report(f"\nSettings that differ\n{_table(differing_settings(records), records)}")
-    intervals = [_interval(record, seed) for record in records]
+    intervals = [interval_of(record, seed) for record in records]
     report(f"\nTest figures\n{_table(_figure_rows(records, intervals), records)}")
-    if any(each is not None and each.low == each.high for each in intervals):
+    if no_width(intervals):
         report("  An interval without width says nothing: all resamples of its subjects are alike.")
     comparable = same_tests(records)
+    if not comparable:
+        report_few(records, report)
     warnings = warnings_of(records)
     if warnings:
         report("\n" + "\n".join(f"warning: {warning}" for warning in warnings))
     if comparable:
-        _report_paired(pair_with_first(records, seed=seed), records, report)
+        report("\n" + format_pairs(pair_with_first(records, seed=seed), records))
     try:
         plot_comparison(records, intervals, out, comparable=comparable)
     except OSError as error:
@@ -130,6 +139,18 @@ def warnings_of(records: Sequence[RunRecord]) -> list[str]:
             found.append(f"{letter} has not been tested yet (fastleuk evaluate {record.path}).")
         if not record.rows:
             found.append(f"{letter} has no finished epoch: there is nothing to plot of it.")
+    positive = {_positive(record) for record in records if record.figures}
+    if len(positive) > 1:
+        told = ", ".join(
+            f"{letter} {_positive(record) or 'none'}"
+            for letter, record in zip(LETTERS, records, strict=False)
+            if record.figures
+        )
+        found.append(
+            f"the positive classes differ ({told}): sensitivity, specificity and F1 of the "
+            "positive class can't be compared. fastleuk evaluate RUN --positive CLASS writes them "
+            "anew."
+        )
     for letter, record in zip(LETTERS[1:], records[1:], strict=False):
         if record.validated != first.validated:
             found.append(
@@ -139,74 +160,13 @@ def warnings_of(records: Sequence[RunRecord]) -> list[str]:
     return found
 
 
+def _positive(record: RunRecord) -> str | None:
+    return (record.figures or {}).get("positive_class")
+
+
 def _split(record: RunRecord) -> str:
     settings = record.settings
     return f"{settings.get('data.split', '?')} (seed {settings.get('run.seed', '?')})"
-
-
-def _interval(record: RunRecord, seed: int) -> Interval | None:
-    if record.tested is None or record.figures is None:
-        return None
-    return macro_f1_interval(record.tested.confusions(record.figures["class_names"]), seed=seed)
-
-
-def pair_with_first(
-    records: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[Paired]:
-    """Compare every other run with the first; all were tested on the same samples.
-
-    Args:
-        records: Runs for which :func:`same_tests` holds.
-        resamples: Number of bootstrap samples of the subjects.
-        seed: Of the bootstrap.
-    """
-    first = records[0].tested
-    names = sorted({name for record in records for name in _classes(record)})
-    if first is None:
-        return []
-    found = []
-    for letter, record in zip(LETTERS[1:], records[1:], strict=False):
-        if record.tested is None:
-            continue
-        other = Tested(record.tested.samples, record.tested.predicted, first.groups)
-        difference = macro_f1_interval(
-            other.confusions(names), first.confusions(names), resamples=resamples, seed=seed
-        )
-        found.append(Paired(letter, mcnemar(first.right, other.right), difference))
-    return found
-
-
-def _classes(record: RunRecord) -> set[str]:
-    tested = record.tested
-    return set() if tested is None else {label for _, label in tested.samples} | {*tested.predicted}
-
-
-def _report_paired(
-    paired: Sequence[Paired], records: Sequence[RunRecord], report: Callable[[str], None]
-) -> None:
-    tested = records[0].tested
-    if tested is None:
-        return
-    members: dict[str, set[str]] = {}
-    for (_, label), group in zip(tested.samples, tested.groups, strict=True):
-        members.setdefault(label, set()).add(group)
-    subjects = len(set(tested.groups))
-    report(
-        f"\nPaired with A, on the same {len(tested.samples)} images of {subjects} subjects "
-        f"({LEVEL:.0%} intervals: subjects resampled {RESAMPLES:,} times, class by class)"
-    )
-    for pair in paired:
-        gain, test = pair.difference, pair.test
-        report(
-            f"  {pair.letter} − A  macro-F1 {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-            f"\n         right only in A: {test.only_first}, only in {pair.letter}: "
-            f"{test.only_second}; McNemar's exact test p = {test.p_value:.3g}"
-        )
-    if subjects < len(tested.samples):
-        report("  McNemar's test takes images as independent; those of one subject are not.")
-    fewest = min(len(groups) for groups in members.values())
-    if fewest < FEW_SUBJECTS:
-        report(f"  A class has {fewest} test subjects only: intervals over so few are too narrow.")
 
 
 def _figure_rows(
@@ -223,6 +183,8 @@ def _figure_rows(
             ]
     for key in ("samples", "subjects"):
         rows[key] = [str((record.figures or {}).get(key, "–")) for record in records]
+    if any(_positive(record) for record in records):
+        rows["positive class"] = [_positive(record) or "–" for record in records]
     rows["split"] = [str(record.settings.get("data.split", "–")) for record in records]
     return rows
 

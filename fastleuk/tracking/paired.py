@@ -1,139 +1,136 @@
-"""Are two classifiers different on the same test samples, or could chance do that?"""
+"""Are two classifiers different on the same test samples, or could chance do that?
+
+Cells of one subject are alike, so a test that takes them one by one (McNemar's) calls two equal
+classifiers different in 30 of 100 comparisons. Here subjects are what is exchanged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 10_000
-LEVEL = 0.95
+from fastleuk.evaluation.intervals import LEVEL, Interval
+from fastleuk.evaluation.subjects import (
+    RESAMPLES,
+    SubjectCounts,
+    count_subjects,
+    counts_of,
+    group_confusions,
+    macro_f1,
+    macro_f1_interval,
+    macro_f1_of,
+    resample_weights,
+)
+
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "Interval",
+    "SubjectCounts",
+    "SwapTest",
+    "count_subjects",
+    "group_confusions",
+    "holm",
+    "macro_f1",
+    "macro_f1_interval",
+    "resample_weights",
+    "swap_test",
+]
+
+EXACT_UP_TO = 16
+"""With so many subjects that differ, at most, every one of the 2 to that power swaps is tried."""
+SWAPS = 10_000
+"""Random swaps where there are more."""
 _AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure and its percentile bootstrap interval at :data:`LEVEL`."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """McNemar's exact test: of the samples that one alone has right, is it half and half?
-
-    It takes samples to be independent. Cells of one subject are not, so with several a subject
-    its p-value is too small, and the interval over subjects is the figure to trust.
+class SwapTest:
+    """The test whether two classifiers' macro-F1 differs by more than swapping subjects does.
 
     Attributes:
-        only_first: Samples that the first alone has right.
-        only_second: Samples that the second alone has right.
         p_value: Two-sided.
+        differing: Subjects on which the two differ: the others can't matter.
+        exact: Whether all swaps were tried, or :data:`SWAPS` random ones.
     """
 
-    only_first: int
-    only_second: int
     p_value: float
+    differing: int
+    exact: bool
+
+    @property
+    def smallest(self) -> float:
+        """The smallest p-value that so many subjects can give."""
+        return min(1.0, 2.0 ** (1 - self.differing)) if self.exact else 1 / (SWAPS + 1)
 
 
-def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> McNemar:
-    """Test whether two classifiers are right equally often.
+def swap_test(
+    first: SubjectCounts | np.ndarray, second: SubjectCounts | np.ndarray, *, seed: int = 0
+) -> SwapTest:
+    """Test whether two classifiers are alike, by swapping their answers subject by subject.
 
-    Args:
-        first_right: bool ``(N,)``, whether the first is right.
-        second_right: bool ``(N,)``, the second, on the same samples.
-    """
-    from scipy.stats import binomtest
-
-    first = int((first_right & ~second_right).sum())
-    second = int((second_right & ~first_right).sum())
-    p_value = binomtest(first, first + second).pvalue if first + second else 1.0
-    return McNemar(first, second, float(p_value))
-
-
-def group_confusions(
-    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, classes: int
-) -> np.ndarray:
-    """Count a confusion matrix for each group, int64 ``(G, C, C)``, rows true, columns predicted.
+    Were they alike, what one said of a subject could as well be what the other said: the difference
+    in macro-F1 is compared with those after swapping the two within every set of subjects. This is
+    exact whatever the subjects' cells have in common, and however few subjects there are.
 
     Args:
-        labels: int64 ``(N,)``.
-        predicted: int64 ``(N,)``.
-        groups: ``(N,)``, the subject of each sample, anything that sorts.
-        classes: C.
+        first: Counts by subject, or confusion matrices ``(G, C, C)`` by subject.
+        second: The other classifier's on the same samples.
+        seed: Of the random swaps, where there are too many to try all.
     """
-    places = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    counts = np.zeros((places.max() + 1, classes, classes), dtype=np.int64)
-    np.add.at(counts, (places, labels, predicted), 1)
-    return counts
+    a, b = (each if isinstance(each, SubjectCounts) else counts_of(each)
+            for each in (first, second))  # fmt: skip
+    gained = np.concatenate([b.right - a.right, b.predicted - a.predicted], axis=1)
+    gained = gained[(gained != 0).any(axis=1)]
+    both = np.concatenate([a.right + b.right, a.predicted + b.predicted], axis=1).sum(axis=0)
+    true = a.true.sum(axis=0)
+
+    def differences(signs: np.ndarray) -> np.ndarray:
+        """Return |macro-F1 of the second − of the first| for ``signs`` ``(r, G)`` of ±1."""
+        shift = signs @ gained
+        scores = []
+        for totals in ((both - shift) / 2, (both + shift) / 2):
+            right, predicted = np.split(totals, 2, axis=-1)
+            scores.append(macro_f1_of(right, true + predicted))
+        return np.abs(scores[1] - scores[0])
+
+    count = len(gained)
+    seen = differences(np.ones((1, count)))[0] - 1e-12  # rounding must not part what is equal
+    exact = count <= EXACT_UP_TO
+    step = max(1, _AT_ONCE // max(1, gained.shape[1] + count))
+    reached = total = 0
+    for signs in _all_signs(count, step) if exact else _random_signs(count, step, seed):
+        reached += int((differences(signs.astype(np.float64)) >= seen).sum())
+        total += len(signs)
+    p_value = reached / total if exact else (1 + reached) / (1 + total)
+    return SwapTest(float(p_value), count, exact)
 
 
-def macro_f1(confusions: np.ndarray) -> np.ndarray:
-    """Return the macro-F1 ``(…)`` of confusion matrices ``(…, C, C)``; 0 / 0 counts as 0.
+def _all_signs(count: int, step: int) -> Iterator[np.ndarray]:
+    """Yield all signs with the first held, ``(2^(G-1), G)`` in steps: the rest mirror these."""
+    bits = np.arange(count)[::-1]
+    for start in range(0, 1 << max(0, count - 1), step):
+        codes = np.arange(start, min(start + step, 1 << max(0, count - 1)))
+        yield 1 - 2 * (codes[:, None] >> bits & 1)
 
-    >>> round(float(macro_f1(np.array([[3, 1], [0, 4]]))), 3)
-    0.873
+
+def _random_signs(count: int, step: int, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 4], dtype=np.uint64)))
+    for start in range(0, SWAPS, step):
+        rows = min(step, SWAPS - start)
+        yield 1 - 2 * rng.integers(2, size=(rows, count), dtype=np.int8)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values of several comparisons by Holm's method: none is called different too often.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
     """
-    right = np.diagonal(confusions, axis1=-2, axis2=-1)
-    involved = confusions.sum(axis=-1) + confusions.sum(axis=-2)
-    return np.where(involved > 0, 2 * right / np.maximum(involved, 1), 0.0).mean(axis=-1)
-
-
-def resample_weights(strata: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw how often each group is taken, with replacement: int64 ``(r, G)`` some at a time.
-
-    As many groups of a stratum are drawn as it has, so that no resample is without a class.
-
-    Args:
-        strata: int64 ``(G,)``, the class of each group.
-        resamples: Rows in all.
-        seed: Equal seeds, equal draws.
-    """
-    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 3], dtype=np.uint64)))
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    step = max(1, _AT_ONCE // len(strata))
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        weights = np.zeros((rows, len(strata)), dtype=np.int64)
-        for each in members:
-            weights[:, each] = rng.multinomial(len(each), [1 / len(each)] * len(each), size=rows)
-        yield weights
-
-
-def macro_f1_interval(
-    confusions: np.ndarray,
-    reference: np.ndarray | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Return macro-F1, or its difference from a reference, with an interval over subjects.
-
-    Args:
-        confusions: ``(G, C, C)`` of :func:`group_confusions`.
-        reference: The other classifier's on the same samples: the difference is this one's
-            macro-F1 less the reference's, and both are resampled alike.
-        resamples: Number of bootstrap samples.
-        seed: Of the draw.
-    """
-    both = [confusions] if reference is None else [confusions, reference]
-    # A group's class is that of most of its samples: true classes, so the same for both.
-    strata = confusions.sum(axis=2).argmax(axis=1)
-    drawn = np.concatenate(
-        [
-            _gain(np.stack([np.tensordot(weights, each, axes=1) for each in both]))
-            for weights in resample_weights(strata, resamples=resamples, seed=seed)
-        ]
-    )
-    value = _gain(np.stack([each.sum(axis=0) for each in both]))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(value), float(low), float(high))
-
-
-def _gain(confusions: np.ndarray) -> np.ndarray:
-    """Return macro-F1 of the first of ``(1, …, C, C)``, less that of the second if there is one."""
-    scores = macro_f1(confusions)
-    return scores[0] if len(scores) == 1 else scores[0] - scores[1]
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[int(place)] = least
+    return adjusted

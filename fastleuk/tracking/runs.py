@@ -47,6 +47,7 @@ class RunInfo:
     test_f1_macro: float | None = None
     test_auc: float | None = None
     test_accuracy: float | None = None
+    positive_class: str | None = None
     state: str = ""
     """``finished``; ``ended`` (not tested yet); ``running``, or ``running?`` where no lock can tell
     but something was written lately; ``interrupted``; ``new`` (no checkpoint yet); ``damaged``."""
@@ -127,6 +128,7 @@ def read_run(run_dir: Path, *, name: str) -> RunInfo:
         test_f1_macro=_number(figures.get("f1_macro")),
         test_auc=_number(figures.get("auc")),
         test_accuracy=_number(figures.get("accuracy")),
+        positive_class=_text(figures.get("positive_class")),
         state="damaged" if problems else state,
         owner=owner,
         problem=" ".join(problems),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.errors import CheckpointError, ConfigError, DataError
-from fastleuk.tracking.paired import group_confusions
+from fastleuk.evaluation.subjects import SubjectCounts, count_subjects
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
 
 
@@ -35,12 +35,12 @@ class Tested:
         true = [name for _, name in self.samples]
         return np.array([a == b for a, b in zip(true, self.predicted, strict=True)], dtype=bool)
 
-    def confusions(self, class_names: Sequence[str]) -> np.ndarray:
-        """Return a confusion matrix for each group, ``(G, C, C)``."""
+    def counts(self, class_names: Sequence[str]) -> SubjectCounts:
+        """Return the counts by group and class."""
         codes = {name: code for code, name in enumerate(class_names)}
         labels = np.array([codes[name] for _, name in self.samples])
         predicted = np.array([codes[name] for name in self.predicted])
-        return group_confusions(labels, predicted, np.array(self.groups), len(class_names))
+        return count_subjects(labels, predicted, np.array(self.groups), len(class_names))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -10,6 +10,7 @@ import torch
 from fastleuk.config import Config, OptimConfig
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import Manifest
+from fastleuk.data.positive import no_positive
 from fastleuk.data.split import Split
 from fastleuk.loading.stream import TrainStream
 from fastleuk.training.ranks import Ranks
@@ -32,6 +33,8 @@ def report_data(dataset: DataSet, split: Split, report: Report) -> None:
         report(f"  {part:<5} {len(rows):>6} images of {subjects} subjects: {classes}")
     for note in split.notes:
         report(f"  note: {note}")
+    if dataset.positive is None and len(manifest.class_names) == 2:
+        report(f"  note: {no_positive(manifest.class_names)}")
     if dataset.bad:
         report(f"  skipped {len(dataset.bad)} unusable files (--skip-bad)")
 

@@ -1,0 +1,184 @@
+"""A run's weights, applied to images: the one way in which figures, folds and ensembles predict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastleuk.augment import NONE
+from fastleuk.config import Config, LoaderConfig, read_config
+from fastleuk.data.load import DataSet
+from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation.average import (
+    BEST,
+    average_best,
+    read_metadata,
+    refresh_statistics,
+    statistics_rows,
+)
+from fastleuk.evaluation.predict import Predictions, predict
+from fastleuk.evaluation.tta import Views, check_tta
+from fastleuk.loading import make_loader, resolve_loader
+from fastleuk.loading.batch import Loader
+from fastleuk.loading.prepare import Pixels, open_pixels
+from fastleuk.loading.stream import EvalStream
+from fastleuk.memory import keep_freed_memory
+from fastleuk.models.backbone import create_model
+from fastleuk.models.device import Precision, choose_device, choose_precision
+from fastleuk.models.weights import load_into
+
+Report = Callable[[str], None]
+
+
+class Scorer:
+    """The best weights of a run, ready to be applied to images of any data set of its classes.
+
+    It computes in the precision of the run's validation, so that its figures and those by which
+    the weights were chosen are of one kind.
+
+    Args:
+        run_dir: A folder that ``fastleuk train`` made.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``; the run's own by default.
+        tta: Views whose probabilities are averaged: ``none``, ``flips``, ``d4`` or ``8rot``.
+        average: Average the weights of that many best checkpoints, see
+            :mod:`fastleuk.evaluation.average`; 0 for ``best.safetensors``.
+        report: Takes what is printed.
+
+    Attributes:
+        config: The run's configuration, its loader resolved for this machine.
+        metadata: What the weights say about themselves, such as ``backbone`` and ``classes``.
+        precision: Device and autocast dtype.
+
+    Raises:
+        ConfigError: an unknown ``tta`` or ``device``, or a negative ``average``.
+        CheckpointError: no run, or not the weights in it that were asked for.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        device: str | None = None,
+        tta: str = "none",
+        average: int = 0,
+        report: Report = print,
+    ) -> None:
+        check_tta(tta)
+        if not (run_dir / "config.toml").is_file():
+            raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+        config = read_config(run_dir / "config.toml")
+        self._run_dir, self._report = run_dir, report
+        self._soup = average_best(run_dir, average) if average else None
+        self.metadata: dict[str, Any] = (
+            self._soup.metadata if self._soup else read_metadata(run_dir / BEST)
+        )
+        self.config = dataclasses.replace(config, loader=resolve_loader(config.loader))
+        self._views = Views(tta, self.metadata["mean"], self.metadata["std"])
+        self.precision = _precision(config, choose_device(device or config.run.device), report)
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """What departs from one view of the best weights, for the figures."""
+        used: dict[str, Any] = {}
+        if len(self._views) > 1:
+            used["tta"] = self._views.name
+            used["tta_views"] = len(self._views)
+        if self._soup:
+            used["average"] = len(self._soup.files)
+            used["averaged_files"] = [file.name for file in self._soup.files]
+            used["averaged_epochs"] = list(self._soup.epochs)
+        return used
+
+    def predict(
+        self, dataset: DataSet, rows: np.ndarray, *, train_rows: np.ndarray | None = None
+    ) -> Predictions:
+        """Apply the weights to images, un-augmented, each exactly once and in the order given.
+
+        Args:
+            dataset: Images of the run's classes.
+            rows: int64 ``(K,)``, rows of its manifest.
+            train_rows: int64, the rows that the run trained on: averaged weights take batch
+                normalisation's statistics from them.
+
+        Raises:
+            CheckpointError: the data have other classes than the weights.
+            DataError: an image can't be read.
+        """
+        names = tuple(self.metadata["classes"])
+        if names != dataset.manifest.class_names:
+            raise CheckpointError(
+                f"The weights in {self._run_dir} know the classes {', '.join(names)}, the data "
+                f"have {', '.join(dataset.manifest.class_names)}."
+            )
+        keep_freed_memory()
+        options, device = self.config.loader, self.precision.device
+        pixels = open_pixels(dataset, options, device, report=self._report)
+        model = self._model(dataset, train_rows, pixels)
+        loader = self._loader(dataset, rows, options, pixels)
+        try:
+            # One view takes the short way, whose figures are those of training to the last digit.
+            views = self._views if len(self._views) > 1 else None
+            return predict(model, loader, self.precision, views=views)
+        finally:
+            loader.close()
+
+    def _model(
+        self, dataset: DataSet, train_rows: np.ndarray | None, pixels: Pixels | None
+    ) -> torch.nn.Module:
+        soup, metadata = self._soup, self.metadata
+        weights = "none" if soup else str(self._run_dir / BEST)
+        model = create_model(
+            metadata["backbone"], num_classes=len(metadata["classes"]), weights=weights
+        )
+        if soup:
+            load_into(model, soup.state, head=(), where=str(soup.files[0]))
+        device, options = self.precision.device, self.config.loader
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if soup and soup.stale:
+            assert train_rows is not None, "averaged weights need the training images"
+            rows = statistics_rows(train_rows, batch_size=options.batch_size)
+            self._report(
+                f"Averaged {len(soup.files)} checkpoints; batch normalisation's statistics are "
+                f"computed anew from {len(rows)} training images"
+            )
+            loader = self._loader(dataset, rows, options, pixels)
+            try:
+                refresh_statistics(model, soup.stale, loader, self.precision)
+            finally:
+                loader.close()
+        return model
+
+    def _loader(
+        self, dataset: DataSet, rows: np.ndarray, options: LoaderConfig, pixels: Pixels | None
+    ) -> Loader:
+        return make_loader(
+            manifest=dataset.manifest,
+            stream=EvalStream(rows, batch_size=options.batch_size),
+            config=options,
+            policy=NONE,
+            mean=tuple(self.metadata["mean"]),
+            std=tuple(self.metadata["std"]),
+            device=self.precision.device,
+            pixels=pixels,
+        )
+
+
+def _precision(config: Config, device: torch.device, report: Report) -> Precision:
+    """Return the run's own precision, or the nearest that ``device`` has, which is said."""
+    optim = config.optim
+    try:
+        return choose_precision(device, optim.amp, optim.amp_dtype)
+    except ConfigError:  # trained elsewhere: its dtype is none of this device's
+        nearest = choose_precision(device, optim.amp)
+        if optim.amp:
+            dtype = str(nearest.dtype).removeprefix("torch.")
+            report(
+                f"note: the run was validated in {optim.amp_dtype}, which the {device.type} here "
+                f"doesn't have; {dtype} is used, so figures may differ a little."
+            )
+        return nearest
