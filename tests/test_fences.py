@@ -19,7 +19,7 @@ FENCES = {
 # Each room may import from itself and from those to its right.
 ROOMS = [
     "cli", "protocols", "bench", "training", "tracking", "evaluation", "models", "loading",
-    "augment", "data", "config",
+    "augment", "data", "config", "run_folder",
 ]  # fmt: skip
 
 

@@ -30,11 +30,7 @@ from fastleuk.data.load import DataSet
 from fastleuk.data.scan import Progress
 from fastleuk.errors import DataError
 from fastleuk.files import write_atomically, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock between two processes that build the same cache
-    fcntl = None  # type: ignore[assignment]
+from fastleuk.locks import locked
 
 CHUNK = 64
 """Images under one checksum: what a restart may have to do again."""
@@ -100,7 +96,7 @@ def write_cache(
     key = cache_key(dataset, size, backend)
     with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f"{key}.lock"):
+        with locked(folder / f"{key}.lock"):  # whoever waits finds the cache complete
             target = folder / key
             partial = folder / f"{key}.partial"
             if is_sound(target):  # another process was faster
@@ -273,18 +269,6 @@ def _npy_header(count: int, size: int, total: int) -> bytes:
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
     return stream.getvalue()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process build at a time; another waits here and then finds the cache complete."""
-    with path.open("w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.protocols.cv_report import format_cv
 from fastleuk.protocols.figures import mean_sd, reported
-from fastleuk.protocols.jobs import RESULTS, Job, run_jobs
+from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.plots import plot_cv
 from fastleuk.protocols.predictions import (
     PredictionTable,
@@ -82,6 +82,7 @@ def cross_validate(
     _parse_folds(folds)
     check_backbone(config.model.backbone)
     check_weights(config.model.backbone, config.model.weights)
+    refuse_busy(out)
     dataset = open_dataset(config.data, report=report)
     plan = _plan(config, dataset, folds, seeds)
     runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)

@@ -21,7 +21,7 @@ from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.weights import BUNDLED_BACKBONE
 from fastleuk.protocols.cv import check_free_split, check_seeds
 from fastleuk.protocols.figures import mean_sd
-from fastleuk.protocols.jobs import RESULTS, Job, run_jobs
+from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.paper_report import format_paper
 from fastleuk.protocols.plots import plot_leak
 from fastleuk.protocols.predictions import read_predictions
@@ -104,6 +104,7 @@ def run_paper(
     if twice:
         raise ConfigError(f"--backbones names {', '.join(twice)} more than once.")
     weights = _weights(chosen, config.model.weights)
+    refuse_busy(out)
     dataset = open_dataset(config.data, report=report)
     if config.augment.per_class == "scaled":
         config = _scaled(config, dataset)

@@ -23,12 +23,13 @@ from fastleuk.models.device import (
     choose_precision,
     describe_device,
 )
+from fastleuk.run_folder.names import POLICY
+from fastleuk.run_folder.start import plain_name
 from fastleuk.tracking.writers import check_writers
 from fastleuk.training.build import has_batch_norm, head_of
 from fastleuk.training.distributed import rank_device
 from fastleuk.training.ranks import ALONE, Ranks
 
-POLICY = "policy.toml"
 Report = Callable[[str], None]
 
 
@@ -50,7 +51,8 @@ def resolve(
         FastleukError: an option that makes no sense here, or options that contradict each other.
     """
     check_backbone(config.model.backbone)
-    check_weights(config.model.backbone, config.model.weights)
+    if not resuming:  # a checkpoint has all the weights that are needed
+        check_weights(config.model.backbone, config.model.weights)
     parse_mode(config.data.split)
     parse_per_class(config.augment.per_class)
     device = rank_device(config.run.device, ranks)
@@ -196,7 +198,9 @@ def _idle_in_loading(config: Config) -> list[str]:
 def _with_paths(config: Config) -> Config:
     out = config.run.out
     if not out:
-        out = str(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model.backbone}")
+        out = str(
+            Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{plain_name(config.model.backbone)}"
+        )
         config = _replace(config, "run", out=out)
     if config.data.data:
         config = _replace(config, "data", data=str(Path(config.data.data).resolve()))
