@@ -11,6 +11,7 @@ from fastleuk.cli.app import app
 from fastleuk.cli.options import GroupedCommand, config_options, given_tables
 from fastleuk.config import Config, assemble
 from fastleuk.errors import ConfigError
+from fastleuk.models.backbone_name import file_name
 from fastleuk.training.launch import find_launch
 
 ConfigOption = Annotated[
@@ -36,7 +37,7 @@ def cv(
     command again goes on: finished runs are kept.
     """
     chosen = _assemble(context, config_file, split="the folds are the split: see --folds")
-    out = Path(chosen.run.out or f"runs/cv-{chosen.model.backbone}")
+    out = Path(chosen.run.out or f"runs/cv-{file_name(chosen.model.backbone)}")
     from fastleuk.protocols.cv import cross_validate
 
     cross_validate(chosen, folds=folds, seeds=seeds, out=out, report=typer.echo)

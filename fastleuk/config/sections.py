@@ -87,7 +87,7 @@ class LoaderConfig:
 class ModelConfig:
     """Which network, and where its weights come from."""
 
-    backbone: str = option("efficientnet_b3", "Any timm model.")
+    backbone: str = option("efficientnet_b3", "Any timm model, or hf-hub:OWNER/NAME.")
     weights: str = option("hub", "hub (timm's pretrained), bundled, none, or a weights file.")
 
 

@@ -163,9 +163,10 @@ class _Scoring:
             loader.close()
 
     def _model(self, precision: Precision, pixels: Pixels | None) -> torch.nn.Module:
-        soup, backbone = self.soup, self.metadata["backbone"]
+        soup, backbone, size = self.soup, self.metadata["backbone"], self.metadata["size"]
         weights = "none" if soup else str(self.run_dir / BEST)
-        model = create_model(backbone, num_classes=len(self.metadata["classes"]), weights=weights)
+        classes = len(self.metadata["classes"])
+        model = create_model(backbone, num_classes=classes, weights=weights, size=size)
         if soup:
             load_into(model, soup.state, head=(), where=str(soup.files[0]))
         model = model.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -17,6 +17,7 @@ from fastleuk.data.split import make_split
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
+from fastleuk.models.backbone_size import size_arguments
 from fastleuk.protocols.cv_report import format_cv
 from fastleuk.protocols.figures import mean_sd, reported
 from fastleuk.protocols.jobs import RESULTS, Job, run_jobs
@@ -82,6 +83,7 @@ def cross_validate(
     _parse_folds(folds)
     check_backbone(config.model.backbone)
     check_weights(config.model.backbone, config.model.weights)
+    size_arguments(config.model.backbone, config.loader.size)
     dataset = open_dataset(config.data, report=report)
     plan = _plan(config, dataset, folds, seeds)
     runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)

@@ -176,8 +176,10 @@ def _predict(
     config, best = read_config(run_dir / "config.toml"), run_dir / BEST
     precision = choose_precision(choose_device(device), config.optim.amp)
     classes = len(dataset.manifest.class_names)
-    model = create_model(config.model.backbone, num_classes=classes, weights=str(best))
     metadata = read_metadata(best)
+    model = create_model(
+        config.model.backbone, num_classes=classes, weights=str(best), size=metadata["size"]
+    )
     model = model.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     options = resolve_loader(config.loader)
     loader = make_loader(

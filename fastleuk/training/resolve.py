@@ -17,6 +17,8 @@ from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier, resolve_loader
 from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import check_backbone, check_weights, create_model
+from fastleuk.models.backbone_name import file_name
+from fastleuk.models.backbone_size import size_arguments, unseen_pixels
 from fastleuk.models.device import (
     Precision,
     check_compiler,
@@ -112,8 +114,12 @@ def check_model(config: Config) -> None:
     """Refuse what the backbone can't do; it is built without memory for its weights.
 
     Raises:
-        ConfigError: no gradient checkpointing, or no head that could be trained alone.
+        ConfigError: it does not take images of ``--size`` or can't be trained by single images;
+            no gradient checkpointing, or no head that could be trained alone.
     """
+    size_arguments(
+        config.model.backbone, config.loader.size, images=min(config.loader.batch_size, 2)
+    )
     if not config.run.grad_checkpointing and not config.optim.freeze_epochs:
         return
     with torch.device("meta"):
@@ -164,6 +170,13 @@ def idle_options(config: Config, ranks: Ranks = ALONE) -> list[str]:
         notes.append("--sync-bn has no effect in a single process.")
     elif optim.sync_bn and not _has_batch_norm(config):
         notes.append(f"--sync-bn: {config.model.backbone} has no batch normalisation.")
+    backbone, size = config.model.backbone, config.loader.size
+    edge, patch = unseen_pixels(backbone, size)
+    if edge:
+        notes.append(
+            f"--size {size}: {backbone} sees patches of {patch} pixels, so the last {edge} at the "
+            f"right and below are not seen; {size - edge} or {size - edge + patch} would fit."
+        )
     if optim.freeze_epochs >= optim.epochs:
         notes.append(
             f"--freeze-epochs {optim.freeze_epochs} of {optim.epochs}: only the head is trained."
@@ -196,7 +209,9 @@ def _idle_in_loading(config: Config) -> list[str]:
 def _with_paths(config: Config) -> Config:
     out = config.run.out
     if not out:
-        out = str(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model.backbone}")
+        out = str(
+            Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{file_name(config.model.backbone)}"
+        )
         config = _replace(config, "run", out=out)
     if config.data.data:
         config = _replace(config, "data", data=str(Path(config.data.data).resolve()))

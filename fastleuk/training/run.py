@@ -64,6 +64,7 @@ def train(config: Config, *, report: Report = print, ranks: Ranks | None = None)
         config.model.backbone,
         num_classes=len(dataset.manifest.class_names),
         weights=config.model.weights,
+        size=config.loader.size,
     )
     if ranks.rank:  # equal weights, but dropout of its own
         torch.manual_seed(config.run.seed + (ranks.rank << 32))
@@ -107,7 +108,10 @@ def resume(
     if note:
         report(note)
     model = create_model(
-        config.model.backbone, num_classes=len(dataset.manifest.class_names), weights="none"
+        config.model.backbone,
+        num_classes=len(dataset.manifest.class_names),
+        weights="none",
+        size=config.loader.size,
     )
     trainer = setup.trainer(model, resuming=True)
     trainer.restore(state)
