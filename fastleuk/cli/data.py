@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.config import DataConfig
+from fastleuk.config import LARGEST, DataConfig
 
 
 @app.command()
@@ -66,8 +66,10 @@ def gallery(
     policy: Annotated[
         str, typer.Option(help="paper, flips-rotations, stain, none, or a policy's TOML file.")
     ] = "paper",
-    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
-    seed: Annotated[int, typer.Option(help="Another seed, other cells and draws.")] = 7,
+    size: Annotated[
+        int, typer.Option(help="Side of the images in pixels.", min=16, max=LARGEST)
+    ] = 224,
+    seed: Annotated[int, typer.Option(help="Another seed, other cells and draws.", min=0)] = 7,
 ) -> None:
     """Draw every augmentation step by torchvision, exact and fused, and their differences."""
     from fastleuk.augment.gallery import write_gallery

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fastleuk.cli.app import app
+from fastleuk.cli.app import Application, app
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.errors import ConfigError
 
 LOADER = LoaderConfig()
-cache_app = typer.Typer(help="The decoded caches: list, clear.", no_args_is_help=True)
+cache_app = Application(help="The decoded caches: list, clear.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 DataOption = Annotated[
@@ -154,7 +154,7 @@ def pack(
     data: DataOption = "",
     form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
     shard_mb: Annotated[int, typer.Option(help="Size of a shard in MB.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffle.", min=0)] = 0,
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
 ) -> None:

@@ -13,7 +13,8 @@ from fastleuk.cli.options import GroupedCommand, config_options, given_tables, i
 from fastleuk.config import assemble
 from fastleuk.config.option import flag
 from fastleuk.errors import ConfigError
-from fastleuk.training.launch import find_launch
+from fastleuk.run_log import quiet
+from fastleuk.training.launch import by_hand, find_launch
 
 if TYPE_CHECKING:
     from fastleuk.training.ranks import Ranks
@@ -38,6 +39,8 @@ def train(
     """
     launch = find_launch()
     if launch.world_size == 1:
+        if by_hand() and not quiet():
+            typer.echo("note: started by hand in a shell of SLURM: this process trains alone.")
         _train(context, config, resume)
         return
     # torch warns of what is meant to be so, once in each process; it reads this when imported.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from fastleuk.config import DataConfig
 from fastleuk.data.load import DataSet, load_dataset
+from fastleuk.run_log import quiet
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -17,7 +18,8 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
     """Give a ``progress(done, total)`` callable that draws a bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit="file", leave=False, disable=hidden or None, file=sys.stderr) as bar:
+    off = hidden or quiet() or None  # None: where there is no terminal
+    with tqdm(desc=title, unit="file", leave=False, disable=off, file=sys.stderr) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total

@@ -38,10 +38,12 @@ from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import Precision, choose_device, choose_precision
 from fastleuk.models.weights import load_into
+from fastleuk.run_log import logged, open_log, result
 
 Report = Callable[[str], None]
 
 
+@logged
 def evaluate_run(
     run_dir: Path,
     *,
@@ -81,6 +83,7 @@ def evaluate_run(
     check_tta(tta)
     if not (run_dir / "config.toml").is_file():
         raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+    open_log(report, run_dir)
     config = read_config(run_dir / "config.toml")
     soup = average_best(run_dir, average) if average else None
     metadata = soup.metadata if soup else read_metadata(run_dir / BEST)
@@ -109,8 +112,8 @@ def evaluate_run(
     }
     _write(run_dir, part, figures, predictions, dataset)
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
-    report(f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
-    report(format_metrics(figures))
+    result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
+    result(report, format_metrics(figures))
     return figures
 
 

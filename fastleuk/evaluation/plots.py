@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastleuk.data.showcase import showcase
+from fastleuk.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from fastleuk.data.manifest import Manifest
 
+_SOFTWARE = "fastleuk"
 _SYNTHETIC = "synthetic demo cells, not patients"
 
 
@@ -34,7 +36,26 @@ def save_figure(figure: Figure, path: Path, *, synthetic: bool) -> None:
     """Write a PNG; ``synthetic`` data are told of under the picture."""
     if synthetic:
         figure.supxlabel(_SYNTHETIC, fontsize=9, color="0.4")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, metadata={"Software": _SOFTWARE})
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a PNG was written by :func:`save_figure`."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == _SOFTWARE
+    except OSError:
+        return False
+
+
+def check_picture(path: Path, option: str) -> None:
+    """Refuse a name that is no PNG's, before anything is drawn."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(
+            f"{option} {path}: the picture is a PNG, so give a name that ends in .png."
+        )
 
 
 def plot_learning_curves(
@@ -170,7 +191,11 @@ def class_contact_sheet(manifest: Manifest, path: Path, *, tiles: int = 64, seed
         path: The PNG to write.
         tiles: Number of cells on the sheet, at most.
         seed: Another seed, other cells.
+
+    Raises:
+        ConfigError: ``path`` does not end in .png.
     """
+    check_picture(path, "--contact-sheet")
     chosen = showcase(manifest, tiles, seed=seed)
     captions = [f"{manifest.label_name(i)} {manifest.subjects[i]}"[:24] for i in chosen]
     contact_sheet([manifest.file(i) for i in chosen], captions, path, synthetic=manifest.synthetic)

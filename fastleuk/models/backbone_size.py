@@ -86,7 +86,8 @@ def _built(backbone: str, **arguments: Any) -> nn.Module:
     import torch
 
     with torch.device("meta"):
-        return build(backbone, num_classes=2, **arguments)
+        model = build(backbone, num_classes=2, **arguments)
+        return model.to(memory_format=torch.channels_last)
 
 
 def _problem(backbone: str, size: int, arguments: dict[str, Any], images: int) -> str:
@@ -96,7 +97,8 @@ def _problem(backbone: str, size: int, arguments: dict[str, Any], images: int) -
     try:
         with torch.device("meta"), torch.no_grad():
             model = _built(backbone, **arguments)
-            batch = torch.empty(images, 3, size, size)
+            # As in training, where a network's own views of an image may not bear the layout.
+            batch = torch.empty(images, 3, size, size).to(memory_format=torch.channels_last)
             for training in (False, True):
                 found = model.train(training)(batch)
                 if not isinstance(found, torch.Tensor) or tuple(found.shape) != (images, 2):

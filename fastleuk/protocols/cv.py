@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk import run_log
 from fastleuk.config import Config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
@@ -92,7 +93,7 @@ def cross_validate(
     write_text(out / "cv.md", format_cv(result))
     write_rows(out / "cv_predictions.csv", rows)
     plot_cv(result, out / "cv.png")
-    report("\n" + format_cv(result))
+    run_log.result(report, "\n" + format_cv(result))
     report(f"Written: {', '.join(str(out / f'cv{end}') for end in ('.json', '.md', '.png'))}")
     report(f"Predictions: {out / 'cv_predictions.csv'}")
     return result

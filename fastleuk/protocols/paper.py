@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk import run_log
 from fastleuk.config import Config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
@@ -126,7 +127,7 @@ def run_paper(
     write_json(out / "paper.json", result)
     write_text(out / "paper.md", format_paper(result))
     plot_leak(result, out / "paper.png")
-    report("\n" + format_paper(result))
+    run_log.result(report, "\n" + format_paper(result))
     report(f"Written: {', '.join(str(out / f'paper{end}') for end in ('.json', '.md', '.png'))}")
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +11,14 @@ from pathlib import Path
 import torch
 
 from fastleuk.augment import NONE
-from fastleuk.config import Config
+from fastleuk.config import Config, LoaderConfig
 from fastleuk.data.balance import parse_per_class
 from fastleuk.data.split import parse_mode
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier, resolve_loader
 from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import check_backbone, check_weights, create_model
-from fastleuk.models.backbone_name import file_name
+from fastleuk.models.backbone_name import FOLDER, file_name, source_of
 from fastleuk.models.backbone_size import size_arguments, unseen_pixels
 from fastleuk.models.device import (
     Precision,
@@ -108,6 +109,26 @@ def check_combinations(config: Config, device: torch.device) -> None:
         )
     if config.run.compile:
         check_compiler(device)
+    check_batch(loader, device)
+
+
+def check_batch(loader: LoaderConfig, device: torch.device) -> None:
+    """Refuse a batch whose images alone are larger than the memory.
+
+    Raises:
+        ConfigError: with the batch that would fit.
+    """
+    image = 3 * 4 * loader.size**2
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if image * loader.batch_size > memory:
+        raise ConfigError(
+            f"--batch-size {loader.batch_size}: so many images of {loader.size} pixels take "
+            f"{image * loader.batch_size / 1e9:.0f} GB, and the {device.type} has "
+            f"{memory / 1e9:.0f} GB. Training needs many times the images' memory: start with 32."
+        )
 
 
 def check_model(config: Config) -> None:
@@ -217,6 +238,9 @@ def _with_paths(config: Config) -> Config:
         config = _replace(config, "data", data=str(Path(config.data.data).resolve()))
     if config.augment.augment.endswith(".toml"):
         config = _replace(config, "augment", augment=str(Path(out).resolve() / POLICY))
+    source, name = source_of(config.model.backbone)
+    if source == FOLDER:
+        config = _replace(config, "model", backbone=f"{source}{Path(name).resolve()}")
     if config.model.weights not in ("hub", "bundled", "none"):
         config = _replace(config, "model", weights=str(Path(config.model.weights).resolve()))
     return config

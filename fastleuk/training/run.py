@@ -17,6 +17,7 @@ from fastleuk.data.split import check_split, make_split, read_split
 from fastleuk.errors import CheckpointError, listed
 from fastleuk.loading import load_policy, resolve_applier
 from fastleuk.models.backbone import create_model
+from fastleuk.run_log import logged, open_log
 from fastleuk.training.checkpoint import LAST, load_checkpoint, version_note, versions
 from fastleuk.training.ranks import ALONE, Ranks
 from fastleuk.training.resolve import POLICY, resolve
@@ -28,6 +29,7 @@ from fastleuk.training.summary import (
 Report = Callable[[str], None]
 
 
+@logged
 def train(config: Config, *, report: Report = print, ranks: Ranks | None = None) -> Path:
     """Train from the beginning and return the run folder.
 
@@ -75,6 +77,7 @@ def train(config: Config, *, report: Report = print, ranks: Ranks | None = None)
     return setup.finish(trainer)
 
 
+@logged
 def resume(
     run_dir: Path,
     *,
@@ -92,6 +95,7 @@ def resume(
     report = report if ranks.first else _silent
     if not (run_dir / "config.toml").is_file():
         raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+    open_log(report, run_dir)
     state = load_checkpoint(run_dir / LAST)
     config = read_config(run_dir / "config.toml")
     out = dataclasses.replace(config.run, out=str(run_dir), device=device or config.run.device)

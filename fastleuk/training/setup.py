@@ -27,6 +27,7 @@ from fastleuk.loading.prepare import Pixels, open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import normalisation
 from fastleuk.models.device import Precision
+from fastleuk.run_log import open_log
 from fastleuk.tracking.writers import Writers, open_writers
 from fastleuk.training.build import synchronise_norms
 from fastleuk.training.loop import Trainer
@@ -213,6 +214,7 @@ class Setup:
                     f"--out {run_dir} is not empty. Choose a new folder, or go on with the run in "
                     f"it: fastleuk train --resume {run_dir}"
                 )
+            open_log(self.report, run_dir)
             write_text(run_dir / "config.toml", self.config.to_toml())
             write_text(run_dir / POLICY, self.policy.to_toml())
             write_split(
