@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fastleuk.data.decoded_write import MARGIN
+from fastleuk.data.litter import note_unfinished
 from fastleuk.data.load import DataSet
 from fastleuk.data.scan import Progress
 from fastleuk.data.shards import image_bytes
@@ -69,6 +70,7 @@ def write_shards(
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
+        note_unfinished(partial, "shards")
         try:
             _check_room(dataset, partial)
             order = np.random.Generator(np.random.Philox(key=[seed, 3])).permutation(len(samples))

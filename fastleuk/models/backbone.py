@@ -15,6 +15,7 @@ from fastleuk.models.backbone_build import (
     offline_where_unreachable,
 )
 from fastleuk.models.backbone_size import size_arguments
+from fastleuk.models.lean import make_lean
 from fastleuk.models.weights import (
     BUNDLED_BACKBONE,
     bundled_weights,
@@ -77,7 +78,7 @@ def create_model(
     shape = {} if size is None else size_arguments(backbone, size)
     if weights == "hub":
         return _from_hub(backbone, num_classes, shape)
-    model = build(backbone, num_classes=num_classes, **shape)
+    model = make_lean(build(backbone, num_classes=num_classes, **shape))
     _renew_head(model)
     if weights == "none":
         return model
@@ -119,7 +120,7 @@ def _converted(
 def _from_hub(backbone: str, num_classes: int, shape: Mapping[str, Any]) -> nn.Module:
     try:
         with offline_where_unreachable():
-            model = build(backbone, num_classes=num_classes, pretrained=True, **shape)
+            model = make_lean(build(backbone, num_classes=num_classes, pretrained=True, **shape))
     except (ConfigError, WeightsError):
         raise
     except Exception as error:  # the hub's client raises from several libraries
