@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,8 @@ def as_refusal(error: BaseException) -> FastleukError | None:
     Libraries wrap what the system said; what they raised it from is looked through too.
     """
     if isinstance(error, FastleukError):
-        return error
+        text = _of_worker(str(error))
+        return error if text == str(error) else _refusal(error, text)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return _refusal(
             error,
@@ -97,8 +99,15 @@ def _text(error: OSError) -> str:
         os.fsdecode(p) for p in (error.filename, error.filename2) if isinstance(p, str | bytes)
     ]
     where = f"{' -> '.join(paths)}: " if paths else ""
-    said = error.strerror or str(error) or type(error).__name__
+    said = error.strerror or _of_worker(str(error)) or type(error).__name__
     return f"{where}{said}. {_remedy(error)}".rstrip()
+
+
+def _of_worker(text: str) -> str:
+    """Return what an error says that torch has brought from a worker, without its traceback."""
+    if "Original Traceback" not in text:
+        return text
+    return re.split(r"^[\w.]+(?:Error|Exception|Refusal): ", text, flags=re.MULTILINE)[-1].strip()
 
 
 def _remedy(error: OSError) -> str:

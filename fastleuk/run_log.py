@@ -36,7 +36,7 @@ def result(report: Report, text: str) -> None:
 
 
 class Console:
-    """Prints, or with ``--quiet`` only results."""
+    """Prints, or with ``--quiet`` only results; :data:`say` is one."""
 
     def __call__(self, text: str) -> None:
         """Print a line on the way."""
@@ -46,6 +46,9 @@ class Console:
     def result(self, text: str) -> None:
         """Print a result."""
         print(text)
+
+
+say = Console()
 
 
 class RunLog:
@@ -129,7 +132,7 @@ def logged(function: Function) -> Function:
 
     @functools.wraps(function)
     def wrapper(*args: Any, report: Report | None = None, **kwargs: Any) -> Any:
-        report = report or Console()
+        report = report or say
         if isinstance(report, RunLog):
             return function(*args, report=report, **kwargs)
         log = RunLog(report)

@@ -246,6 +246,29 @@ def test_a_refusal_is_found_behind_what_a_library_made_of_it():
     assert as_refusal(ValueError("a bug")) is None
 
 
+def _from_a_worker(error):
+    from torch._utils import ExceptionWrapper
+
+    try:
+        raise error
+    except type(error):
+        wrapper = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(type(error)) as raised:
+        wrapper.reraise()
+    return raised.value
+
+
+def test_errors_of_workers_lose_their_traceback():
+    lost = FileNotFoundError(errno.ENOENT, "No such file or directory", "/cache/pixels.bin")
+    for error in (lost, ConfigError("a.png is cut short.\nRemove it.")):
+        brought = _from_a_worker(error)
+        assert "Traceback" in str(brought)
+        told = as_refusal(brought)
+        assert str(error) in str(told)
+        assert "Traceback" not in str(told)
+        assert told.exit_code == 2
+
+
 def test_a_write_that_fails_names_its_file(tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_text("old")

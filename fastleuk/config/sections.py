@@ -96,9 +96,8 @@ class LoaderConfig:
     def __post_init__(self) -> None:
         expand_paths(self)
         one_of("loader", self.loader, LOADERS)
-        require(
-            16 <= self.size <= LARGEST, "size", self.size, f"must be from 16 to {LARGEST} pixels"
-        )
+        require(self.size >= 16, "size", self.size, "must be at least 16 pixels")
+        require(self.size <= LARGEST, "size", self.size, f"must be at most {LARGEST} pixels")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
         require(self.workers >= 0, "workers", self.workers, "must be 0 (automatic) or more")
         require(self.prefetch >= 1, "prefetch", self.prefetch, "must be at least 1")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fastleuk.config import DataConfig
 from fastleuk.data.load import DataSet, load_dataset
-from fastleuk.run_log import quiet
+from fastleuk.run_log import quiet, say
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -29,7 +29,7 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
 
 
 def open_dataset(
-    config: DataConfig, *, report: Callable[[str], None] = print, hidden: bool = False
+    config: DataConfig, *, report: Callable[[str], None] = say, hidden: bool = False
 ) -> DataSet:
     """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
 

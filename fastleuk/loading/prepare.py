@@ -80,6 +80,7 @@ def open_pixels(
     if named and (folder / INFO).exists():
         return Pixels(_only(folder, dataset, config))
     cache = find_cache(dataset, folder, size=config.size, backend=config.loader, report=report)
+    beside = ""
     if cache is None:
         reason = "" if named else _too_large(dataset, config.size, folder)
         if reason:
@@ -94,8 +95,8 @@ def open_pixels(
                 raise
             report(f"No decoded cache, reading the files: {error}")
             return None
-    sizes = f"{cache.info.bytes / 1e9:.2f} GB, the files {_file_bytes(dataset) / 1e9:.2f} GB"
-    report(f"Decoded cache: {cache.folder} ({sizes})")
+        beside = f", the files {_file_bytes(dataset) / 1e9:.2f} GB"
+    report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB{beside})")
     if config.cache == "gpu":
         return Pixels(cache, _to_gpu(cache, device, report))
     return Pixels(cache)
