@@ -56,10 +56,13 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
     """
     from fastleuk.loading import resolve_loader
     from fastleuk.models.backbone import check_backbone
+    from fastleuk.models.backbone_size import size_arguments
     from fastleuk.models.device import choose_device
 
     _check(options)
     check_backbone(options.backbone)
+    if options.train_seconds:
+        size_arguments(options.backbone, options.size)
     device = str(choose_device(options.device))
     config = LoaderConfig(size=options.size, batch_size=options.batch_size, workers=options.workers)
     config = resolve_loader(config)

@@ -187,7 +187,7 @@ def _make_step(spec: BenchSpec, device: torch.device) -> Step:
     keep_freed_memory()  # as `fastleuk train` does; here for every loader alike
     precision: Precision = choose_precision(device, spec.amp)
     torch.manual_seed(0)
-    model = create_model(spec.backbone, num_classes=2, weights="none")
+    model = create_model(spec.backbone, num_classes=2, weights="none", size=spec.size)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=device.type == "cuda")
     scaler = precision.scaler()

@@ -12,7 +12,7 @@ import typer
 
 from fastleuk.cli.app import app
 from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
-from fastleuk.config import DataConfig
+from fastleuk.config import LARGEST, DataConfig
 from fastleuk.errors import ConfigError, DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".tif", ".tiff", ".webp")
@@ -133,8 +133,10 @@ def gallery(
     policy: Annotated[
         str, typer.Option(help="paper, flips-rotations, stain, none, or a policy's TOML file.")
     ] = "paper",
-    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
-    seed: Annotated[int, typer.Option(help="Another seed, other cells and draws.")] = 7,
+    size: Annotated[
+        int, typer.Option(help="Side of the images in pixels.", min=16, max=LARGEST)
+    ] = 224,
+    seed: Annotated[int, typer.Option(help="Another seed, other cells and draws.", min=0)] = 7,
 ) -> None:
     """Draw every augmentation step by torchvision, exact and fused, and their differences."""
     from fastleuk.augment.gallery import write_gallery

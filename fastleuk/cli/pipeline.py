@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from fastleuk.cli.app import app
+from fastleuk.cli.app import Application, app
 from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.errors import ConfigError, DataError
 
 LOADER = LoaderConfig()
-cache_app = typer.Typer(help="The decoded caches: list, clear.", no_args_is_help=True)
+cache_app = Application(help="The decoded caches: list, clear.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 DataOption = Annotated[
@@ -82,13 +82,16 @@ def prepare(
 
 @cache_app.command("list")
 def list_(cache: FolderOption = "") -> None:
-    """Show every decoded cache: what it holds, how large it is, whether it can be used."""
+    """Show every decoded cache, and what killed processes have left of demo sets and shards."""
     from fastleuk.data.decoded import VERSION, decoded_root, list_caches
+    from fastleuk.data.litter import being_built, find_litter
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     found = list_caches(folder)
     for place, info, size in found:
-        if place.name.endswith(".partial"):
+        if place.name.endswith(".partial") and being_built(place):
+            what = "being built now"
+        elif place.name.endswith(".partial"):
             what = "unfinished; the next prepare or train goes on with it"
         elif info is None or info.version != VERSION:
             version = "damaged" if info is None else f"of format {info.version}"
@@ -98,15 +101,29 @@ def list_(cache: FolderOption = "") -> None:
             what = f"{info.images} images, {edge}, {info.backend}, {info.created}, {info.root}"
         typer.echo(f"{place.name}  {size / 1e9:7.2f} GB  {what}")
     typer.echo(f"{len(found)} caches, {sum(s for *_, s in found) / 1e9:.2f} GB, in {folder}")
+    for litter in () if cache else find_litter():
+        state = f"being written by {litter.writer}" if litter.writer else "left by a killed process"
+        typer.echo(f"{litter.folder}  {litter.bytes / 1e9:.2f} GB  {litter.what}, {state}")
 
 
 @cache_app.command("clear")
 def clear(cache: FolderOption = "") -> None:
-    """Remove every decoded cache. They are made again when needed."""
-    from fastleuk.data.decoded import clear_caches, decoded_root
+    """Remove every decoded cache, and what killed processes have left of demo sets and shards.
+
+    Caches are made again when needed. What a process is writing is left alone.
+    """
+    from fastleuk.data.decoded import clear_caches, decoded_root, list_caches
+    from fastleuk.data.litter import clear_litter
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     typer.echo(f"Freed {clear_caches(folder) / 1e9:.2f} GB in {folder}")
+    for place, *_ in list_caches(folder):
+        typer.echo(f"Left alone, it is being built: {place}")
+    freed, left = (0, []) if cache else clear_litter()
+    if freed:
+        typer.echo(f"Freed {freed / 1e9:.2f} GB of what killed processes had left")
+    for litter in left:
+        typer.echo(f"Left alone, {litter.writer} is writing it: {litter.folder}")
 
 
 @app.command()
@@ -170,7 +187,7 @@ def pack(
     data: DataOption = "",
     form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
     shard_mb: Annotated[int, typer.Option(help="Size of a shard in MB.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffle.", min=0)] = 0,
     root: RootOption = "",
     layout: LayoutOption = "auto",
     split: SplitOption = "",

@@ -15,7 +15,8 @@ from fastleuk.config.option import flag
 from fastleuk.errors import ConfigError
 from fastleuk.run_folder.identity import CHANGEABLE, flat
 from fastleuk.run_folder.names import CONFIG
-from fastleuk.training.launch import find_launch
+from fastleuk.run_log import quiet
+from fastleuk.training.launch import by_hand, find_launch
 
 if TYPE_CHECKING:
     from fastleuk.training.ranks import Ranks
@@ -44,6 +45,8 @@ def train(
     """
     launch = find_launch()
     if launch.world_size == 1:
+        if by_hand() and not quiet():
+            typer.echo("note: started by hand in a shell of SLURM: this process trains alone.")
         _train(context, config, resume)
         return
     # torch warns of what is meant to be so, once in each process; it reads this when imported.

@@ -13,6 +13,7 @@ from fastleuk.data.left_out import Ignored, left_out_lines
 from fastleuk.data.load import DataSet, load_dataset
 from fastleuk.data.report import note_lines
 from fastleuk.errors import ConfigError
+from fastleuk.run_log import quiet, say
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -22,7 +23,8 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
     """Give a ``progress(done, total)`` callable that draws a bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit="file", leave=False, disable=hidden or None, file=sys.stderr) as bar:
+    off = hidden or quiet() or None  # None: where there is no terminal
+    with tqdm(desc=title, unit="file", leave=False, disable=off, file=sys.stderr) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total
@@ -34,7 +36,7 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
 def open_dataset(
     config: DataConfig,
     *,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = say,
     hidden: bool = False,
     notes: bool = True,
 ) -> DataSet:

@@ -20,6 +20,7 @@ import numpy as np
 
 from fastleuk.data.decoded_write import MARGIN
 from fastleuk.data.image_headers import content_endings
+from fastleuk.data.litter import note_unfinished
 from fastleuk.data.load import DataSet
 from fastleuk.data.scan import Progress
 from fastleuk.data.shard_index import ShardEntry, content_of, write_index
@@ -118,6 +119,7 @@ def _partial_folder(out: Path) -> Iterator[Path]:
     for litter in partial_folders(out):
         shutil.rmtree(litter, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    note_unfinished(partial, "shards")
     try:
         partial.chmod(0o777 & ~_umask())  # mkdtemp's is for its owner alone
         yield partial

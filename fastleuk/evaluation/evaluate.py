@@ -21,10 +21,12 @@ from fastleuk.files import write_json, write_rows
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
+from fastleuk.run_log import logged, open_log, result
 
 Report = Callable[[str], None]
 
 
+@logged
 def evaluate_run(
     run_dir: Path,
     *,
@@ -69,6 +71,7 @@ def evaluate_run(
     if not (run_dir / CONFIG).is_file():
         raise CheckpointError(f"{run_dir} is no run folder: it has no {CONFIG}.")
     place = writing_place(run_dir, out)
+    open_log(report, place)
     unfinished = not_ended(run_dir)
     if unfinished:
         report(f"note: {unfinished}. These are not its final figures, and it can still go on.")
@@ -98,8 +101,8 @@ def evaluate_run(
     if part == "test" and not variant(figures) and place == run_dir and has_ended(run_dir):
         set_mark(run_dir, TESTED)
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
-    report(f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
-    report(format_metrics(figures))
+    result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
+    result(report, format_metrics(figures))
     return figures
 
 

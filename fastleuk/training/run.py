@@ -23,6 +23,7 @@ from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
 from fastleuk.run_folder.state import BEGUN, clear_temporaries, is_new, set_mark
+from fastleuk.run_log import logged, open_log
 from fastleuk.training.agreement import changed, check_agreement, check_epochs, departures
 from fastleuk.training.checkpoint import load_checkpoint, version_note, versions
 from fastleuk.training.loop import Trainer
@@ -36,6 +37,7 @@ from fastleuk.training.summary import (
 Report = Callable[[str], None]
 
 
+@logged
 def train(config: Config, *, report: Report = print, ranks: Ranks | None = None) -> Path:
     """Train from the beginning and return the run folder.
 
@@ -88,6 +90,7 @@ def _train(
         config.model.backbone,
         num_classes=len(dataset.manifest.class_names),
         weights=config.model.weights,
+        size=config.loader.size,
     )
     if ranks.rank:  # equal weights, but dropout of its own
         torch.manual_seed(config.run.seed + (ranks.rank << 32))
@@ -103,6 +106,7 @@ def _train(
         return setup.finish(trainer)
 
 
+@logged
 def resume(
     run_dir: Path,
     *,
@@ -138,6 +142,7 @@ def resume(
         if ranks.first:
             stack.enter_context(hold(run_dir))
             clear_temporaries(run_dir)
+            open_log(report, run_dir)
         config = changed(read_config(run_dir / CONFIG), changes or {})
         out = dataclasses.replace(config.run, out=str(run_dir), device=device or config.run.device)
         mine = dataclasses.replace(config, run=out)
@@ -176,7 +181,10 @@ def _restored(
     if note:
         report(note)
     model = create_model(
-        config.model.backbone, num_classes=len(dataset.manifest.class_names), weights="none"
+        config.model.backbone,
+        num_classes=len(dataset.manifest.class_names),
+        weights="none",
+        size=config.loader.size,
     )
     trainer = setup.trainer(model, resuming=True)
     trainer.restore(state)

@@ -29,6 +29,7 @@ from fastleuk.models.device import Precision
 from fastleuk.run_folder.identity import flat
 from fastleuk.run_folder.names import CONFIG, POLICY, SKIPPED, SPLIT
 from fastleuk.run_folder.state import BEGUN, ENDED, set_mark
+from fastleuk.run_log import open_log
 from fastleuk.tracking.writers import Writers, open_writers
 from fastleuk.training.agreement import SAME_PROCESSES
 from fastleuk.training.build import synchronise_norms
@@ -188,6 +189,7 @@ class Setup:
         """
         run_dir = self.run_dir
         try:
+            open_log(self.report, run_dir)
             write_text(run_dir / POLICY, self.policy.to_toml())
             write_split(self.split, self.dataset.manifest, run_dir / SPLIT, self.dataset.sha256)
             if self.dataset.bad:
