@@ -17,10 +17,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from augment_images import demo_cells, foreground_error, hard_images, psnr, real_cells
-from augment_machine import machine, table, write_results
 
 from fastleuk.augment import PAPER, STEPS, augment_batch, draw, ideal
 from fastleuk.augment.params import JITTER_STEPS, identity
+from fastleuk.bench.machine import machine, table, write_results
 
 SIZE = 224
 CHUNK = 64

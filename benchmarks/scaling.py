@@ -43,7 +43,7 @@ def main() -> None:
     if options.load:
         print(json.dumps(measure_loader(options.load)))
         return
-    from fastleuk.bench.run import machine
+    from fastleuk.bench.machine import machine
 
     plan = [_child("--one", rows) for rows in _sizes(10_000, options.rows)]
     _print_plan(plan)
