@@ -102,7 +102,8 @@ def main() -> None:
     if options.json:
         from fastleuk.bench.machine import machine
 
-        document = {"machine": machine(options.device), "amp": options.amp, "results": results}
+        device = str(choose_device(options.device))  # auto names no GPU
+        document = {"machine": machine(device), "amp": options.amp, "results": results}
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -182,12 +182,10 @@ def test_what_a_feed_yields_is_augmented(method, one_image, spec, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         feed, close = open_feed(opened)
-        images = (
-            torch.cat([next(feed)[0].clone() for _ in range(8 if "batch" in method else 3)])
-            .permute(0, 2, 3, 1)
-            .numpy()
-        )
+        count = 12 if "batch" in method else 3
+        images = torch.cat([next(feed)[0].clone() for _ in range(count)])
         close()
+    images = images.permute(0, 2, 3, 1).numpy()
     levels = 255 * (images * np.array(STD) + np.array(MEAN))
     if method == "torchvision-v2-batch":  # one draw a batch
         levels = levels[::16]
