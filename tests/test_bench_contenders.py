@@ -20,6 +20,15 @@ SIDE, DRAWS = 64, 24
 LIBRARIES = ("torchvision-pil", "torchvision-v2", "albumentations", "kornia", "kornia functions")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Many threads on little images wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def probe():
     """A bright square off the middle, over a stripe and a ramp: no two quarters are alike."""
     image = np.full((SIDE, SIDE, 3), 60, np.uint8)
