@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from fastleuk.augment import PAPER
-from fastleuk.bench.feeds import MEAN, STD, EndlessStream
+from fastleuk.bench.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
@@ -64,7 +64,7 @@ def main() -> None:
             f"overhead {row['overhead']:.1%} (median of the turns' ratios)"
         )
     if options.json:
-        from fastleuk.bench.run import machine
+        from fastleuk.bench.machine import machine
 
         document = {"machine": machine("cpu"), "results": results}
         options.json.write_text(json.dumps(document, indent=2) + "\n")

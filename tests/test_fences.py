@@ -11,8 +11,8 @@ import fastleuk
 
 PACKAGE = Path(fastleuk.__file__).parent
 FENCES = {
-    "nvidia.dali": {"augment/dali", "loading/dali"},
-    "torchvision": {"augment/reference", "loading/torchvision", "bench/dataloaders"},
+    "nvidia.dali": {"augment/dali", "loading/dali", "bench/operators"},
+    "torchvision": {"augment/reference", "loading/torchvision", "bench/contenders"},
     "timm": {"models/backbone", "training/build", "training/objective"},
     "typer": {"cli/"},
 }

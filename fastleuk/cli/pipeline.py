@@ -130,12 +130,20 @@ def clear(cache: FolderOption = "") -> None:
 def bench_pipeline(
     data: DataOption = "",
     subject_regex: RegexOption = "",
-    methods: Annotated[str, typer.Option(help="Some of them, with commas; else all.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="Some of them, with commas; else all but --peers.")
+    ] = "",
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also the newer peers: minutes more.")
+    ] = False,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = LOADER.size,
     batch_size: Annotated[int, typer.Option(help="Images a batch.")] = LOADER.batch_size,
     workers: Annotated[int, typer.Option(help="Threads or processes; 0: one a core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     cache: FolderOption = "",
+    allocator: Annotated[
+        str, typer.Option(help="Of every contender: kept (freed memory) or system.")
+    ] = "kept",
     rounds: Annotated[int, typer.Option(help="Turns that each loader has.")] = 3,
     seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 0.3,
     backbone: Annotated[str, typer.Option(help="What is trained.")] = "efficientnet_b0",
@@ -162,11 +170,13 @@ def bench_pipeline(
             data=data,
             subject_regex=subject_regex,
             methods=methods,
+            peers=peers,
             size=size,
             batch_size=batch_size,
             workers=workers,
             device=device,
             cache=cache,
+            allocator=allocator,
             rounds=rounds,
             seconds=seconds,
             backbone=backbone,
