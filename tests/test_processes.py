@@ -20,6 +20,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from fastleuk.augment import PAPER, AugmentCollate
+from fastleuk.config import LoaderConfig
+from fastleuk.data.discover import discover
+from fastleuk.errors import FastleukError
+from fastleuk.loading import make_loader
+from fastleuk.loading.stream import TrainStream
 
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # Python 3.12 on forks
@@ -47,15 +52,43 @@ def in_a_fork(work):
     work()
     sys.exit(0)
 
+def loader_of(root, applier):
+    manifest = discover(root).manifest
+    rows = np.arange(16)
+    stream = TrainStream(
+        manifest.labels[rows], rows, per_class="off", frozen=False, seed=3, batch_size=8
+    )
+    return make_loader(
+        manifest=manifest, stream=stream, config=LoaderConfig(loader="dali", size=16, workers=1),
+        policy=PAPER, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"), applier=applier,
+    )
+
+def in_the_fork(collate, loader, batches):
+    assert epoch(collate, 0) == [0, 1, 2, 3]
+    try:
+        next(batches)
+    except FastleukError as error:
+        assert "forked" in str(error)
+    else:
+        raise SystemExit("an inherited epoch went on")
+    batches.close()
+    assert len(list(loader.epoch())) == 2
+    loader.close()
+
 if __name__ == "__main__":
-    how, appliers = sys.argv[1], sys.argv[2:]
+    how, root, *appliers = sys.argv[1:]
     for applier in appliers:
         collate = AugmentCollate(PAPER, size=16, applier=applier)
         look = epoch(collate, 0)
-        if how == "os.fork":
-            in_a_fork(lambda: epoch(collate, 0))
-        else:
-            assert epoch(collate, 1, how) == look == [0, 1, 2, 3]
+        assert epoch(collate, 1, how) == look == [0, 1, 2, 3]
+        if how == "fork":
+            loader = loader_of(root, applier)
+            list(loader.epoch())
+            batches = loader.epoch()
+            next(batches)
+            in_a_fork(lambda: in_the_fork(collate, loader, batches))
+            assert len(list(batches)) == 1
+            loader.close()
         assert epoch(collate, 0) == look  # the parent's pipelines go on
         print(applier, "ends", flush=True)
 """
@@ -65,16 +98,15 @@ if __name__ == "__main__":
     "how",
     [
         "fork",
-        "os.fork",
         pytest.param("forkserver", marks=pytest.mark.slow),
         pytest.param("spawn", marks=pytest.mark.slow),
     ],
 )
-def test_workers_of_any_start_work_after_a_look_at_a_batch_in_the_parent(how, tmp_path):
+def test_workers_of_any_start_work_after_a_look_at_a_batch_in_the_parent(how, cells, tmp_path):
     script = tmp_path / "look.py"
     script.write_text(SCRIPT)
     run = subprocess.Popen(
-        [sys.executable, script, how, *APPLIERS],
+        [sys.executable, script, how, cells, *APPLIERS],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

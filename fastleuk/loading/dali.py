@@ -148,8 +148,8 @@ class DaliLoader(Loader):
         pipeline = running.pipeline
         if pipeline is None or running.pid != os.getpid():
             raise FastleukError(
-                "The loader was closed, or its process forked, in the middle of an epoch: "
-                "begin the epoch anew."
+                "The loader was closed in the middle of an epoch, or this process was forked "
+                "from the one where the epoch began: begin it anew."
             )
         try:
             images, labels, indices = pipeline.run(stream)
