@@ -202,10 +202,9 @@ def _dali(
     options["dtype"] = types.FLOAT if options["dtype"] == "float32" else types.FLOAT16
     capacity = 1 << (len(arrays) - 1).bit_length()  # few pipelines serve all batch sizes
     contiguous = [np.ascontiguousarray(array) for array in arrays]
-    output = array_pipeline(capacity, device, **options)(contiguous, params)
+    pipeline = array_pipeline(capacity, device, **options)
     if device == "gpu" and is_tensor:
-        import torch
-
-        return torch.from_dlpack(output.as_tensor()).clone()
+        return pipeline.tensor(contiguous, params)
+    output = pipeline(contiguous, params)
     output = output.as_cpu() if device == "gpu" else output
     return np.array(output.as_tensor())  # a copy: DALI reuses the buffer

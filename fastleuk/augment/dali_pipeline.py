@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.augment.dali import DataNode, Pipeline, do_not_convert, fn, pipeline_def, types
+from fastleuk.augment.dali_fork import shield_from_fork
 from fastleuk.augment.dali_graph import apply_graph
 from fastleuk.augment.draw import draw
 from fastleuk.augment.lowering import Array, param_arrays, param_names
@@ -124,46 +126,91 @@ class _ParamSource:
         return param_arrays(params, self.applier)
 
 
+class _Feed:
+    """What an array pipeline reads; it knows no pipeline, so that none keeps itself alive."""
+
+    def __init__(self) -> None:
+        self.batch: list[Any] = []
+
+    def __call__(self) -> list[Any]:
+        return self.batch
+
+
 class ArrayPipeline:
     """A pipeline that augments batches of arrays, built once and kept.
+
+    It holds none of the images between two calls. One call at a time; others wait.
 
     Args:
         max_batch_size: Of any later call.
         device: ``cpu`` or ``gpu``.
+        device_id: Which GPU.
         options: Of ``apply_graph``.
     """
 
-    def __init__(self, max_batch_size: int, device: str, **options: Any) -> None:
+    def __init__(
+        self, max_batch_size: int, device: str, *, device_id: int = 0, **options: Any
+    ) -> None:
+        self.device_id = device_id if device == "gpu" else None
         self._applier = options["applier"]
-        self._batch: list[Any] = []
+        self._feed = feed = _Feed()
         self._lock = threading.Lock()
         count = 1 + len(param_names(self._applier))
 
         @pipeline_def(
             batch_size=max_batch_size,
-            num_threads=min(8, os.cpu_count() or 1),
-            device_id=0 if device == "gpu" else None,
+            num_threads=_threads(),
+            device_id=self.device_id,
             prefetch_queue_depth=1,
         )
         def define() -> DataNode:
             layouts = ["HWC"] + [""] * (count - 1)
-            images, *nodes = fn.external_source(
-                lambda: self._batch, num_outputs=count, batch=True, layout=layouts
-            )
+            images, *nodes = fn.external_source(feed, num_outputs=count, batch=True, layout=layouts)
             images = images.gpu() if device == "gpu" else images
             return apply_graph(images, nodes, device=device, **options)
 
         self._pipeline = define()
         self._pipeline.build()
+        shield_from_fork(self._pipeline)
 
     def __call__(self, images: Sequence[np.ndarray], params: AugmentParams) -> Any:
         """A DALI tensor list with the result for each image."""
         with self._lock:
-            self._batch = [list(images), *param_arrays(params, self._applier)]
-            return self._pipeline.run()[0]
+            self._feed.batch = [list(images), *param_arrays(params, self._applier)]
+            try:
+                return self._pipeline.run(self._stream())[0]
+            finally:
+                self._feed.batch = []
+
+    def tensor(self, images: Sequence[np.ndarray], params: AugmentParams) -> Any:
+        """The result of one call as a torch tensor of its own, on the pipeline's device."""
+        import torch
+
+        output = self(images, params)
+        copy = torch.from_dlpack(output.as_tensor()).clone()
+        if self.device_id is not None:  # DALI takes its buffer back as soon as it is dropped
+            torch.cuda.current_stream(self.device_id).synchronize()
+        return copy
+
+    def _stream(self) -> Any:
+        """On a GPU the stream that reads the result, where torch is there to have one."""
+        if self.device_id is None or "torch" not in sys.modules:
+            return None
+        return sys.modules["torch"].cuda.current_stream(self.device_id)
+
+
+def _threads() -> int:
+    """Cores that this process may use, eight at most."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 @functools.lru_cache(maxsize=8)
 def array_pipeline(max_batch_size: int, device: str, **options: Any) -> ArrayPipeline:
     """The pipeline for these options; the eight used last are kept."""
     return ArrayPipeline(max_batch_size, device, **options)
+
+
+if hasattr(os, "register_at_fork"):
+    # After dali_fork's, registered before: a child forgets them without destroying them.
+    os.register_at_fork(after_in_child=array_pipeline.cache_clear)
