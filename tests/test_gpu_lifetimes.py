@@ -24,7 +24,7 @@ def manifest(cells):
     return discover(cells, subject_regex=SUBJECT_REGEX).manifest
 
 
-def _loader(manifest, policy):
+def _loader(manifest, policy, applier="fused"):
     rows = np.arange(len(manifest))
     stream = (
         EvalStream(rows, batch_size=4)
@@ -40,14 +40,16 @@ def _loader(manifest, policy):
         std=(0.2, 0.3, 0.4),
         device=torch.device("cuda:0"),
         seed=3,
+        applier=applier,
     )
 
 
+@pytest.mark.parametrize("applier", ["fused", "compiled-host"])
 @pytest.mark.parametrize("policy", [PAPER, NONE], ids=["augmented", "plain"])
-def test_a_batch_stays_until_the_gpu_has_read_it(manifest, policy):
+def test_a_batch_stays_until_the_gpu_has_read_it(manifest, policy, applier):
     def copies(lag):
         kept = []
-        with _loader(manifest, policy) as loader:
+        with _loader(manifest, policy, applier) as loader:
             for batch in loader.epoch(1):
                 if lag:
                     torch.cuda._sleep(LAG)
@@ -102,12 +104,15 @@ def test_a_tensor_of_augment_batch_is_not_overwritten_while_it_is_copied():
         assert torch.equal(right, late)
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one NVIDIA GPU only")
-def test_an_array_pipeline_runs_on_the_gpu_that_is_named():
-    from fastleuk.augment.dali_pipeline import array_pipeline
-
-    params = draw(PAPER, seed=1, epoch=0, indices=[0], size=16)
-    options = {"applier": "fused", "size": 16, "interpolation": "bilinear"}
-    pipeline = array_pipeline(1, "gpu", device_id=1, **options)
-    result = pipeline.tensor([np.zeros((8, 8, 3), np.uint8)], params)
-    assert result.device == torch.device("cuda:1")
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("applier", ["fused", "exact", "compiled-host"])
+def test_a_tensor_is_augmented_on_the_gpu_that_it_is_on(applier, dtype, layout):
+    last = torch.device("cuda", torch.cuda.device_count() - 1)
+    images = torch.randint(256, (4, 48, 40, 3), dtype=torch.uint8)
+    params = draw(PAPER, seed=1, epoch=0, indices=np.arange(4), size=32)
+    options = {"applier": applier, "dtype": dtype, "layout": layout, "device": "gpu"}
+    result = augment_batch(images.to(last), params, **options)
+    assert result.device == last
+    assert result.dtype == getattr(torch, dtype)
+    torch.testing.assert_close(result.cpu(), augment_batch(images, params, **options).cpu())

@@ -11,11 +11,11 @@ import pytest
 import torch
 from augment_images import COMPILED, needs_numba
 from conftest import SUBJECT_REGEX, write_cells
-from fastleuk.loading.hold import Hold
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastleuk.augment import NONE, PAPER, augment_batch, draw
+from fastleuk.augment.hold import Hold
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
 from fastleuk.errors import FastleukError

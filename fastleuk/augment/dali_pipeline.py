@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +12,14 @@ import numpy as np
 
 from fastleuk.augment.dali import DataNode, Pipeline, do_not_convert, fn, pipeline_def, types
 from fastleuk.augment.dali_fork import shield_from_fork
-from fastleuk.augment.dali_graph import apply_graph
+from fastleuk.augment.dali_graph import HOST, apply_graph
 from fastleuk.augment.draw import draw
+from fastleuk.augment.hold import Hold
 from fastleuk.augment.lowering import Array, param_arrays, param_names
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, FastleukError
 
 _SHARD_STRIDE = 2**48
 
@@ -127,82 +127,107 @@ class _ParamSource:
 
 
 class _Feed:
-    """What an array pipeline reads; it knows no pipeline, so that none keeps itself alive."""
+    """The batch of the next run. The pipeline holds it, and it doesn't know the pipeline."""
 
     def __init__(self) -> None:
-        self.batch: list[Any] = []
-
-    def __call__(self) -> list[Any]:
-        return self.batch
+        self.images: Any = None
+        self.params: tuple[Array, ...] = ()
 
 
 class ArrayPipeline:
     """A pipeline that augments batches of arrays, built once and kept.
 
-    It holds none of the images between two calls. One call at a time; others wait.
-
     Args:
         max_batch_size: Of any later call.
-        device: ``cpu`` or ``gpu``.
+        device: ``cpu`` or ``gpu``: where the result is.
         device_id: Which GPU.
+        resident: The images of a call are one tensor on that GPU, ``(N, H, W, 3)``.
         options: Of ``apply_graph``.
     """
 
     def __init__(
-        self, max_batch_size: int, device: str, *, device_id: int = 0, **options: Any
+        self,
+        max_batch_size: int,
+        device: str,
+        *,
+        device_id: int | None = None,
+        resident: bool = False,
+        **options: Any,
     ) -> None:
-        self.device_id = device_id if device == "gpu" else None
         self._applier = options["applier"]
-        self._feed = feed = _Feed()
         self._lock = threading.Lock()
-        count = 1 + len(param_names(self._applier))
-
-        @pipeline_def(
-            batch_size=max_batch_size,
-            num_threads=_threads(),
-            device_id=self.device_id,
-            prefetch_queue_depth=1,
-        )
-        def define() -> DataNode:
-            layouts = ["HWC"] + [""] * (count - 1)
-            images, *nodes = fn.external_source(feed, num_outputs=count, batch=True, layout=layouts)
-            images = images.gpu() if device == "gpu" else images
-            return apply_graph(images, nodes, device=device, **options)
-
-        self._pipeline = define()
+        self._feed = _Feed()
+        self._hold = Hold(2, device=device_id) if device == "gpu" else None
+        self._device_id = device_id
+        self._pipeline = _graph(self._feed, max_batch_size, device, device_id, resident, options)
         self._pipeline.build()
         shield_from_fork(self._pipeline)
 
-    def __call__(self, images: Sequence[np.ndarray], params: AugmentParams) -> Any:
+    def __call__(self, images: Any, params: AugmentParams) -> Any:
         """A DALI tensor list with the result for each image."""
         with self._lock:
-            self._feed.batch = [list(images), *param_arrays(params, self._applier)]
+            self._feed.images = images
+            self._feed.params = param_arrays(params, self._applier)
             try:
                 return self._pipeline.run(self._stream())[0]
+            except RuntimeError as error:
+                raise FastleukError(f"DALI failed: {error}") from error
             finally:
-                self._feed.batch = []
-
-    def tensor(self, images: Sequence[np.ndarray], params: AugmentParams) -> Any:
-        """The result of one call as a torch tensor of its own, on the pipeline's device."""
-        import torch
-
-        output = self(images, params)
-        copy = torch.from_dlpack(output.as_tensor()).clone()
-        if self.device_id is not None:  # DALI takes its buffer back as soon as it is dropped
-            torch.cuda.current_stream(self.device_id).synchronize()
-        return copy
+                self._feed.images, self._feed.params = None, ()  # they are the caller's
 
     def _stream(self) -> Any:
-        """On a GPU the stream that reads the result, where torch is there to have one."""
-        if self.device_id is None or "torch" not in sys.modules:
+        """On a GPU the stream that reads the result: DALI makes it wait, not the host."""
+        if self._hold is None:
             return None
-        return sys.modules["torch"].cuda.current_stream(self.device_id)
+        import torch
+
+        return torch.cuda.current_stream(self._device_id)
+
+    def to_torch(self, output: Any) -> Any:
+        """A copy of a result on the GPU; DALI's memory is held until it has been made."""
+        import torch
+
+        copy = torch.from_dlpack(output.as_tensor()).clone()
+        if self._hold is not None:
+            self._hold.add(output)
+        return copy
 
 
-def _threads() -> int:
-    """Cores that this process may use, eight at most."""
+def _graph(
+    feed: _Feed,
+    max_batch_size: int,
+    device: str,
+    device_id: int | None,
+    resident: bool,
+    options: dict[str, Any],
+) -> Pipeline:
+    applier = options["applier"]
+
+    @pipeline_def(
+        batch_size=max_batch_size,
+        num_threads=min(8, _cores()),
+        device_id=device_id if device == "gpu" else None,
+        prefetch_queue_depth=1,
+        exec_dynamic=True,  # each result has memory of its own, which lives as long as it
+    )
+    def define() -> DataNode:
+        images = fn.external_source(
+            lambda: feed.images, batch=True, layout="HWC", device="gpu" if resident else "cpu"
+        )
+        nodes = fn.external_source(
+            lambda: feed.params, num_outputs=len(param_names(applier)), batch=True
+        )
+        if device == "gpu" and not resident and applier not in HOST:
+            images = images.gpu()
+        return apply_graph(images, nodes, device=device, **options)
+
+    return define()
+
+
+def _cores() -> int:
+    """Cores that this process may use: a container or a batch system gives it some of them."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import torch
-
 
 class Event(Protocol):
     """A point in a stream of work, as ``torch.cuda.Event`` is."""
@@ -29,7 +27,7 @@ class Hold:
     Args:
         limit: Batches held at most; for room the oldest one's event is waited for.
         record: Makes the event; by default on torch's current stream.
-        device: For the default of ``record``.
+        device: For the default of ``record``: what torch takes for one.
     """
 
     def __init__(
@@ -37,7 +35,7 @@ class Hold:
         limit: int,
         *,
         record: Callable[[], Event] | None = None,
-        device: torch.device | None = None,
+        device: Any = None,
     ) -> None:
         self._limit, self._device = limit, device
         self._record = record or self._on_current_stream
@@ -63,5 +61,7 @@ class Hold:
             self._held.popleft()
 
     def _on_current_stream(self) -> Event:
+        import torch
+
         event: Event = torch.cuda.current_stream(self._device).record_event()
         return event
