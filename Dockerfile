@@ -16,7 +16,7 @@ RUN useradd --uid 10001 --create-home fastleuk \
     && mkdir /work /cache \
     && chown fastleuk /work /cache
 USER fastleuk
-ENV PATH=/opt/fastleuk/bin:$PATH FASTLEUK_CACHE_DIR=/cache PYTHONUNBUFFERED=1
+ENV PATH=/opt/fastleuk/bin:$PATH FASTLEUK_CACHE_DIR=/cache
 VOLUME ["/work", "/cache"]
 WORKDIR /work
 ENTRYPOINT ["fastleuk"]

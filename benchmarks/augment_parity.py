@@ -20,11 +20,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from augment_images import demo_cells, foreground_error, hard_images, psnr, real_cells
-from augment_machine import machine, table, write_results
 from augment_stored import SIZE, ideal_case, levels, stored, stored_rows
 
 from fastleuk.augment import PAPER, STEPS, draw
 from fastleuk.augment.params import JITTER_STEPS, identity
+from fastleuk.bench.machine import machine, table, write_results
 
 OURS = ("exact", "fused", "compiled") if importlib.util.find_spec("numba") else ("exact", "fused")
 

@@ -13,38 +13,42 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fastleuk.augment import PAPER
-from fastleuk.bench.feeds import MEAN, STD, EndlessStream
+from fastleuk.bench.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.loading.dali import DaliLoader
+from fastleuk.loading.dali_feed import Feed
 from fastleuk.loading.prepare import open_pixels
+from fastleuk.loading.stream import BatchPlan
 
 READY = 8
 """Batches that are made ready for the bare pipeline."""
 
 
-class Ready(DaliLoader):
+class Ready(Feed):
     """Feeds the graph with what was made ready."""
 
-    def prepare(self) -> None:
+    def begin(self, plans: Iterator[BatchPlan]) -> None:
         """Draw the parameters of the first batches and take the views of their images."""
-        self._plans = self._stream.batches(0)
-        self._waiting = {"images": self._in_flight.copy(), "rest": self._in_flight.copy()}
-        mapped = [super(Ready, self)._next_mapped() for _ in range(READY)]
-        rest = [super(Ready, self)._next_rest() for _ in range(READY)]
+        super().begin(plans)
+        mapped = [super(Ready, self).next_mapped() for _ in range(READY)]
+        rest = [super(Ready, self).next_rest() for _ in range(READY)]
         self._mapped, self._rest = itertools.cycle(mapped), itertools.cycle(rest)
 
-    def _next_mapped(self) -> list[np.ndarray]:
+    def next_mapped(self) -> list[np.ndarray]:
+        """The next of the ready ones; so has :meth:`next_rest`."""
         return next(self._mapped)
 
-    def _next_rest(self) -> tuple:
+    def next_rest(self) -> tuple:
+        """See :meth:`next_mapped`."""
         return next(self._rest)
 
 
@@ -64,7 +68,7 @@ def main() -> None:
             f"overhead {row['overhead']:.1%} (median of the turns' ratios)"
         )
     if options.json:
-        from fastleuk.bench.run import machine
+        from fastleuk.bench.machine import machine
 
         document = {"machine": machine("cpu"), "results": results}
         options.json.write_text(json.dumps(document, indent=2) + "\n")
@@ -87,9 +91,11 @@ def measure(dataset: DataSet, applier: str, options: argparse.Namespace) -> dict
         "device": device,
         "pixels": open_pixels(dataset, config, device),
     }
-    loader, ready = DaliLoader(**common), Ready(**common)
-    ready.prepare()
-    pipeline = ready.build()
+    loader = DaliLoader(**common)
+    fed = ("manifest", "pixels", "policy", "applier", "size", "seed")
+    ready = Ready(**{name: common[name] for name in fed}, plain=None)
+    ready.begin(common["stream"].batches(0))
+    pipeline = loader.build(ready)
     pipeline.build()
     batches = loader.epoch()
     turns = {"bare": pipeline.run, "loader": lambda: next(batches)}

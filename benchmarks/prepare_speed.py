@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    from fastleuk.bench.run import machine
+    from fastleuk.bench.machine import machine
 
     document = {"machine": machine("cpu"), "images": options.images, "side": SIDE, "size": 224}
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}

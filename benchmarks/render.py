@@ -16,6 +16,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from fastleuk.bench.machine import markdown
+from fastleuk.bench.report import milliseconds
+
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 MARK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -26,20 +29,24 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare only")
     check = parser.parse_args().check
     before = README.read_text(encoding="utf-8")
-    after = MARK.sub(lambda m: m[1] + TABLES[m[2]]() + "\n" + m[3], before)
+    after = MARK.sub(lambda m: m[1] + render(m[2]) + "\n" + m[3], before)
     if check and after != before:
         sys.exit("benchmarks/README.md isn't what the results say: run benchmarks/render.py")
     if not check:
         README.write_text(after, encoding="utf-8")
 
 
+def render(name: str) -> str:
+    """Return a table, or that its figures aren't there: no file, or one of an older method."""
+    try:
+        return TABLES[name]()
+    except (FileNotFoundError, KeyError) as error:
+        print(f"{name}: not in the results: {error}", file=sys.stderr)
+        return NOT_YET
+
+
 def read(name: str) -> dict[str, Any]:
     return json.loads((HERE / "results" / name).read_text(encoding="utf-8"))
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
 
 
 def machine() -> str:
@@ -71,7 +78,7 @@ def loaders() -> str:
         )
     header = ["loader", "images/s", "IQR", "× torchvision", "CPU s / 1,000", "memory MB",
               "p50 / p95 ms", "first batch s"]  # fmt: skip
-    return table(header, rows)
+    return markdown(header, rows)
 
 
 def training() -> str:
@@ -87,16 +94,46 @@ def training() -> str:
         ]
         for row in found
     ]
-    return table([f"`{found[0]['backbone']}` fed by", "images/s", "the ideal beside it",
+    return markdown([f"`{found[0]['backbone']}` fed by", "images/s", "the ideal beside it",
                   "of the ideal", "data wait", "steps"], rows)  # fmt: skip
 
 
 def operators() -> str:
-    rows = read("augment_speed.json")["tables"]["Operators (CPU milliseconds an image)"]
-    return table(
-        ["applier", "part", "CPU ms an image"],
-        [[row["applier"], row["part"], f"{row['CPU ms/image']:.2f}"] for row in rows],
-    )
+    rows = [
+        [
+            f"{row['graph']}",
+            row["name"],
+            milliseconds(row),
+            f"{row['low']:.3f} to {row['high']:.3f}",
+        ]
+        for row in read("pipeline.json")["operators"]
+    ]
+    return markdown(["graph", "part", "CPU ms an image", "95 % interval"], rows)
+
+
+def allocator() -> str:
+    """Each loader with the memory kept and with the C library's defaults, two runs."""
+    documents = {name: read(f"{file}.json") for name, file in RUNS.items()}
+    for name, document in documents.items():
+        if document["allocator"] != name:
+            sys.exit(f"{RUNS[name]}.json is of the allocator {document['allocator']}, not {name}")
+    by_name = {
+        run: {row["name"]: row for row in document["results"]}
+        for run, document in documents.items()
+    }
+    rows = []
+    for name in by_name["kept"]:
+        cells = []
+        for run in RUNS:
+            row = by_name[run].get(name)
+            cells += (
+                [f"{row['images_per_s']['median']:.0f}", f"{row['ratio_to_torchvision']:.2f}"]
+                if row
+                else [NONE, NONE]
+            )
+        rows.append([f"`{name}`", *cells])
+    header = ["loader", "kept: images/s", "× torchvision", "system: images/s", "× torchvision"]
+    return markdown(header, rows)
 
 
 def prepare() -> str:
@@ -110,7 +147,7 @@ def prepare() -> str:
         ]
         for row in read("prepare.json")["results"]
     ]
-    return table(["decoded by", "images/s in all", "images/s decoding", "CPU s / 1,000",
+    return markdown(["decoded by", "images/s in all", "images/s decoding", "CPU s / 1,000",
                   "peak memory MB"], rows)  # fmt: skip
 
 
@@ -124,7 +161,7 @@ def overhead() -> str:
         ]
         for row in read("overhead.json")["results"]
     ]
-    return table(["applier", "bare pipeline images/s", "loader images/s", "overhead"], rows)
+    return markdown(["applier", "bare pipeline images/s", "loader images/s", "overhead"], rows)
 
 
 def sweep() -> str:
@@ -139,7 +176,7 @@ def sweep() -> str:
         [str(batch), str(workers), *(f"{rates[name, batch, workers]:.0f}" for name in names)]
         for batch, workers in shapes
     ]
-    return table(["batch size", "workers", *(f"`{name}` images/s" for name in names)], rows)
+    return markdown(["batch size", "workers", *(f"`{name}` images/s" for name in names)], rows)
 
 
 def loop() -> str:
@@ -154,7 +191,7 @@ def loop() -> str:
         ]
         for row in read("train_loop.json")["results"]
     ]
-    return table(["", "bare loop images/s", "fastleuk, one batch", "fastleuk, its loader",
+    return markdown(["", "bare loop images/s", "fastleuk, one batch", "fastleuk, its loader",
                   "one batch / bare", "loader / one batch"], rows)  # fmt: skip
 
 
@@ -169,14 +206,14 @@ def recipes() -> str:
             ]
             seeds = str(len(figures["f1_macro"]))
             rows.append([f"{found['data']}, `{recipe}`", *cells, seeds])
-    return table(["data, recipe", "macro-F1", "AUC", "seeds"], rows)
+    return markdown(["data, recipe", "macro-F1", "AUC", "seeds"], rows)
 
 
 def scaling() -> str:
     rows = [
         [
             f"{row['rows']:,}",
-            f"{row['manifest_s']:.2f}",
+            NONE if row["read_manifest_s"] is None else f"{row['read_manifest_s']:.2f}",
             f"{row['groups_s']:.2f}",
             f"{row['split_s']:.2f}",
             f"{row['plan_s']:.2f}",
@@ -185,25 +222,27 @@ def scaling() -> str:
         ]
         for row in read("scaling.json")["plan"]
     ]
-    return table(["rows", "manifest s", "groups s", "split s", "epoch plan s", "peak bytes a row",
-                  "plan bytes a sample"], rows)  # fmt: skip
+    header = ["rows", "read CSV s", "groups s", "split s", "epoch plan s", "peak bytes a row",
+              "plan bytes a sample"]  # fmt: skip
+    return markdown(header, rows)
 
 
 def flat() -> str:
     rows = [
         [f"{row['rows']:,}", f"{row['images_per_s']:.0f}"] for row in read("scaling.json")["loader"]
     ]
-    return table(["images in the set", "images/s, cached and fused"], rows)
+    return markdown(["images in the set", "images/s, cached and fused"], rows)
 
 
 def limits() -> str:
     """Cores and bytes a node needs, from the measured CPU seconds and the assumed rate."""
     document = read("pipeline.json")
+    if any("below_noise" not in row for row in document["operators"]):
+        raise KeyError("below_noise")  # of an older run: differences of whole graphs
     cpu = {r["name"]: r["cpu_s_per_1000_images"] / 1e3 for r in document["results"]}
     one = {(o["name"], o["graph"]): o["ms_per_image"] / 1e3 for o in document["operators"]}
     host = one["draw parameters", "host"] + one["matrices and kernels", "fused"]
-    # The two together: each alone is the difference of two runs.
-    decode = max(0, one["read", "both"] + one["decode", "both"]) + host
+    decode = one["read", "both"] + one["decode", "both"] + host
     needs = {
         "torchvision on the CPU, from files: cores": cpu["torchvision-pil"],
         "compiled on the CPU, from files: cores": cpu["dali-compiled-files"],
@@ -220,14 +259,18 @@ def limits() -> str:
     share = traffic / 25
     rows.append(["share of each GPU's link", *(f"{share:.1%}" for _ in NODES)])
     rows.append(["images/s that training takes", *(f"{RATE * gpus:,}" for gpus in NODES)])
-    return table(["", *(f"{gpus} GPU{'s' if gpus > 1 else ''}" for gpus in NODES)], rows)
+    return markdown(["", *(f"{gpus} GPU{'s' if gpus > 1 else ''}" for gpus in NODES)], rows)
 
 
 RATE, NODES = 2500, (1, 8, 64)
+NONE = "–"
+RUNS = {"kept": "pipeline", "system": "pipeline-system"}
+NOT_YET = "*Not measured since the method changed.*"
 
 TABLES = {
     "machine": machine,
     "loaders": loaders,
+    "allocator": allocator,
     "training": training,
     "operators": operators,
     "prepare": prepare,

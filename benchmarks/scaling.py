@@ -1,9 +1,11 @@
-"""Does the way of the data stay linear? Manifest, groups, split, epoch plan, and the cached loader.
+"""Does the way of the data stay linear? Manifest, groups, split, epoch plan, cached loader.
 
     python benchmarks/scaling.py [--rows 10000000] [--json benchmarks/results/scaling.json]
 
 Every size runs in a process of its own, so that its memory is its own. Names and subjects are
-C-NMC's in form, 150 images a subject; nothing is on disk. The loader part reads 1,000 real rows
+C-NMC's in form, 150 images a subject. A manifest CSV is read up to ``--manifest-rows`` rows, for
+every row's file is looked at and has to be there: empty ones, made before the clock starts. The
+other parts need no file. The loader part reads 1,000 real rows
 of a cache again and again through a manifest of the full length ("repeated index"), so that it
 measures the code's cost for an image and not the disk's.
 """
@@ -31,21 +33,29 @@ BATCHES, BATCH, SIZE = 30, 64, 224
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000, help="the largest size")
+    parser.add_argument("--manifest-rows", type=int, default=1_000_000, help="one file a row")
     parser.add_argument("--loader-rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--load", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--read", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.one)))
         return
+    if options.read:
+        print(json.dumps(measure_reading(options.read)))
+        return
     if options.load:
         print(json.dumps(measure_loader(options.load)))
         return
-    from fastleuk.bench.run import machine
+    from fastleuk.bench.machine import machine
 
     plan = [_child("--one", rows) for rows in _sizes(10_000, options.rows)]
+    for row in plan:
+        there = row["rows"] <= options.manifest_rows
+        row["read_manifest_s"] = _child("--read", row["rows"])["read_manifest_s"] if there else None
     _print_plan(plan)
     sizes = _sizes(1_000, options.loader_rows)
     rates: dict[int, list[float]] = {rows: [] for rows in sizes}
@@ -116,7 +126,7 @@ def measure(rows: int) -> dict:
         found[name] = time.perf_counter() - started
         return value
 
-    manifest = timed("manifest_s", lambda: fake_manifest(rows))
+    manifest = fake_manifest(rows)
     groups = timed("groups_s", lambda: subject_groups(manifest, ()))
     split = timed("split_s", lambda: make_split(manifest, groups))
     train = split.indices("train")
@@ -128,6 +138,29 @@ def measure(rows: int) -> dict:
     ) / len(plan)
     found["peak_bytes_per_row"] = (_peak() - base) / rows
     return found
+
+
+def measure_reading(rows: int) -> dict:
+    """Seconds in which ``fastleuk`` reads a manifest CSV of so many rows."""
+    from fastleuk.data.manifest import read_manifest
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        written = fake_manifest(rows)
+        for parent in {path.rpartition("/")[0] for path in written.paths}:
+            (root / parent).mkdir(parents=True)
+        with open(root / "manifest.csv", "w") as file:
+            file.write("path,label,subject,fold\n")
+            for path, label, subject, fold in zip(
+                written.paths, written.labels, written.subjects, written.folds, strict=True
+            ):
+                file.write(f"{path},{written.class_names[label]},{subject},{fold}\n")
+                (root / path).touch()
+        started = time.perf_counter()
+        manifest = read_manifest(root / "manifest.csv")
+        seconds = time.perf_counter() - started
+    assert len(manifest) == rows
+    return {"read_manifest_s": seconds}
 
 
 def measure_loader(rows: int) -> dict:
@@ -191,10 +224,12 @@ def _peak() -> int:
 
 
 def _print_plan(plan: list[dict]) -> None:
-    print("      rows  manifest s  groups s  split s  epoch plan s  peak bytes/row  plan bytes/row")
+    print("      rows  read CSV s  groups s  split s  epoch plan s  peak bytes/row  plan bytes/row")
     for row in plan:
+        read = row["read_manifest_s"]
         print(
-            f"{row['rows']:>10,}  {row['manifest_s']:10.2f}  {row['groups_s']:8.2f}  "
+            f"{row['rows']:>10,}  {'-' if read is None else f'{read:.2f}':>10}  "
+            f"{row['groups_s']:8.2f}  "
             f"{row['split_s']:7.2f}  {row['plan_s']:12.2f}  {row['peak_bytes_per_row']:14.0f}  "
             f"{row['plan_bytes_per_row']:14.0f}"
         )

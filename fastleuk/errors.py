@@ -31,7 +31,7 @@ class MissingDependencyError(FastleukError):
     """An optional package or a device that the chosen option needs is not there."""
 
 
-def listed(items: list[str], limit: int = 1000) -> str:
+def listed(items: list[str], limit: int = 20) -> str:
     """Lay out ``items`` one a line, indented, naming at most ``limit`` and counting the rest."""
     lines = [f"  {item}" for item in items[:limit]]
     if len(items) > limit:

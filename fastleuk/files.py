@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from fastleuk.os_errors import naming
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file so that ``path`` always holds either its old or its new content, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -25,13 +27,25 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    """Write UTF-8 text atomically; file names that aren't UTF-8 keep their bytes."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON document atomically; file names that aren't UTF-8 come back as they were."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not is_utf8(text):
+        text = json.dumps(value, indent=2)
+    write_text(path, text + "\n")
+
+
+def is_utf8(text: str) -> bool:
+    """Say whether a text can be encoded, which names of files that aren't UTF-8 can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -40,7 +54,26 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Floats are written so that reading them back gives the same number.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = CsvWriter(text)
+    names = list(rows[0])
+    writer.writerow(names)
+    for row in rows:
+        assert row.keys() <= set(names), f"columns {names} don't hold {list(row)}"
+        writer.writerow([row.get(name, "") for name in names])
     write_text(path, text.getvalue())
+
+
+class CsvWriter:
+    """Writes rows as ``csv.writer`` does, and quotes carriage returns, which only Python 3.13 does.
+
+    Unquoted, one in a file name makes a CSV that nobody can read.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._plain = csv.writer(stream, lineterminator="\n")
+        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def writerow(self, row: Sequence[Any]) -> None:
+        """Write one row."""
+        odd = any(isinstance(value, str) and "\r" in value for value in row)
+        (self._quoted if odd else self._plain).writerow(row)

@@ -6,7 +6,15 @@ import ctypes
 import os
 import platform
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+SETTINGS = {
+    "MALLOC_MMAP_MAX_": (-4, 0),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),
+    "MALLOC_TOP_PAD_": (-2, 64 << 20),
+}
+"""glibc's environment variables, their numbers for ``mallopt`` (malloc.h), and the values."""
+
+SWITCH = "FASTLEUK_KEEP_MEMORY"
+"""Environment variable; ``0``: leave the C library as it is."""
 
 
 def keep_freed_memory() -> bool:
@@ -15,13 +23,15 @@ def keep_freed_memory() -> bool:
     glibc maps every large array anew, and the kernel clears its pages each time. Both DALI's CPU
     operators and a training step on the CPU allocate tens of megabytes many times a batch: a step
     of EfficientNet-Lite0 was measured at 1.4 times the speed without (``benchmarks/allocator.py``),
-    at 10 % more peak memory. Does nothing where another allocator is preloaded or outside glibc.
+    at 10 % more peak memory. Does nothing where another allocator is preloaded, outside glibc, or
+    with ``FASTLEUK_KEEP_MEMORY=0`` in the environment.
 
     Returns:
         Whether glibc took the settings.
     """
     if platform.libc_ver()[0] != "glibc" or "LD_PRELOAD" in os.environ:
         return False
+    if os.environ.get(SWITCH) == "0":
+        return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
-    return all(mallopt(option, value) == 1 for option, value in settings)
+    return all(mallopt(option, value) == 1 for option, value in SETTINGS.values())

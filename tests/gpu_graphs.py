@@ -1,6 +1,10 @@
 """What must hold of a DALI graph on a GPU, found by tracing it: no driver is needed."""
 
 
+UNLISTED = {"_Shape", "DLTensorPythonFunctionImpl"}
+"""Operators that DALI has and doesn't list: a shape, and a Python function on the CPU."""
+
+
 def device(text):
     """``cpu`` or ``gpu`` of one of DALI's names for them."""
     return str(text).rsplit(".", 1)[-1].lower()
@@ -27,7 +31,7 @@ def check_placement(pipeline):
     for operator in pipeline._ops:
         name, spec = operator._op.schema.Name(), operator.spec
         place = device(spec.OutputDevice(0))
-        if name != "_Shape":
+        if name not in UNLISTED:
             there = registered[place] | (registered["mixed"] if place == "gpu" else set())
             assert name in there, f"{name} has no {place} implementation"
         for i in range(spec.NumInput()):

@@ -96,7 +96,7 @@ def _loader(root, policy=PAPER, applier="compiled", batch_size=5):
 
 
 def test_a_mixed_set_is_the_same_read_and_decoded(mixed, monkeypatch):
-    from fastleuk.loading import dali
+    from fastleuk.loading import dali_feed
 
     def batches():
         loader = _loader(mixed)
@@ -105,11 +105,11 @@ def test_a_mixed_set_is_the_same_read_and_decoded(mixed, monkeypatch):
         return torch.cat(kept)
 
     plain = []
-    known = dali.is_plain_bmp
-    monkeypatch.setattr(dali, "is_plain_bmp", lambda *a: plain.append(known(*a)) or plain[-1])
+    known = dali_feed.is_plain_bmp
+    monkeypatch.setattr(dali_feed, "is_plain_bmp", lambda *a: plain.append(known(*a)) or plain[-1])
     read = batches()
     assert sum(plain) == 4
-    monkeypatch.setattr(dali, "is_plain_bmp", lambda *_: False)
+    monkeypatch.setattr(dali_feed, "is_plain_bmp", lambda *_: False)
     assert torch.equal(read, batches())
 
 

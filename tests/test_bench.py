@@ -6,19 +6,26 @@ import os
 import time
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, SUBJECT_REGEX
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastleuk.bench import usage
+from fastleuk.bench.allocator import ALLOCATORS, choose_allocator
 from fastleuk.bench.command import BenchOptions, _choose, bench_pipeline
-from fastleuk.bench.feeds import EndlessStream, open_feed
-from fastleuk.bench.report import format_table, results_table
+from fastleuk.bench.feeds import open_feed
+from fastleuk.bench.marks import Clock, HostMark, Waits
+from fastleuk.bench.process import Process
+from fastleuk.bench.report import format_table, interval, operators_table, results_table
 from fastleuk.bench.run import Bench
-from fastleuk.bench.spec import METHODS, BenchSpec, available
-from fastleuk.bench.worker import Clock, Worker
+from fastleuk.bench.spec import METHODS, PEERS, BenchSpec, available
+from fastleuk.bench.stream import EndlessStream
+from fastleuk.bench.worker import Worker
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.loading import has_dali
 
@@ -41,7 +48,13 @@ def spec(cells, tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+QUICK = [name for name in METHODS if name != "kornia-compiled"]
+"""The one left out compiles for a minute."""
+
+
+@pytest.mark.parametrize(
+    "method", [*QUICK, pytest.param("kornia-compiled", marks=pytest.mark.slow)]
+)
 def test_every_way_feeds_normalised_augmented_batches(method, spec):
     there, missing = available()
     if method not in there:
@@ -64,6 +77,193 @@ def test_every_way_feeds_normalised_augmented_batches(method, spec):
     assert float(levels.max()) < 1.05
     assert 0.06 < float(levels.mean()) < 0.15
     assert not torch.equal(images[:16], images[64:80])
+
+
+class Simulated:
+    """A mark on a device whose work ends when the test says so."""
+
+    now = 0.0
+
+    def __init__(self):
+        self.waited_for = False
+
+    def record(self):
+        self.at = Simulated.now
+
+    def synchronize(self):
+        self.waited_for = True
+
+    def elapsed_time(self, end):
+        return end.at - self.at
+
+
+def test_data_wait_is_the_devices_idle_time_not_the_hosts():
+    waits = Waits(Simulated)
+    for gap, step in ((5, 100), (0, 100), (20, 100)):  # milliseconds on the device
+        Simulated.now += gap
+        waits.fed()
+        Simulated.now += step
+        waits.stepped()
+    assert waits.seconds() == pytest.approx(0.025)
+
+
+def test_the_host_stays_a_few_steps_ahead_and_waits_for_no_later_one():
+    made = []
+
+    def make():
+        made.append(Simulated())
+        return made[-1]
+
+    waits = Waits(make)
+    for _ in range(12):
+        waits.fed()
+        waits.stepped()
+    ends = [made[0], *made[2::2]]
+    assert [mark.waited_for for mark in ends] == [True] * 5 + [False] * 8
+
+
+CHATTY = """
+import sys
+from fastleuk.bench.process import serve
+def talk(value):
+    sys.stderr.write("e" * 300_000); print("o" * 300_000)
+    if value: raise SystemExit("the last words")
+    return {"said": True}
+serve(lambda line: {"first": lambda _: talk(None), "say": talk})
+"""
+
+
+def test_a_contender_that_prints_much_hangs_nothing_and_its_last_words_are_kept():
+    process = Process("chatty", ["-c", CHATTY], "{}")
+    assert process.first == process.ask(say=0) == {"said": True}
+    with pytest.raises(FastleukError, match=r"chatty ended: .*the last words"):
+        process.ask(say=1)
+    process.close()
+
+
+MAPPED = """
+import ctypes
+from fastleuk.bench.process import serve
+from fastleuk.memory import keep_freed_memory
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "abcd"] + [("mapped", ctypes.c_size_t)] + [
+        (name, ctypes.c_size_t) for name in "fghij"]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype = ctypes.c_void_p
+def first(_):
+    libc.malloc(ctypes.c_size_t(64 << 20))
+    return {"mapped": libc.mallinfo2().mapped, "set": keep_freed_memory()}
+serve(lambda line: {"first": first})
+"""
+
+
+@pytest.mark.skipif(choose_allocator("kept") != "kept", reason="not glibc's allocator")
+def test_every_process_gets_the_allocator_that_was_asked_for(monkeypatch):
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")  # whatever this process has
+    found = {}
+    for name in ALLOCATORS:
+        process = Process(name, ["-c", MAPPED], "{}", allocator=name)
+        found[name] = process.first
+        process.close()
+    assert found["kept"] == {"mapped": 0, "set": True}  # before anything of fastleuk's has run
+    assert found["system"]["mapped"] >= 64 << 20
+    assert found["system"]["set"] is False  # nor do fastleuk's own loaders change it
+
+
+def test_an_unknown_allocator_is_refused():
+    with pytest.raises(ConfigError, match="kept, system"):
+        choose_allocator("jemalloc")
+
+
+@pytest.mark.parametrize(
+    ("differences", "low", "noise"),
+    [([1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.05, 0.95, 1.0], 0.8, False), ([-0.5] * 9, 0, True)],
+)
+def test_an_operators_time_is_never_below_zero(differences, low, noise):
+    found = interval(differences)
+    assert found["below_noise"] is noise
+    assert 0 <= low <= found["low"] <= found["ms_per_image"] <= found["high"]
+    row = {"name": "x", "graph": "both", **found}
+    assert ("<" in operators_table([row])) is noise
+
+
+@given(st.lists(st.floats(-10, 10), min_size=5, max_size=40))
+def test_an_operators_interval_holds_its_median(differences):
+    found = interval(differences)
+    assert 0 <= found["low"] <= found["ms_per_image"] <= found["high"]
+    assert found["below_noise"] or found["low"] > 0
+
+
+@needs_dali
+def test_the_copies_of_a_timed_operator_are_all_computed():
+    from fastleuk.bench.operators import COPIES, _Timer
+
+    images = [np.full((8, 8, 3), value, np.uint8) for value in (10, 20)]
+    timer = _Timer(batch_size=2, repeats=5)
+    ran = []
+
+    def work(batch):
+        ran.append(int(np.asarray(batch).flat[0]))
+        return batch
+
+    def graph(node, _):
+        from nvidia.dali import fn
+
+        return fn.python_function(node, function=work)
+
+    pipeline = timer._build(graph, images, [])
+    pipeline.run()
+    assert sorted(ran)[: 2 * COPIES] == [10] * COPIES + [20] * COPIES
+    times, outputs = timer.time(lambda node, _: node + 1, images, [])
+    assert times.keys() == {"ms_per_image", "low", "high", "below_noise"}
+    assert [int(output[0, 0, 0]) for output in outputs] == [11, 21]
+
+
+def test_gpu_memory_is_that_of_a_method_alone(spec, monkeypatch):
+    alive, log = [], []
+
+    class Fake:
+        def __init__(self, method):
+            self.method, self.first_batch_s = method, 1.0
+            self.first = {"shape": [16, 3, 48, 48]}
+            alive.append(method)
+
+        def ask(self, **command):
+            log.append((tuple(alive), command))
+            return {"images": 1, "seconds": 1.0, "latencies_ms": [1.0], "cpu_s": 1.0,
+                    "memory_bytes": 1, "device_bytes": in_use()}  # fmt: skip
+
+        def close(self):
+            if self.method in alive:
+                alive.remove(self.method)
+
+    def in_use(_device=None):
+        return 10**9 + sum({"kornia": 3 * 10**8, "torchvision-pil": 10**8}[m] for m in alive)
+
+    monkeypatch.setattr("fastleuk.bench.run.start", lambda spec: Fake(spec.method))
+    monkeypatch.setattr("fastleuk.bench.usage.device_bytes", in_use)
+    bench = Bench(replace(spec, device="cuda"), 1, 0.1, train_seconds=0, report=lambda _: None)
+    results, _ = bench.run(["kornia", "torchvision-pil"])
+    assert {r["name"]: r["gpu_memory_mb"] for r in results} == {
+        "kornia": 300, "torchvision-pil": 100
+    }  # fmt: skip
+    assert not alive
+
+
+def test_methods_for_a_gpu_and_for_a_cpu_and_peers():
+    on_cpu, _ = available("cpu")
+    on_gpu, reasons = available("cuda:0")
+    assert not [name for name in on_cpu if "compiled-host" in name]
+    assert "dali-compiled-cache" not in on_gpu
+    assert "CPU" in reasons["dali-compiled-cache"]
+    assert BenchSpec.applier.fget(SimpleNamespace(method="dali-compiled-host-files")) == (
+        "compiled-host"
+    )
+    skipped = {}
+    assert not set(_choose("", list(METHODS), skipped)) & set(PEERS)
+    assert set(skipped) == set(PEERS)
+    assert set(_choose("", list(METHODS), {}, peers=True)) == set(METHODS)
 
 
 def test_the_endless_stream_goes_through_all_rows_again_and_again():
@@ -142,7 +342,7 @@ def test_what_a_feed_reaches_is_told_beside_its_own_ideal(spec):
 
 
 def test_a_clock_counts_batches_from_mark_to_mark():
-    clock = Clock(torch.device("cpu"))
+    clock = Clock(HostMark)
     for _ in range(3):
         clock.mark()
     assert len(clock) == len(clock.latencies()) == 3
@@ -165,6 +365,7 @@ def test_the_whole_command_writes_what_the_schema_says(spec, tmp_path):
         cache=spec.cache,
         rounds=2,
         seconds=0.05,
+        allocator="system",
         backbone="test_resnet",
         train_seconds=0.05,
         json=str(tmp_path / "bench.json"),
@@ -182,6 +383,7 @@ def test_the_whole_command_writes_what_the_schema_says(spec, tmp_path):
     assert document["training"][0]["name"].startswith("ideal")
     assert {row["name"] for row in document["training"][1:]} == set(results)
     assert {"read", "decode", "resize"} <= {row["name"] for row in document["operators"]}
+    assert all(row["ms_per_image"] >= 0 for row in document["operators"])
     if usage.PROC.is_dir():
         assert all(row["peak_memory_mb"] > 50 for row in document["results"])
     from PIL import Image

@@ -498,7 +498,7 @@ def test_a_plain_bmp_is_judged_as_pil_judges_it(header, cut, monkeypatch):
 
     from PIL import Image
 
-    from fastleuk.data import scan
+    from fastleuk.data import image, scan
 
     pixels = np.random.default_rng(1).integers(0, 255, (30, 41, 3), dtype=np.uint8)
     stream = io.BytesIO()
@@ -509,7 +509,9 @@ def test_a_plain_bmp_is_judged_as_pil_judges_it(header, cut, monkeypatch):
         data = data[:10] + (138).to_bytes(4, "little") + info + data[54:]
     data = data[: len(data) - cut]
     quick = scan.decode_check(data)
-    monkeypatch.setattr(scan, "_plain_bmp_size", lambda _: (0, 0))
+    hashed = image.examine(data).pixels
+    monkeypatch.setattr(image, "read_layout", lambda _: None)
     slow = scan.decode_check(data)
     assert quick == slow
+    assert image.examine(data).pixels == hashed
     assert (slow[2] == "") == (cut <= 1)

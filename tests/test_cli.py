@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(cells, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
     )
     try:
         for line in process.stdout:

@@ -33,7 +33,11 @@ def made_up_labels(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def real(shared_dir, tmp_path_factory):
-    """Return the manifest, found from names alone, and the hash of each file."""
+    """Return the manifest, found from names alone, and the hash of each file.
+
+    The hashes are of files, not of pixels, which nobody has published: sets of equal files are
+    sets of equal pixels, but copies between files of different headers don't show here.
+    """
     root = tmp_path_factory.mktemp("real")
     with open(shared_dir / "data" / "cnmc-names-sha256.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -173,7 +173,7 @@ def test_cache_root(monkeypatch, tmp_path):
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_modes_that_convert_to_rgb_pass(mode, tmp_path):
     path = tmp_path / "x.tif"
-    Image.new(mode, (9, 10)).save(path)
+    Image.new("RGB", (9, 10)).convert(mode).save(path)
     assert decode_check(path.read_bytes()) == (9, 10, "")
 
 
@@ -207,7 +207,7 @@ def test_load_refuses_bad_rows_and_names_together_with_bad_files(tmp_path):
     put(root, "C-NMC_training_data/fold_0/all/notes.bmp")
     (root / "C-NMC_test_prelim_phase_data/2.bmp").unlink()
     (root / "C-NMC_test_prelim_phase_data/1.bmp").write_bytes(b"")
-    with pytest.raises(DataError, match=r"3 file\(s\)"):
+    with pytest.raises(DataError, match=r"2 file\(s\)"):
         load_dataset(root)
     assert len(load_dataset(root, skip_bad=True).manifest) == 29
 

@@ -147,6 +147,8 @@ def test_stopped_killed_and_resumed_is_as_if_nothing_had_been(cells, tmp_path, p
     assert codes == [143, 143], said
     assert f"fastleuk train --resume {run}" in said[0]
     assert "error" not in said[1]
+    assert not (run / "run.owner").exists()
+    alone = shutil.copytree(run, tmp_path / "alone")
 
     kill = STOPPING.format(what="os.kill(os.getpid(), signal.SIGKILL)")
     codes, said = processes("train", "--resume", run, before=kill, STOP_AT=4, STOP_RANK=1)
@@ -166,8 +168,13 @@ def test_stopped_killed_and_resumed_is_as_if_nothing_had_been(cells, tmp_path, p
     for name in ("test_metrics.json", "test_predictions.csv"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
-    with pytest.raises(CheckpointError, match="processes"):
+    with pytest.raises(CheckpointError, match="2 processes × --batch-size 4 = 8"):
         resume(run, report=_quiet)
+    told = []
+    resume(alone, changes={"loader": {"batch_size": 8}}, report=told.append)
+    assert any("no longer equals an undisturbed one bit for bit" in line for line in told)
+    assert len(_rows(alone)) == 3
+    resume(alone, report=_quiet)  # it is one process's now
 
 
 def test_an_error_that_all_meet_is_told_once(cells, tmp_path, processes):

@@ -11,15 +11,15 @@ import fastleuk
 
 PACKAGE = Path(fastleuk.__file__).parent
 FENCES = {
-    "nvidia.dali": {"augment/dali", "loading/dali"},
-    "torchvision": {"augment/reference", "loading/torchvision", "bench/dataloaders"},
+    "nvidia.dali": {"augment/dali", "loading/dali", "bench/operators"},
+    "torchvision": {"augment/reference", "loading/torchvision", "bench/contenders"},
     "timm": {"models/backbone", "training/build", "training/objective"},
     "typer": {"cli/"},
 }
 # Each room may import from itself and from those to its right.
 ROOMS = [
     "cli", "protocols", "bench", "training", "tracking", "evaluation", "models", "loading",
-    "augment", "data", "config",
+    "augment", "data", "config", "run_folder",
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def manifest(cells):
     return discover(cells, subject_regex=SUBJECT_REGEX).manifest
 
 
-def _loader(manifest, device, policy=PAPER, size=64):
+def _loader(manifest, device, policy=PAPER, size=64, applier="auto"):
     rows = np.arange(len(manifest))
     stream = TrainStream(
         manifest.labels, rows, per_class=40, frozen=False, seed=3, batch_size=16
@@ -34,6 +34,7 @@ def _loader(manifest, device, policy=PAPER, size=64):
         std=(0.2, 0.3, 0.4),
         device=torch.device(device),
         seed=3,
+        applier=applier,
     )
 
 
@@ -50,6 +51,16 @@ def test_the_gpu_graph_gives_gpu_outputs_only_and_decodes_mixed(manifest, policy
     first = next(i for i, (name, _) in enumerate(operators) if name.lower().startswith("decoders"))
     pixels = [place for name, place in operators[first:] if "Warp" in name or "Resize" in name]
     assert set(pixels) == {"gpu"}
+
+
+@needs_dali
+def test_compiled_host_uploads_what_the_cpu_has_augmented(manifest):
+    """Traced: nothing but the results goes up, and nothing comes back."""
+    pytest.importorskip("numba")
+    pipeline = _loader(manifest, "cuda:0", applier="compiled-host").build()
+    pipeline._build_graph()
+    assert {place for _, place in check_placement(pipeline)} == {"cpu"}
+    assert [node.device for node in pipeline._graph_outputs] == ["gpu"] * 3
 
 
 @needs_dali

@@ -297,13 +297,15 @@ def test_the_best_epochs_are_kept_even_if_it_is_cut_short_anywhere(tmp_path, mon
         for moves in itertools.count():  # cut after one more move each time, as often as it takes
             left = moves
             try:
-                best.write_best(tmp_path, layer, kept, epoch=epoch, count=count, metadata={})
+                best.write_best(tmp_path, layer, kept, epoch=epoch, metadata={})
+                assert best.publish(tmp_path, kept, count=count) == []
             except _Cut:
                 continue
             break
         ranking = [k["epoch"] for k in kept]
         expected = {f"best-{r}": e for r, e in enumerate(ranking, 1)} if count > 1 else {}
         assert _files(tmp_path) == {**expected, "best": ranking[0]}
+        assert not list(tmp_path.glob(".*"))
     assert [k["epoch"] for k in kept] == [7, 5, 3][:count]
 
 

@@ -57,11 +57,17 @@ def augment_batch(
         MissingDependencyError: if the applier needs DALI and it isn't there.
     """
     applier = fastest_applier(params.interpolation, device) if applier == "auto" else applier
-    arrays, is_tensor = checked_images(images)
+    on_gpu = bool(getattr(images, "is_cuda", False))
+    is_tensor = on_gpu
+    if on_gpu:
+        arrays = _checked_cuda(images)
+    else:
+        arrays, is_tensor = checked_images(images)
     size = params.size if size is None else size
     _check_options(params, len(arrays), size, applier, device, layout, dtype)
     moments = checked_moments(mean, std)
     if applier == "reference":
+        arrays = list(arrays.cpu().numpy()) if on_gpu else arrays
         result = _reference(arrays, params, moments if normalize else None, layout, dtype)
     else:
         result = _dali(
@@ -194,18 +200,48 @@ def _reference(
     return np.ascontiguousarray(result, dtype)
 
 
-def _dali(
-    arrays: list[np.ndarray], params: AugmentParams, device: str, is_tensor: bool, **options: Any
-) -> Any:
+def _dali(images: Any, params: AugmentParams, device: str, is_tensor: bool, **options: Any) -> Any:
     from fastleuk.augment.dali_pipeline import array_pipeline, types
 
     options["dtype"] = types.FLOAT if options["dtype"] == "float32" else types.FLOAT16
-    capacity = 1 << (len(arrays) - 1).bit_length()  # few pipelines serve all batch sizes
-    contiguous = [np.ascontiguousarray(array) for array in arrays]
-    output = array_pipeline(capacity, device, **options)(contiguous, params)
-    if device == "gpu" and is_tensor:
-        import torch
+    capacity = 1 << (len(images) - 1).bit_length()  # few pipelines serve all batch sizes
+    options |= _gpu_of(images, options["applier"]) if device == "gpu" else {}
+    if options.get("resident"):
+        images = images.contiguous()
+    elif isinstance(images, list):
+        images = [np.ascontiguousarray(array) for array in images]
+    else:
+        images = list(images.contiguous().cpu().numpy())
+    pipeline = array_pipeline(capacity, device, **options)
+    output = pipeline(images, params)
+    if device == "gpu":
+        return pipeline.to_torch(output) if is_tensor else np.array(output.as_cpu().as_tensor())
+    # No copy: the memory is the result's own as long as it lives, see exec_dynamic.
+    return np.asarray(output.as_tensor())
 
-        return torch.from_dlpack(output.as_tensor()).clone()
-    output = output.as_cpu() if device == "gpu" else output
-    return np.array(output.as_tensor())  # a copy: DALI reuses the buffer
+
+def _gpu_of(images: Any, applier: str) -> dict[str, Any]:
+    """Which GPU augments: that of the images, or torch's current one; and whether they stay."""
+    import torch
+
+    if isinstance(images, list):
+        device_id = torch.cuda.current_device() if torch.cuda.is_available() else 0
+        return {"device_id": device_id, "resident": False}
+    return {"device_id": images.device.index, "resident": applier != "compiled-host"}
+
+
+def _checked_cuda(images: Any) -> Any:
+    """A tensor on a GPU, checked there.
+
+    Raises:
+        ConfigError: it isn't ``(N, H, W, 3)`` uint8.
+    """
+    shape, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
+    if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
+        raise ConfigError(f"images must be (N, H, W, 3) RGB with pixels, got the shape {shape}")
+    if dtype != "uint8":
+        raise ConfigError(
+            f"images must be uint8 (levels 0 to 255), got {dtype}; images in 0-1 become it by "
+            "(255 * images).round().byte()"
+        )
+    return images.detach()

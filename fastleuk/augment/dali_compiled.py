@@ -7,7 +7,8 @@ runs outside Python's lock.
 
 from __future__ import annotations
 
-import functools
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -93,6 +94,7 @@ def _batch_function(
     size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
 ) -> Callable[..., list[np.ndarray]]:
     augment_batch = load_kernel().augment_batch
+    pool = _pool(threads)
     planar = layout == "CHW"
     shape = (3, size, size) if planar else (size, size, 3)
 
@@ -104,9 +106,7 @@ def _batch_function(
         kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
         places = np.array([_place(*pair) for pair in zip(images, kernels, strict=True)])
         given = outputs, planar, places, _rows(rows), factor, offset
-        list(
-            _pool(threads).map(lambda first: augment_batch(*given, first, threads), range(threads))
-        )
+        pool.each(lambda first: augment_batch(*given, first, threads))
         return list(outputs)
 
     return run
@@ -178,7 +178,28 @@ def _threads() -> int:
     return max(1, pipeline.num_threads if pipeline is not None else 1)
 
 
-@functools.lru_cache(maxsize=8)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; shared by all pipelines of this process that want as many."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="fastleuk-augment")
+class _Pool:
+    """Threads that wait for work, started by the first of it in every process."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pid, self._executor = 0, None  # type: int, ThreadPoolExecutor | None
+
+    def each(self, work: Callable[[int], object]) -> None:
+        """Call ``work`` with 0, 1, … in as many threads, and wait for all."""
+        executor = self._executor
+        if executor is None or self._pid != os.getpid():  # a fork copies no threads
+            executor = ThreadPoolExecutor(self._threads, thread_name_prefix="fastleuk-augment")
+            self._executor, self._pid = executor, os.getpid()
+        list(executor.map(work, range(self._threads)))
+
+
+_pools: weakref.WeakValueDictionary[int, _Pool] = weakref.WeakValueDictionary()
+
+
+def _pool(threads: int) -> _Pool:
+    """The pool of all pipelines that want as many threads; it ends with the last of them."""
+    pool = _pools.get(threads)
+    if pool is None:
+        pool = _pools[threads] = _Pool(threads)
+    return pool

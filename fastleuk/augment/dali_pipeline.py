@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from fastleuk.augment.dali import DataNode, Pipeline, do_not_convert, fn, pipeline_def, types
-from fastleuk.augment.dali_graph import apply_graph
+from fastleuk.augment.dali_fork import shield_from_fork
+from fastleuk.augment.dali_graph import HOST, apply_graph
 from fastleuk.augment.draw import draw
+from fastleuk.augment.hold import Hold
 from fastleuk.augment.lowering import Array, param_arrays, param_names
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, FastleukError
 
 _SHARD_STRIDE = 2**48
 
@@ -124,46 +126,116 @@ class _ParamSource:
         return param_arrays(params, self.applier)
 
 
+class _Feed:
+    """The batch of the next run. The pipeline holds it, and it doesn't know the pipeline."""
+
+    def __init__(self) -> None:
+        self.images: Any = None
+        self.params: tuple[Array, ...] = ()
+
+
 class ArrayPipeline:
     """A pipeline that augments batches of arrays, built once and kept.
 
     Args:
         max_batch_size: Of any later call.
-        device: ``cpu`` or ``gpu``.
+        device: ``cpu`` or ``gpu``: where the result is.
+        device_id: Which GPU.
+        resident: The images of a call are one tensor on that GPU, ``(N, H, W, 3)``.
         options: Of ``apply_graph``.
     """
 
-    def __init__(self, max_batch_size: int, device: str, **options: Any) -> None:
+    def __init__(
+        self,
+        max_batch_size: int,
+        device: str,
+        *,
+        device_id: int | None = None,
+        resident: bool = False,
+        **options: Any,
+    ) -> None:
         self._applier = options["applier"]
-        self._batch: list[Any] = []
         self._lock = threading.Lock()
-        count = 1 + len(param_names(self._applier))
-
-        @pipeline_def(
-            batch_size=max_batch_size,
-            num_threads=min(8, os.cpu_count() or 1),
-            device_id=0 if device == "gpu" else None,
-            prefetch_queue_depth=1,
-        )
-        def define() -> DataNode:
-            layouts = ["HWC"] + [""] * (count - 1)
-            images, *nodes = fn.external_source(
-                lambda: self._batch, num_outputs=count, batch=True, layout=layouts
-            )
-            images = images.gpu() if device == "gpu" else images
-            return apply_graph(images, nodes, device=device, **options)
-
-        self._pipeline = define()
+        self._feed = _Feed()
+        self._hold = Hold(2, device=device_id) if device == "gpu" else None
+        self._device_id = device_id
+        self._pipeline = _graph(self._feed, max_batch_size, device, device_id, resident, options)
         self._pipeline.build()
+        shield_from_fork(self._pipeline)
 
-    def __call__(self, images: Sequence[np.ndarray], params: AugmentParams) -> Any:
+    def __call__(self, images: Any, params: AugmentParams) -> Any:
         """A DALI tensor list with the result for each image."""
         with self._lock:
-            self._batch = [list(images), *param_arrays(params, self._applier)]
-            return self._pipeline.run()[0]
+            self._feed.images = images
+            self._feed.params = param_arrays(params, self._applier)
+            try:
+                return self._pipeline.run(self._stream())[0]
+            except RuntimeError as error:
+                raise FastleukError(f"DALI failed: {error}") from error
+            finally:
+                self._feed.images, self._feed.params = None, ()  # they are the caller's
+
+    def _stream(self) -> Any:
+        """On a GPU the stream that reads the result: DALI makes it wait, not the host."""
+        if self._hold is None:
+            return None
+        import torch
+
+        return torch.cuda.current_stream(self._device_id)
+
+    def to_torch(self, output: Any) -> Any:
+        """A copy of a result on the GPU; DALI's memory is held until it has been made."""
+        import torch
+
+        copy = torch.from_dlpack(output.as_tensor()).clone()
+        if self._hold is not None:
+            self._hold.add(output)
+        return copy
+
+
+def _graph(
+    feed: _Feed,
+    max_batch_size: int,
+    device: str,
+    device_id: int | None,
+    resident: bool,
+    options: dict[str, Any],
+) -> Pipeline:
+    applier = options["applier"]
+
+    @pipeline_def(
+        batch_size=max_batch_size,
+        num_threads=min(8, _cores()),
+        device_id=device_id if device == "gpu" else None,
+        prefetch_queue_depth=1,
+        exec_dynamic=True,  # each result has memory of its own, which lives as long as it
+    )
+    def define() -> DataNode:
+        images = fn.external_source(
+            lambda: feed.images, batch=True, layout="HWC", device="gpu" if resident else "cpu"
+        )
+        nodes = fn.external_source(
+            lambda: feed.params, num_outputs=len(param_names(applier)), batch=True
+        )
+        if device == "gpu" and not resident and applier not in HOST:
+            images = images.gpu()
+        return apply_graph(images, nodes, device=device, **options)
+
+    return define()
+
+
+def _cores() -> int:
+    """Cores that this process may use: a container or a batch system gives it some of them."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=8)
 def array_pipeline(max_batch_size: int, device: str, **options: Any) -> ArrayPipeline:
     """The pipeline for these options; the eight used last are kept."""
     return ArrayPipeline(max_batch_size, device, **options)
+
+
+if hasattr(os, "register_at_fork"):
+    # After dali_fork's, registered before: a child forgets them without destroying them.
+    os.register_at_fork(after_in_child=array_pipeline.cache_clear)

@@ -99,12 +99,12 @@ def _solve(equations: Floats, targets: Floats) -> Floats:
         solutions = np.stack([_solve_one(*row) for row in zip(equations, targets, strict=True)])
     for i in np.flatnonzero(~(np.abs(solutions) < UNSOLVED).all(axis=1)):
         solutions[i] = np.linalg.lstsq(equations[i], targets[i], rcond=None)[0][:, 0]
-    return solutions
+    return np.asarray(solutions, np.float64)
 
 
 def _solve_one(equations: Floats, targets: Floats) -> Floats:
     try:
-        return np.linalg.solve(equations, targets)[:, 0]
+        return np.asarray(np.linalg.solve(equations, targets)[:, 0], np.float64)
     except np.linalg.LinAlgError:
         return np.full(8, np.inf)
 

@@ -29,7 +29,7 @@ def checked_moments(mean: Sequence[float], std: Sequence[float]) -> tuple[Moment
             rule = "3 finite numbers" if name == "mean" else "3 finite numbers above 0"
             raise ConfigError(f"{name} must be {rule} in units of the range 0-1, got {values!r}")
         moments.append(numbers)
-    return moments[0], moments[1]  # type: ignore[return-value]
+    return moments[0], moments[1]
 
 
 def in_levels(

@@ -17,7 +17,7 @@ from numba.core import event
 
 FASTMATH = ("nsz", "arcp", "contract", "reassoc")
 """Not the whole of it: nothing may assume that a value is finite."""
-OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def identity_of(*modules: object) -> str:

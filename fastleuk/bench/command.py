@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fastleuk.bench.allocator import ALLOCATORS, choose_allocator
+from fastleuk.bench.machine import machine
 from fastleuk.bench.report import operators_table, plot, results_table, training_table
-from fastleuk.bench.run import Bench, Report, machine, sweep
-from fastleuk.bench.spec import METHODS, BenchSpec, available
+from fastleuk.bench.run import Bench, Report, sweep
+from fastleuk.bench.spec import METHODS, PEERS, BenchSpec, available
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.decoded import decoded_root
 from fastleuk.data.load import DataSet
@@ -18,7 +19,7 @@ from fastleuk.data.open import open_dataset
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json
 
-VERSION = 1
+VERSION = 2
 """Of the JSON document; ``benchmarks/schema.json`` describes it."""
 
 SWEEP = ("dali-compiled-cache", "dali-fused-cache", "dali-fused-files", "torchvision-pil")
@@ -31,11 +32,13 @@ class BenchOptions:
     data: str = ""
     subject_regex: str = ""
     methods: str = ""
+    peers: bool = False
     size: int = 224
     batch_size: int = 32
     workers: int = 0
     device: str = "auto"
     cache: str = ""
+    allocator: str = "kept"
     rounds: int = 3
     seconds: float = 0.3
     backbone: str = "efficientnet_b0"
@@ -56,16 +59,22 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
     """
     from fastleuk.loading import resolve_loader
     from fastleuk.models.backbone import check_backbone
+    from fastleuk.models.backbone_size import size_arguments
     from fastleuk.models.device import choose_device
 
     _check(options)
     check_backbone(options.backbone)
+    if options.train_seconds:
+        size_arguments(options.backbone, options.size)
     device = str(choose_device(options.device))
+    allocator = choose_allocator(options.allocator)
+    if allocator != options.allocator:
+        report(f"--allocator {options.allocator}: not with this C library, so {allocator}")
     config = LoaderConfig(size=options.size, batch_size=options.batch_size, workers=options.workers)
     config = resolve_loader(config)
     data = DataConfig(data=options.data, subject_regex=options.subject_regex, skip_bad=True)
     methods, skipped = available(device)
-    methods = _choose(options.methods, methods, skipped)
+    methods = _choose(options.methods, methods, skipped, peers=options.peers)
     dataset = open_dataset(data, report=report)
     spec = BenchSpec(
         method=methods[0],
@@ -78,8 +87,9 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
         cache=options.cache or str(decoded_root()),
         backbone=options.backbone,
         amp=options.amp,
+        allocator=allocator,
     )
-    if any(name.endswith("-cache") for name in methods):
+    if any(replace(spec, method=name).cached for name in methods):
         _prepare(dataset, spec, config, report)
     bench = Bench(
         spec, options.rounds, options.seconds, options.train_seconds, options.train_all, report
@@ -90,14 +100,16 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
         "data": {"images": len(dataset.manifest), "root": str(dataset.manifest.root)},
         "synthetic": dataset.manifest.synthetic,
         "size": config.size,
+        "allocator": allocator,
     }
     results, training = bench.run(methods)
     document |= {"results": results, "training": training, "operators": [], "sweep": []}
     if options.operators and any(name.startswith("dali") for name in methods):
-        from fastleuk.loading.dali_stages import time_operators
+        from fastleuk.bench.operators import time_operators
 
         report("timing the operators, one thread")
-        document["operators"] = time_operators(dataset.manifest, size=config.size)
+        keep = allocator == "kept"
+        document["operators"] = time_operators(dataset.manifest, size=config.size, keep=keep)
     if options.sweep:
         cores = config.workers
         workers = sorted({1, max(1, cores // 2), cores})
@@ -129,9 +141,14 @@ def _check(options: BenchOptions) -> None:
             raise ConfigError(f"--{name}: the folder {folder} can't be written. Name another.")
 
 
-def _choose(wanted: str, there: list[str], skipped: dict[str, str]) -> list[str]:
+def _choose(
+    wanted: str, there: list[str], skipped: dict[str, str], *, peers: bool = False
+) -> list[str]:
     if not wanted:
-        return there
+        if not peers:
+            for name in PEERS:
+                skipped.setdefault(name, "not asked for: --peers")
+        return [name for name in there if peers or name not in PEERS]
     chosen = [name.strip() for name in wanted.split(",") if name.strip()]
     for name in chosen:
         if name not in METHODS:
@@ -147,7 +164,7 @@ def _prepare(dataset: DataSet, spec: BenchSpec, config: LoaderConfig, report: Re
 
     from fastleuk.loading.prepare import open_pixels
 
-    options = dataclasses.replace(config, loader="dali", cache=spec.cache)
+    options = replace(config, loader="dali", cache=spec.cache)
     open_pixels(dataset, options, torch.device("cpu"), report=report)
 
 
@@ -156,6 +173,7 @@ def _print(document: dict[str, Any], report: Report) -> None:
     place = about["gpu"] or f"{about['cores']} cores, {about['cpu']}"
     kind = "synthetic " if document["synthetic"] else ""
     report(f"\n{document['data']['images']} {kind}images to {document['size']} px; {place}")
+    report(f"allocator: {ALLOCATORS[document['allocator']]}")
     report("\n" + results_table(document["results"]))
     if document["training"]:
         report(f"\nTraining {document['training'][0]['backbone']}")

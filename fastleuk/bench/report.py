@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+CONFIDENCE = 0.95
+"""Of an operator's interval."""
+
 
 def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Lay out rows (the first is the header), the first ``left`` columns to the left."""
@@ -57,11 +62,38 @@ def training_table(training: Sequence[dict[str, Any]]) -> str:
     return format_table(rows)
 
 
+def interval(differences: Sequence[float]) -> dict[str, Any]:
+    """Return the median of paired differences and its 95 % interval, none of them below zero.
+
+    The interval is that of the sign test, which assumes nothing of the noise. If zero is in it,
+    the operator's time is lost in the noise: ``below_noise``, and only ``high`` says something.
+    """
+    from scipy import stats
+
+    values = np.sort(differences)
+    count = len(values)
+    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, count, 0.5))
+    low, high = float(values[rank]), float(values[count - 1 - rank])
+    return {
+        "ms_per_image": max(0.0, float(np.median(values))),
+        "low": max(0.0, low),
+        "high": max(0.0, high),
+        "below_noise": low <= 0,
+    }
+
+
 def operators_table(operators: Sequence[dict[str, Any]]) -> str:
     """Milliseconds of one thread for an image, operator by operator."""
-    rows = [("step", "ms/image", "graph")]
-    rows += [(row["name"], f"{row['ms_per_image']:.3f}", row["graph"]) for row in operators]
-    return format_table(rows)
+    rows = [("step", "graph", "ms/image", "95 % interval")]
+    for row in operators:
+        spread = f"{row['low']:.3f} to {row['high']:.3f}"
+        rows.append((row["name"], row["graph"], milliseconds(row), spread))
+    return format_table(rows, left=2)
+
+
+def milliseconds(row: dict[str, Any]) -> str:
+    """Write an operator's time, or what it is below where it is lost in the noise."""
+    return f"< {row['high']:.3f}" if row["below_noise"] else f"{row['ms_per_image']:.3f}"
 
 
 def plot(document: dict[str, Any], file: Path) -> None:

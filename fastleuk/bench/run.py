@@ -2,89 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
+import torch
 
-import fastleuk
+from fastleuk.bench import usage
+from fastleuk.bench.process import Process
 from fastleuk.bench.spec import BASELINE, IDEAL, METHODS, BenchSpec
 from fastleuk.errors import FastleukError
 
-PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda120", "numpy", "pillow", "albumentations",
-            "kornia", "opencv-python-headless", "timm")  # fmt: skip
 Report = Callable[[str], None]
 
 
-class Process:
-    """A :mod:`fastleuk.bench.worker` and the line to it.
-
-    Args:
-        spec: What it opens.
+def start(spec: BenchSpec) -> Process:
+    """Start a :mod:`fastleuk.bench.worker`.
 
     Raises:
         FastleukError: it ended before its first batch; its last words are in the text.
     """
-
-    def __init__(self, spec: BenchSpec) -> None:
-        started = time.perf_counter()
-        self.spec = spec
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastleuk.bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONWARNINGS": "ignore"},
-        )
-        self.first = self._ask(spec.to_line())
-        self.first_batch_s = time.perf_counter() - started
-
-    def ask(self, **command: Any) -> dict[str, Any]:
-        """Send a command; return the answer."""
-        return self._ask(json.dumps(command))
-
-    def _ask(self, line: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        with suppress(BrokenPipeError):  # the answer below is empty then
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            self._process.wait()
-            words = self._process.stderr.read().strip().splitlines()
-            self.close()
-            raise FastleukError(
-                f"{self.spec.method} ended: {words[-1] if words else 'without a word'}"
-            )
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """End the process and its workers."""
-        process = self._process
-        if process.poll() is None and process.stdin is not None:
-            try:
-                process.stdin.write('{"quit": true}\n')
-                process.stdin.close()
-                process.wait(10)
-            except (OSError, subprocess.TimeoutExpired):
-                process.kill()
-                process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None and not pipe.closed:
-                with suppress(BrokenPipeError):  # what it never read
-                    pipe.close()
+    command = ["-m", "fastleuk.bench.worker"]
+    return Process(spec.method, command, spec.to_line(), allocator=spec.allocator)
 
 
 @dataclass
@@ -115,7 +55,7 @@ class Bench:
             for name in methods:
                 self.report(f"starting {name}")
                 try:
-                    processes[name] = Process(replace(self.spec, method=name))
+                    processes[name] = start(replace(self.spec, method=name))
                     processes[name].ask(settle=True)
                 except FastleukError as error:
                     self.failed[name] = str(error)
@@ -125,14 +65,35 @@ class Bench:
                 for name, process in processes.items():
                     turns[name].append(process.ask(measure=self.seconds))
                     process.ask(settle=True)
-            results = [self._result(processes[name], turns[name]) for name in processes]
+            results = [self._result(name, processes[name], turns[name]) for name in processes]
             _add_ratios(results)
             results.sort(key=lambda r: -r["images_per_s"]["median"])
             training = self._train(processes, results) if self.train_seconds and results else []
         finally:
             for process in processes.values():
                 process.close()
+        if self.spec.device != "cpu":
+            for row in results:
+                row["gpu_memory_mb"] = self._gpu_memory(row["name"])
         return results, training
+
+    def _gpu_memory(self, name: str) -> float | None:
+        """Return what the device's memory grows by, in MB, when ``name`` is alone on it.
+
+        No library can say it of itself: DALI's pool, torch's and CUDA's own state are all in it.
+        """
+        device = torch.device(self.spec.device)
+        before = usage.device_bytes(device)
+        try:
+            process = start(replace(self.spec, method=name))
+        except FastleukError as error:  # it ran before
+            self.report(f"{name}: its GPU memory could not be measured: {error}")
+            return None
+        try:
+            after = process.ask(measure=self.seconds)["device_bytes"]
+        finally:
+            process.close()
+        return None if before is None or after is None else (after - before) / 1e6
 
     def _train(
         self, processes: dict[str, Process], results: list[dict[str, Any]]
@@ -168,18 +129,18 @@ class Bench:
             "data_wait_share": sum(turn["waited"] for turn in turns) / seconds,
         }
 
-    @staticmethod
-    def _result(process: Process, turns: list[dict[str, Any]]) -> dict[str, Any]:
+    def _result(self, name: str, process: Process, turns: list[dict[str, Any]]) -> dict[str, Any]:
         rates = _rates(turns)
         latencies = np.concatenate([turn["latencies_ms"] for turn in turns])
         images = sum(turn["images"] for turn in turns)
         low, median, high = np.percentile(rates, [25, 50, 75])
         used = [turn["cpu_s"] for turn in turns]
         return {
-            "name": process.spec.method,
-            "what": METHODS[process.spec.method],
-            "batch_size": process.spec.batch_size,
-            "workers": process.spec.workers,
+            "name": name,
+            "what": METHODS[name],
+            "batch_size": self.spec.batch_size,
+            "workers": self.spec.workers,
+            "allocator": self.spec.allocator,
             "images_per_s": {
                 "median": float(median),
                 "iqr": float(high - low),
@@ -187,7 +148,7 @@ class Bench:
             },
             "cpu_s_per_1000_images": None if None in used else 1e3 * sum(used) / images,
             "peak_memory_mb": _megabytes(turns, "memory_bytes"),
-            "gpu_memory_mb": _megabytes(turns, "gpu_memory_bytes"),
+            "gpu_memory_mb": None,
             "latency_ms": {
                 "p50": float(np.percentile(latencies, 50)),
                 "p95": float(np.percentile(latencies, 95)),
@@ -215,33 +176,6 @@ def sweep(
     return found
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Describe what the figures were measured on."""
-    import torch
-
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    affinity = getattr(os, "sched_getaffinity", None)
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "memory_gb": _memory_gb(),
-        "gpu": gpu,
-        "device": device,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "fastleuk": fastleuk.__version__,
-        "packages": versions,
-        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
 def _rates(turns: list[dict[str, float]]) -> np.ndarray:
     return np.array([turn["images"] / turn["seconds"] for turn in turns])
 
@@ -255,22 +189,3 @@ def _add_ratios(results: list[dict[str, Any]]) -> None:
 def _megabytes(turns: list[dict[str, Any]], key: str) -> float | None:
     values = [turn[key] for turn in turns]
     return None if None in values else max(values) / 1e6
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float | None:
-    try:
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    return round(pages * size / 1e9, 1)

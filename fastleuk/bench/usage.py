@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 PROC = Path("/proc")
 
@@ -49,6 +53,16 @@ def memory_bytes(pid: int) -> int | None:
             if line.startswith(("RssAnon:", "RssShmem:")):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def device_bytes(device: torch.device) -> int | None:
+    """Return the memory in use on a GPU, by whichever process; None for the CPU."""
+    if device.type != "cuda":
+        return None
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
 
 
 def _stat(pid: int) -> list[str]:

@@ -2,17 +2,104 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 import fastleuk
 from fastleuk.errors import FastleukError
+from fastleuk.run_log import QUIET
+from fastleuk.terminal import prepare_streams
 
-app = typer.Typer(
+DEBUG = "FASTLEUK_DEBUG"
+_NOT_PATHS = ("subject_regex", "methods", "folds", "sort", "backbones")
+LEFT = {
+    "train": "Training had not begun, or had ended: a run folder that is there can be resumed or "
+    "evaluated. A decoded cache that was being built goes on next time.",
+    "cv": "Finished runs are kept: the same command goes on.",
+    "paper": "Finished runs are kept: the same command goes on.",
+    "prepare": "What is decoded is kept: the same command goes on.",
+    "evaluate": "No figures were written; those that were there are as before.",
+    "pack": "No shards were left.",
+    "demo-data": "The folder is not whole: remove it before the command is given again.",
+}
+"""What Ctrl-C leaves, by command."""
+
+
+class Command(typer.core.TyperCommand):
+    """A command that expands ``~`` in paths however they come."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; the shell leaves ``~`` alone in ``--out=~/run``, in quotes and in scripts."""
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if name not in _NOT_PATHS:
+                ctx.params[name] = _expanded(value)
+        return rest
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_expanded(each) for each in value)
+    if isinstance(value, str) and value.startswith("~"):
+        return os.path.expanduser(value)
+    return value.expanduser() if isinstance(value, Path) else value
+
+
+def _switch(option: str, variable: str, help: str) -> inspect.Parameter:
+    def turn_on(value: bool) -> None:
+        if value:
+            os.environ[variable] = "1"
+
+    declared = typer.Option(
+        option, help=help, callback=turn_on, expose_value=False, is_eager=True, show_default=False
+    )
+    return inspect.Parameter(
+        option.strip("-"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, declared],
+    )
+
+
+_EVERYWHERE = (
+    _switch("--quiet", QUIET, "Print only errors and results."),
+    _switch("--debug", DEBUG, "Show tracebacks of errors."),
+)
+"""Options that stand before the command or behind it."""
+
+
+class Application(typer.Typer):
+    """A typer application whose commands are :class:`Command`, with ``--quiet`` and ``--debug``."""
+
+    def command(self, name: str | None = None, **options: Any) -> Any:
+        """Register a command."""
+        register = super().command(name, **{"cls": Command, **options})
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def wrapper(quiet: bool = False, debug: bool = False, **values: Any) -> Any:
+                del quiet, debug  # their callbacks have seen them
+                return function(**values)
+
+            own = inspect.signature(function, eval_str=True).parameters.values()
+            signature = inspect.Signature([*own, *_EVERYWHERE])
+            wrapper.__signature__ = signature  # type: ignore[attr-defined]
+            register(wrapper)
+            return function
+
+        return decorate
+
+
+app = Application(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -26,10 +113,13 @@ def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors and results.")] = False,
 ) -> None:
     """Train, evaluate and feed classifiers of leukemia cells at the speed of the GPU."""
     if debug:
-        os.environ["FASTLEUK_DEBUG"] = "1"
+        os.environ[DEBUG] = "1"
+    if quiet:
+        os.environ[QUIET] = "1"
     if version:
         typer.echo(f"fastleuk {fastleuk.__version__}")
     elif context.invoked_subcommand is None:
@@ -38,13 +128,22 @@ def _root(
 
 def main() -> None:
     """Run the command line: errors that a user can mend exit with 2 and no traceback."""
+    prepare_streams()
     try:
         app()
-    except FastleukError as error:
-        if os.environ.get("FASTLEUK_DEBUG"):
+    except SystemExit as end:
+        if end.code == 130:  # typer's answer to Ctrl-C, which says nothing
+            command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+            typer.echo(f"Stopped. {LEFT.get(command, 'Nothing was left half-done.')}", err=True)
+        raise
+    except Exception as error:
+        from fastleuk.os_errors import as_refusal
+
+        told = as_refusal(error)
+        if told is None or os.environ.get(DEBUG):
             raise
-        tell(error)
-        sys.exit(error.exit_code)
+        tell(told)
+        sys.exit(told.exit_code)
 
 
 def tell(error: BaseException, who: str = "") -> None:
@@ -54,7 +153,7 @@ def tell(error: BaseException, who: str = "") -> None:
         error: Any.
         who: The process it happened in, if there are several and it isn't the first.
     """
-    if isinstance(error, FastleukError) and not os.environ.get("FASTLEUK_DEBUG"):
+    if isinstance(error, FastleukError) and not os.environ.get(DEBUG):
         typer.echo(f"error{f' in {who}' if who else ''}: {error}", err=True)
     else:
         if who:

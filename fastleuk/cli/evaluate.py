@@ -24,6 +24,9 @@ def evaluate(
         int,
         typer.Option(help="Average the weights of that many best checkpoints (--keep-best)."),
     ] = 0,
+    out: Annotated[
+        str, typer.Option(help="Folder for the figures, if not the run folder (read-only ones).")
+    ] = "",
     positive: Annotated[
         str, typer.Option(help="Positive class, if it is to be another than the run's.")
     ] = "",
@@ -41,5 +44,6 @@ def evaluate(
         device=device or None,
         tta=tta,
         average=average,
+        out=Path(out) if out else None,
         positive=positive or None,
     )

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
+from fastleuk.cli.app import Command
 from fastleuk.config import Config
 from fastleuk.config.option import flag
 
@@ -24,7 +24,7 @@ _PANELS = {
 }
 
 
-class GroupedCommand(typer.core.TyperCommand):
+class GroupedCommand(Command):
     """A command whose help lists its options in groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -7,20 +7,33 @@ from typing import Annotated
 
 import typer
 
-from fastleuk.cli.app import app
+from fastleuk.cli.app import Application, app
+from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
 from fastleuk.config import DataConfig, LoaderConfig
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, DataError
 
 LOADER = LoaderConfig()
-cache_app = typer.Typer(help="The decoded caches: list, clear.", no_args_is_help=True)
+cache_app = Application(help="The decoded caches: list, clear.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 DataOption = Annotated[
     str, typer.Option(help="Folder, manifest CSV or tar shards; without it, the demo set.")
 ]
-RegexOption = Annotated[str, typer.Option(help="Group = subject, for class folders.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable files out.")]
 FolderOption = Annotated[str, typer.Option("--cache", help="Folder of caches; else the user's.")]
+
+
+def _data_config(
+    data: str, root: str, layout: str, split: str, subject_regex: str, skip_bad: bool
+) -> DataConfig:
+    return DataConfig(
+        data=data,
+        root=root,
+        layout=layout,
+        split=split or "subject",
+        subject_regex=subject_regex,
+        skip_bad=skip_bad,
+    )
 
 
 @app.command()
@@ -29,6 +42,9 @@ def prepare(
     size: Annotated[str, typer.Option(help="Side in pixels, or source.")] = str(LOADER.size),
     loader: Annotated[str, typer.Option(help="dali, torchvision or auto.")] = LOADER.loader,
     workers: Annotated[int, typer.Option(help="Threads; 0: one a core.")] = LOADER.workers,
+    root: RootOption = "",
+    layout: LayoutOption = "auto",
+    split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
     cache: FolderOption = "",
@@ -47,7 +63,7 @@ def prepare(
     options = resolve_loader(LoaderConfig(loader=loader, workers=workers))
     folder = Path(cache).expanduser() if cache else decoded_root()
     started = time.perf_counter()
-    dataset = open_dataset(DataConfig(data=data, subject_regex=subject_regex, skip_bad=skip_bad))
+    dataset = open_dataset(_data_config(data, root, layout, split, subject_regex, skip_bad))
     verified = time.perf_counter()
     there = find_cache(dataset, folder, size=edge, backend=options.loader, check=True)
     if there is not None and there.size == edge:
@@ -66,13 +82,16 @@ def prepare(
 
 @cache_app.command("list")
 def list_(cache: FolderOption = "") -> None:
-    """Show every decoded cache: what it holds, how large it is, whether it can be used."""
+    """Show every decoded cache, and what killed processes have left of demo sets and shards."""
     from fastleuk.data.decoded import VERSION, decoded_root, list_caches
+    from fastleuk.data.litter import being_built, find_litter
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     found = list_caches(folder)
     for place, info, size in found:
-        if place.name.endswith(".partial"):
+        if place.name.endswith(".partial") and being_built(place):
+            what = "being built now"
+        elif place.name.endswith(".partial"):
             what = "unfinished; the next prepare or train goes on with it"
         elif info is None or info.version != VERSION:
             version = "damaged" if info is None else f"of format {info.version}"
@@ -82,27 +101,49 @@ def list_(cache: FolderOption = "") -> None:
             what = f"{info.images} images, {edge}, {info.backend}, {info.created}, {info.root}"
         typer.echo(f"{place.name}  {size / 1e9:7.2f} GB  {what}")
     typer.echo(f"{len(found)} caches, {sum(s for *_, s in found) / 1e9:.2f} GB, in {folder}")
+    for litter in () if cache else find_litter():
+        state = f"being written by {litter.writer}" if litter.writer else "left by a killed process"
+        typer.echo(f"{litter.folder}  {litter.bytes / 1e9:.2f} GB  {litter.what}, {state}")
 
 
 @cache_app.command("clear")
 def clear(cache: FolderOption = "") -> None:
-    """Remove every decoded cache. They are made again when needed."""
-    from fastleuk.data.decoded import clear_caches, decoded_root
+    """Remove every decoded cache, and what killed processes have left of demo sets and shards.
+
+    Caches are made again when needed. What a process is writing is left alone.
+    """
+    from fastleuk.data.decoded import clear_caches, decoded_root, list_caches
+    from fastleuk.data.litter import clear_litter
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     typer.echo(f"Freed {clear_caches(folder) / 1e9:.2f} GB in {folder}")
+    for place, *_ in list_caches(folder):
+        typer.echo(f"Left alone, it is being built: {place}")
+    freed, left = (0, []) if cache else clear_litter()
+    if freed:
+        typer.echo(f"Freed {freed / 1e9:.2f} GB of what killed processes had left")
+    for litter in left:
+        typer.echo(f"Left alone, {litter.writer} is writing it: {litter.folder}")
 
 
 @app.command()
 def bench_pipeline(
     data: DataOption = "",
     subject_regex: RegexOption = "",
-    methods: Annotated[str, typer.Option(help="Some of them, with commas; else all.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="Some of them, with commas; else all but --peers.")
+    ] = "",
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also the newer peers: minutes more.")
+    ] = False,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = LOADER.size,
     batch_size: Annotated[int, typer.Option(help="Images a batch.")] = LOADER.batch_size,
     workers: Annotated[int, typer.Option(help="Threads or processes; 0: one a core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     cache: FolderOption = "",
+    allocator: Annotated[
+        str, typer.Option(help="Of every contender: kept (freed memory) or system.")
+    ] = "kept",
     rounds: Annotated[int, typer.Option(help="Turns that each loader has.")] = 3,
     seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 0.3,
     backbone: Annotated[str, typer.Option(help="What is trained.")] = "efficientnet_b0",
@@ -129,11 +170,13 @@ def bench_pipeline(
             data=data,
             subject_regex=subject_regex,
             methods=methods,
+            peers=peers,
             size=size,
             batch_size=batch_size,
             workers=workers,
             device=device,
             cache=cache,
+            allocator=allocator,
             rounds=rounds,
             seconds=seconds,
             backbone=backbone,
@@ -154,7 +197,10 @@ def pack(
     data: DataOption = "",
     form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
     shard_mb: Annotated[int, typer.Option(help="Size of a shard in MB.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffle.", min=0)] = 0,
+    root: RootOption = "",
+    layout: LayoutOption = "auto",
+    split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
 ) -> None:
@@ -164,7 +210,10 @@ def pack(
 
     if form != "webdataset":
         raise ConfigError(f"--format {form!r}: there is only webdataset.")
-    dataset = open_dataset(DataConfig(data=data, subject_regex=subject_regex, skip_bad=skip_bad))
+    out = out.expanduser()
+    if out.exists():
+        raise DataError(f"--out {out} is there already. Name a new folder.")
+    dataset = open_dataset(_data_config(data, root, layout, split, subject_regex, skip_bad))
     with progress_bar("packing") as progress:
         shards = write_shards(
             dataset, out, shard_bytes=shard_mb * 10**6, seed=seed, progress=progress

@@ -11,6 +11,8 @@ from fastleuk.cli.app import app
 from fastleuk.cli.options import GroupedCommand, config_options, given_tables
 from fastleuk.config import Config, assemble
 from fastleuk.errors import ConfigError
+from fastleuk.run_folder.start import plain_name
+from fastleuk.run_log import say
 from fastleuk.training.launch import find_launch
 
 ConfigOption = Annotated[
@@ -36,10 +38,10 @@ def cv(
     command again goes on: finished runs are kept.
     """
     chosen = _assemble(context, config_file, split="the folds are the split: see --folds")
-    out = Path(chosen.run.out or f"runs/cv-{chosen.model.backbone}")
+    out = Path(chosen.run.out or f"runs/cv-{plain_name(chosen.model.backbone)}")
     from fastleuk.protocols.cv import cross_validate
 
-    cross_validate(chosen, folds=folds, seeds=seeds, out=out, report=typer.echo)
+    cross_validate(chosen, folds=folds, seeds=seeds, out=out, report=say)
 
 
 @app.command(cls=GroupedCommand)
@@ -72,7 +74,7 @@ def paper(
     )
     names = [name.strip() for name in backbones.split(",") if name.strip()]
     out = Path(chosen.run.out or ("runs/paper-quick" if quick else "runs/paper"))
-    run_paper(chosen, out=out, backbones=names, seeds=seeds, quick=quick, report=typer.echo)
+    run_paper(chosen, out=out, backbones=names, seeds=seeds, quick=quick, report=say)
 
 
 def _assemble(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
+from fastleuk.errors import ConfigError
 
 
 @app.command()
@@ -45,8 +46,10 @@ def runs(
 @app.command()
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Run folders; the first is the reference.")],
-    out: Annotated[str, typer.Option(help="PNG to write.")] = "compare.png",
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and of random swaps.")] = 0,
+    out: Annotated[
+        str, typer.Option(help="PNG to write; without it compare.png, unless another's is there.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of random swaps.", min=0)] = 0,
 ) -> None:
     """Show how runs differ: settings, curves, test figures, and whether chance could do that.
 
@@ -57,4 +60,16 @@ def compare(
     """
     from fastleuk.tracking.compare import compare_runs
 
-    compare_runs(run, out=Path(out), seed=seed)
+    compare_runs(run, out=Path(out) if out else _unasked(Path("compare.png")), seed=seed)
+
+
+def _unasked(picture: Path) -> Path:
+    """Return where a picture that nobody asked for goes; it replaces no file but its like."""
+    from fastleuk.evaluation.plots import is_ours
+
+    if picture.exists() and not is_ours(picture):
+        raise ConfigError(
+            f"There is a {picture} here that fastleuk has not made, so it is left alone. Name "
+            "another file with --out."
+        )
+    return picture

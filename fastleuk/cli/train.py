@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,10 @@ from fastleuk.cli.options import GroupedCommand, config_options, given_tables, i
 from fastleuk.config import assemble
 from fastleuk.config.option import flag
 from fastleuk.errors import ConfigError
-from fastleuk.training.launch import find_launch
+from fastleuk.run_folder.identity import CHANGEABLE, flat
+from fastleuk.run_folder.names import CONFIG
+from fastleuk.run_log import quiet
+from fastleuk.training.launch import by_hand, find_launch
 
 if TYPE_CHECKING:
     from fastleuk.training.ranks import Ranks
@@ -27,7 +30,11 @@ def train(
         str, typer.Option(help="TOML file of options, such as a run's config.toml.")
     ] = "",
     resume: Annotated[
-        str, typer.Option(help="Go on with this run folder; takes its configuration.")
+        str,
+        typer.Option(
+            help="Go on with this run folder; takes its configuration, but for places and machines "
+            "(--data, --workers, --device ...), --epochs and --patience."
+        ),
     ] = "",
 ) -> None:
     """Train a classifier, keep the best weights by validation macro-F1, and test them.
@@ -38,6 +45,8 @@ def train(
     """
     launch = find_launch()
     if launch.world_size == 1:
+        if by_hand() and not quiet():
+            typer.echo("note: started by hand in a shell of SLURM: this process trains alone.")
         _train(context, config, resume)
         return
     # torch warns of what is meant to be so, once in each process; it reads this when imported.
@@ -50,11 +59,11 @@ def train(
 
 def _train(context: typer.Context, config: str, resume: str, ranks: Ranks | None = None) -> None:
     if resume:
-        _only_with_resume(context)
+        changes = _only_with_resume(context, resume)
         from fastleuk.training.run import resume as run_resume
 
         device = context.params["device"] if is_given(context, "device") else None
-        run_resume(Path(resume), device=device, ranks=ranks)
+        run_resume(Path(resume), device=device, changes=changes, ranks=ranks)
         return
     chosen = assemble(given_tables(context), file=Path(config) if config else None)
     from fastleuk.training.run import train as run_train
@@ -62,11 +71,16 @@ def _train(context: typer.Context, config: str, resume: str, ranks: Ranks | None
     run_train(chosen, ranks=ranks)
 
 
-def _only_with_resume(context: typer.Context) -> None:
-    others = [name for name in context.params if name not in ("resume", "device")]
-    given = [flag(name) for name in others if is_given(context, name)]
-    if given:
+def _only_with_resume(context: typer.Context, run: str) -> dict[str, dict[str, Any]]:
+    """Return what was given beside --resume, by section and field; --device is left out."""
+    tables = given_tables(context)
+    tables.get("run", {}).pop("device", None)
+    refused = [key.partition(".")[2] for key in flat(tables) if key not in CHANGEABLE]
+    refused += ["config"] if is_given(context, "config") else []
+    if refused:
+        options = ", ".join(flag(name) for name in refused)
         raise ConfigError(
-            f"--resume takes the run's own configuration; leave out {', '.join(given)}, or start "
-            "a new run."
+            f"--resume takes the run's own configuration; leave out {options}, or start a new run "
+            f"with it: --config {run}/{CONFIG} --out NEW"
         )
+    return {section: values for section, values in tables.items() if values}

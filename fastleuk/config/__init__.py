@@ -5,6 +5,7 @@ from fastleuk.config.recipes import RECIPES
 from fastleuk.config.sections import (
     APPLIERS,
     DEVICES,
+    LARGEST,
     LOADERS,
     AugmentConfig,
     DataConfig,
@@ -17,6 +18,7 @@ from fastleuk.config.sections import (
 __all__ = [
     "APPLIERS",
     "DEVICES",
+    "LARGEST",
     "LOADERS",
     "RECIPES",
     "AugmentConfig",

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastleuk.errors import ConfigError
 
 Value = TypeVar("Value")
 
 
-def option(default: Value, help: str) -> Value:
+def option(default: Value, help: str, *, path: bool = False) -> Value:
     """Return a dataclass field; ``help`` is what the command line says about it.
 
-    The name of a field is that of its option: ``batch_size`` is ``--batch-size``.
+    The name of a field is that of its option: ``batch_size`` is ``--batch-size``. With ``path`` its
+    value can be one, in which :func:`expand_paths` expands ``~``.
     """
-    field: Value = dataclasses.field(default=default, metadata={"help": help})
+    metadata = {"help": help, "path": path}
+    field: Value = dataclasses.field(default=default, metadata=metadata)
     return field
+
+
+def expand_paths(section: Any) -> None:
+    """Expand ``~`` in the paths of a frozen ``section``, as a shell would have done."""
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if field.metadata["path"] and value.startswith("~"):
+            object.__setattr__(section, field.name, os.path.expanduser(value))
 
 
 def flag(name: str) -> str:

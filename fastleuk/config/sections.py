@@ -6,9 +6,10 @@ Classification" (Ahmed, 2025) unless the docstring under a field says otherwise.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-from fastleuk.config.option import one_of, option, require
+from fastleuk.config.option import expand_paths, one_of, option, require
 from fastleuk.config.recipes import RECIPES
 
 LOADERS = ("auto", "dali", "torchvision")
@@ -17,16 +18,34 @@ DEVICES = ("auto", "cpu", "cuda")
 AMP_DTYPES = ("auto", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULERS = ("none", "cosine")
+LARGEST = 8192
+"""Pixels: an image of that side takes 0.8 GB in float32."""
 CLASS_WEIGHTS = ("none", "balanced")
+LAYOUTS = ("auto", "folders", "cnmc", "parts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     """Which images, and how they are divided."""
 
-    data: str = option("", "Folder, manifest CSV or tar shards; without it, a synthetic demo set.")
-    subject_regex: str = option("", "Group = subject, for class folders.")
-    split: str = option("subject", "subject, fold:K, kfold:I/K or image (the paper's; leaks).")
+    data: str = option(
+        "", "Folder, manifest CSV or tar shards; without it, a synthetic demo set.", path=True
+    )
+    root: str = option(
+        "", "Folder that a manifest's paths are relative to; else as it says.", path=True
+    )
+    layout: str = option(
+        "auto", "Of a folder: folders (its folders are classes), cnmc (UID_ names), parts, auto."
+    )
+    """``parts``: folders such as train and test with the classes in them, merged, unless the split
+    is ``folders``. ``auto`` refuses what can be read in two ways."""
+    subject_regex: str = option("", "Group = subject; searched in the path, or else the file name.")
+    """For class folders: in each path relative to ``data``, or, where some don't match, in each
+    file's name. The group named ``subject`` counts, or else the first."""
+    split: str = option(
+        "subject",
+        "subject, fold:K, kfold:I/K, folders (train, test) or image (the paper's; leaks).",
+    )
     val_fraction: float = option(0.1, "For early stopping.")
     test_fraction: float = option(0.1, "Held out.")
     positive: str = option("", "Positive class; else the one that isn't named as healthy.")
@@ -36,16 +55,28 @@ class DataConfig:
     skip_bad: bool = option(False, "Train without unusable files instead of stopping at them.")
 
     def __post_init__(self) -> None:
+        one_of("layout", self.layout, LAYOUTS)
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
             require(0 < value < 1, name, value, "must lie between 0 and 1")
+        expand_paths(self)
+        held, fixed = self.val_fraction + self.test_fraction, "fold:" in self.split
+        require(
+            held < 1 or fixed,
+            "test_fraction",
+            self.test_fraction,
+            f"with --val-fraction {self.val_fraction} nothing is left to train on: both together "
+            "must be below 1",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentConfig:
     """What is drawn for an epoch."""
 
-    augment: str = option("paper", "paper, flips-rotations, stain, none, or a policy's TOML file.")
+    augment: str = option(
+        "paper", "paper, flips-rotations, stain, none, or a policy's TOML file.", path=True
+    )
     per_class: str = option(
         "off", "Samples a class and epoch: a number (paper: 10000), auto (as the largest), off."
     )
@@ -65,6 +96,7 @@ class AugmentConfig:
     torchvision's rounding) where the policy interpolates by ``nearest``."""
 
     def __post_init__(self) -> None:
+        expand_paths(self)
         one_of("applier", self.applier, APPLIERS)
         require(0 <= self.originals <= 1, "originals", self.originals, "must be from 0 to 1")
 
@@ -78,12 +110,16 @@ class LoaderConfig:
     batch_size: int = option(32, "Images a step.")
     workers: int = option(0, "Loading threads (DALI) or processes; 0: one a core, at most 16.")
     prefetch: int = option(2, "Batches made ahead.")
-    cache: str = option("auto", "Decoded images: auto, gpu (held there), off, or a folder.")
+    cache: str = option(
+        "auto", "Decoded images: auto, gpu (held there), off, or a folder.", path=True
+    )
     """``auto``: the user's cache folder, built where it is not too large."""
 
     def __post_init__(self) -> None:
+        expand_paths(self)
         one_of("loader", self.loader, LOADERS)
         require(self.size >= 16, "size", self.size, "must be at least 16 pixels")
+        require(self.size <= LARGEST, "size", self.size, f"must be at most {LARGEST} pixels")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
         require(self.workers >= 0, "workers", self.workers, "must be 0 (automatic) or more")
         require(self.prefetch >= 1, "prefetch", self.prefetch, "must be at least 1")
@@ -94,8 +130,16 @@ class LoaderConfig:
 class ModelConfig:
     """Which network, and where its weights come from."""
 
-    backbone: str = option("efficientnet_b3", "Any timm model.")
-    weights: str = option("hub", "hub (timm's pretrained), bundled, none, or a weights file.")
+    backbone: str = option("efficientnet_b3", "Any timm model, or hf-hub:OWNER/NAME.")
+    weights: str = option(
+        "hub", "hub (timm's pretrained), bundled, none, or a weights file.", path=True
+    )
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
+        source, _, folder = self.backbone.partition(":")
+        if folder.startswith("~"):
+            object.__setattr__(self, "backbone", f"{source}:{os.path.expanduser(folder)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +197,7 @@ class RunConfig:
     """Where and on what the run happens, and what it leaves."""
 
     recipe: str = option("paper", "Defaults that --config and options override: paper or strong.")
-    out: str = option("", "Run folder (runs/DATE-BACKBONE).")
+    out: str = option("", "Run folder (runs/DATE-BACKBONE).", path=True)
     seed: int = option(0, "Of split, order, augmentation, model.")
     device: str = option("auto", "auto, cpu, cuda or cuda:N.")
     deterministic: bool = option(False, "Only algorithms that repeat bit for bit, on a GPU too.")
@@ -165,6 +209,7 @@ class RunConfig:
     wandb: bool = option(False, "Log to Weights & Biases.")
 
     def __post_init__(self) -> None:
+        expand_paths(self)
         one_of("recipe", self.recipe, RECIPES)
         require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
         require(

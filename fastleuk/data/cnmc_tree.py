@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fastleuk.data.cnmc import CLASS_NAMES, LabelRow, parse_name, read_labels
+from fastleuk.data.left_out import Ignored
 from fastleuk.data.manifest import Manifest, is_synthetic, natural_key
-from fastleuk.data.walk import Ignored, Tree
+from fastleuk.data.walk import Tree
 from fastleuk.errors import DataError, listed
 
 FINAL_SIDE, FINAL_CROP = 600, 450
@@ -18,8 +19,11 @@ FINAL_SIDE, FINAL_CROP = 600, 450
 _FOLD = re.compile(r"fold[_\- ]?(\d{1,6})")
 _OFFICIAL_PHASE = re.compile(r"test_(prelim|final)")
 _PHASES = (
-    ("prelim", re.compile(r"test_prelim|^prelim|^validation_data$")),
-    ("final", re.compile(r"test_final|^final|^testing_data$")),
+    (
+        "prelim",
+        re.compile(r"test_prelim|^prelim|^validation_data$|^phase[_\- ]?(2|ii)(?![0-9a-z])"),
+    ),
+    ("final", re.compile(r"test_final|^final|^testing_data$|^phase[_\- ]?(3|iii)(?![0-9a-z])")),
 )
 
 
@@ -84,6 +88,11 @@ def is_cnmc(tree: Tree) -> bool:
     return phase > other and (official or bool(_label_tables(tree)))
 
 
+def has_cnmc_folders(tree: Tree) -> bool:
+    """Say whether the tree is C-NMC and has some of its folds or phases."""
+    return is_cnmc(tree) and any(place(path, tree.root.name) != ("", -1) for path in tree.images)
+
+
 def cnmc_manifest(
     tree: Tree,
 ) -> tuple[Manifest, tuple[Ignored, ...], tuple[tuple[str, str], ...]]:
@@ -125,7 +134,8 @@ def _without_copies(tree: Tree, rows: _Rows) -> list[str]:
     for path in sorted(tree.images, key=lambda p: (p.count("/"), natural_key(p))):
         key = (*place(path, tree.root.name), path.rsplit("/", 1)[-1].lower())
         if key[0] and key in kept:
-            rows.ignored.append(Ignored(path, f"the same {key[0]} image name as {kept[key]}"))
+            reason = f"the same {key[0]} image name as that of another image"
+            rows.ignored.append(Ignored(path, reason, f"({kept[key]})"))
         else:
             kept.setdefault(key if key[0] else (*key[:2], path), path)
     return list(kept.values())
@@ -140,9 +150,11 @@ def _add_training(rows: _Rows, path: str, fold: int) -> None:
             rows.ignored.append(Ignored(path, "neither a C-NMC name nor in a C-NMC folder"))
         else:
             wanted = "UID_<subject>_<image>_<cell>_<all|hem>.bmp"
-            rows.bad.append((path, f"the name is not {wanted}, so the subject is unknown"))
+            reason = f"the name is not {wanted}, so the subject is unknown"
+            rows.ignored.append(Ignored(path, reason, lost_by=said or ""))
     elif said is not None and said != CLASS_NAMES[cell.label].lower():
-        rows.bad.append((path, f"the name contradicts the folder {said!r}"))
+        reason = f"the name contradicts the folder {said!r} (--layout folders believes the folders)"
+        rows.bad.append((path, reason))
     else:
         rows.add(path, cell.label, cell.subject, "train", fold)
 
@@ -167,7 +179,10 @@ def _merged_labels(tables: dict[str, tuple[LabelRow, ...]]) -> dict[str, LabelRo
                 clashes.append(f"{row.renamed} is {row.original} in {file} line {row.line}, but "
                                f"{first.original} in {first.table} line {first.line}")  # fmt: skip
     if clashes:
-        raise DataError(f"rows of the labels CSV contradict one another:\n{listed(clashes)}")
+        raise DataError(
+            "rows of the labels CSV contradict one another. Keep one of each pair:\n"
+            f"{listed(clashes)}"
+        )
     return merged
 
 
@@ -200,7 +215,8 @@ def _add_prelim(rows: _Rows, tree: Tree, images: list[str]) -> None:
             rows.bad.append((row.renamed, f"{where} gives it a label, but there is no such image"))
     if unlabelled:
         note = "no CSV with the header Patient_ID,new_names,labels: kept, but unlabelled"
-        rows.ignored.append(Ignored(f"{unlabelled} preliminary images", note))
+        name = f"{unlabelled} preliminary images"
+        rows.ignored.append(Ignored(name, note, count=unlabelled))
 
 
 def _ignore_other_tables(

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from fastleuk.data.cachedir import cache_root
+from fastleuk.data.litter import being_built
 from fastleuk.data.load import DataSet
 from fastleuk.errors import DataError
 
-VERSION = 1
+VERSION = 2
 """Of the format; a cache of another version is never read."""
 
 SOURCE = 0
@@ -201,11 +202,15 @@ def list_caches(root: Path) -> list[tuple[Path, CacheInfo | None, int]]:
 def clear_caches(root: Path) -> int:
     """Remove every cache in ``root``, unfinished ones too; return the bytes that were freed.
 
+    One that a process is building right now is left alone.
+
     Raises:
         DataError: a folder can't be removed.
     """
     freed = 0
     for folder, _, size in list_caches(root):
+        if folder.name.endswith(".partial") and being_built(folder):
+            continue
         try:
             shutil.rmtree(folder)
         except OSError as error:

@@ -30,11 +30,7 @@ from fastleuk.data.load import DataSet
 from fastleuk.data.scan import Progress
 from fastleuk.errors import DataError
 from fastleuk.files import write_atomically, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock between two processes that build the same cache
-    fcntl = None  # type: ignore[assignment]
+from fastleuk.locks import locked
 
 CHUNK = 64
 """Images under one checksum: what a restart may have to do again."""
@@ -95,12 +91,12 @@ def write_cache(
         progress: Called as ``progress(done, total)``.
 
     Raises:
-        DataError: the folder can't be written, or the disk lacks room.
+        DataError: the folder can't be written, the disk lacks room, or files have changed.
     """
     key = cache_key(dataset, size, backend)
     with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f"{key}.lock"):
+        with locked(folder / f"{key}.lock"):  # whoever waits finds the cache complete
             target = folder / key
             partial = folder / f"{key}.partial"
             if is_sound(target):  # another process was faster
@@ -110,12 +106,22 @@ def write_cache(
                 partial.mkdir(exist_ok=True)
                 build = _Build(dataset, partial, size, key, backend)
                 build.run(decode, progress)
+                _require_unchanged(dataset, partial)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     shutil.rmtree(partial, ignore_errors=True)
                 raise
             os.rename(partial, target)
     return target
+
+
+def _require_unchanged(dataset: DataSet, partial: Path) -> None:
+    """Keep no pixels of files that were exchanged under the name of those that were verified."""
+    try:
+        dataset.require_unchanged()
+    except DataError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 class _Build:
@@ -263,18 +269,6 @@ def _npy_header(count: int, size: int, total: int) -> bytes:
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
     return stream.getvalue()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process build at a time; another waits here and then finds the cache complete."""
-    with path.open("w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 @contextmanager

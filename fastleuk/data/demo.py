@@ -31,6 +31,7 @@ from fastleuk.data.demo_plan import (
     draw_demo_cell,
     plan_demo,
 )
+from fastleuk.data.litter import note_unfinished
 from fastleuk.errors import ConfigError, DataError
 
 MARKER = "fastleuk-demo.json"
@@ -145,6 +146,7 @@ def demo_root(
             raise DataError(f"{root} is in the way of the demo set and is none; remove it.")
         home.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=home))
+        note_unfinished(temporary, "demo set")
     except OSError as error:
         raise DataError(
             f"The demo set can't be kept in {home} ({error}); set FASTLEUK_CACHE_DIR to a folder "

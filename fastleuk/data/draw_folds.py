@@ -65,7 +65,7 @@ def _check_enough(counts: np.ndarray, class_names: tuple[str, ...], folds: int) 
         raise ConfigError(
             f"{folds} folds drawn by subject need at least {max(folds, 3 if folds > 2 else 4)} "
             "subjects of each class (subjects tied by identical files count as one), but there "
-            f"are fewer:\n{listed(poor)}\nWays on: {remedy}."
+            f"are fewer. Ways on: {remedy}:\n{listed(poor)}"
         )
 
 

@@ -58,8 +58,8 @@ def _check_enough(counts: np.ndarray, class_names: tuple[str, ...], needed: int)
     if poor:
         raise DataError(
             f"too few subjects to split by subject: each class needs at least {needed}, one for "
-            f"each part (subjects tied by identical files count as one):\n{listed(poor)}\n"
-            "Add subjects, or use --split image and read its figures with care."
+            "each part (subjects tied by identical files count as one). Add subjects, or use "
+            f"--split image and read its figures with care:\n{listed(poor)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Files with identical content, and the subjects that they tie together."""
+"""Images with identical pixels, whatever their files, and the subjects that they tie together."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from fastleuk.data.manifest import Manifest
 
 @dataclass(frozen=True)
 class IdenticalSet:
-    """Two or more files with the same bytes."""
+    """Two or more files with the same pixels."""
 
-    sha256: str
+    pixels: str
+    """Hex digest of them, see :attr:`fastleuk.data.image.Examined.pixels`."""
     indices: tuple[int, ...]
     """Positions in the manifest that was searched, ascending."""
     paths: tuple[str, ...]
@@ -37,16 +38,16 @@ class IdenticalSet:
         return tuple(i for i, c in zip(self.indices, self.labels, strict=True) if c >= 0)[1:]
 
 
-def find_identical(sha256: Sequence[str], manifest: Manifest) -> tuple[IdenticalSet, ...]:
+def find_identical(pixels: Sequence[str], manifest: Manifest) -> tuple[IdenticalSet, ...]:
     """Return the sets of files with one hash, in manifest order; an empty hash matches none."""
-    assert len(sha256) == len(manifest), f"{len(sha256)} hashes for {len(manifest)} images"
+    assert len(pixels) == len(manifest), f"{len(pixels)} hashes for {len(manifest)} images"
     by_hash: dict[str, list[int]] = {}
-    for i, digest in enumerate(sha256):
+    for i, digest in enumerate(pixels):
         if digest:
             by_hash.setdefault(digest, []).append(i)
     return tuple(
         IdenticalSet(
-            sha256=digest,
+            pixels=digest,
             indices=tuple(members),
             paths=tuple(manifest.paths[i] for i in members),
             subjects=tuple(manifest.subjects[i] for i in members),

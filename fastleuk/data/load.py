@@ -1,20 +1,25 @@
 """A data set ready to be split: found, verified, freed of copies, and grouped."""
 
+import dataclasses
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from fastleuk.data.discover import discover
+from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.identical import IdenticalSet, find_identical, subject_groups
-from fastleuk.data.manifest import Manifest, bad_lines
+from fastleuk.data.left_out import Ignored, heavy_losses
+from fastleuk.data.manifest import Manifest
+from fastleuk.data.manifest_file import bad_lines
 from fastleuk.data.positive import positive_class
-from fastleuk.data.scan import Progress, scan
-from fastleuk.data.walk import Ignored
+from fastleuk.data.scan import Progress, changed_files, scan
+from fastleuk.data.shard_index import check_contents
 from fastleuk.errors import DataError, listed
+from fastleuk.files import is_utf8
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,15 @@ class DataSet:
     """As discovered, with bad files and copies."""
     positive: str | None = None
     """The positive class, see :func:`fastleuk.data.positive.positive_class`."""
+    remarks: tuple[str, ...] = ()
+    """How the data were read, where that may surprise."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(path, note) of what is used, but not as it stands: its first page, its content in spite of
+    its name."""
+    stamps: tuple[str, ...] = ()
+    """Of the N files when they were read; empty: not known."""
+    pixels: tuple[str, ...] = ()
+    """Hashes of the N images' pixels, see :attr:`fastleuk.data.image.Examined.pixels`."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -45,12 +59,30 @@ class DataSet:
         rows = sorted((m.paths[i], m.label_name(i), self.sha256[i]) for i in range(len(m)))
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
+    def require_unchanged(self) -> None:
+        """Make sure that the files still are what was verified.
+
+        Raises:
+            DataError: some are not; they are listed.
+        """
+        if not self.stamps:
+            return
+        changed = changed_files(self.manifest, self.stamps, self.sha256)
+        if changed:
+            raise DataError(
+                f"{self.manifest.root}: {len(changed)} file(s) have changed since they were "
+                f"verified, while they were in use:\n{listed(changed, 20)}\n"
+                "What was made of them is of no known data. Restore them, or start anew."
+            )
+
 
 def load_dataset(
     root: Path | str,
     *,
     subject_regex: str | None = None,
     positive: str | None = None,
+    layout: str = "auto",
+    manifest_root: Path | str | None = None,
     skip_bad: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -62,33 +94,42 @@ def load_dataset(
         root: a folder, or a manifest ``.csv``.
         subject_regex: as for :func:`fastleuk.data.discover.discover`.
         positive: the positive class; by default that of the names, if they tell.
+        layout: likewise.
+        manifest_root: likewise.
         skip_bad: leave bad files out instead of refusing the set.
         workers: threads that read and decode.
         progress: called as ``progress(done, total)``.
         cache_dir: where scan results are kept; default the user's cache.
 
     Raises:
-        DataError: bad files (all listed, unless ``skip_bad``), or a class without an image.
+        DataError: bad files or, of a class, many that were left out (listed, unless
+            ``skip_bad``), or a class without an image.
         ConfigError: ``positive`` is no class.
     """
-    discovery = discover(root, subject_regex=subject_regex)
+    discovery = discover(
+        root, subject_regex=subject_regex, layout=layout, manifest_root=manifest_root
+    )
     found = discovery.manifest
     positive = positive_class(found.class_names, positive)
+    _require_utf8(root, found)
+    _require_few_losses(root, discovery, skip_bad)
     result = scan(found, workers=workers, progress=progress, cache_dir=cache_dir)
-    readable = ["" if i in result.errors else digest for i, digest in enumerate(result.sha256)]
-    identical = find_identical(readable, found)
+    if found.packed:
+        check_contents(found, result.sha256)
+    identical = find_identical(result.pixels, found)
     broken = [(found.paths[i], reason) for i, reason in sorted(result.errors.items())]
     conflicts = _label_conflicts(found, identical)
     bad = (*discovery.bad, *broken, *((found.paths[i], why) for i, why in conflicts))
     if bad and not skip_bad:
         raise DataError(
-            f"{root}: {len(bad)} file(s) that can't be used:\n{listed(bad_lines(bad))}\n"
-            "Mend or remove them, or give --skip-bad to go on without them."
+            f"{root}: {len(bad)} file(s) that can't be used. Mend or remove them, or give "
+            "--skip-bad to go on without them (fastleuk data --skip-bad lists them all):\n"
+            f"{listed(bad_lines(bad))}"
         )
     drop = {i for same in identical for i in same.surplus}
     drop |= result.errors.keys() | {i for i, _ in conflicts}
     keep = np.array([i for i in range(len(found)) if i not in drop], dtype=np.int64)
-    manifest = found.take(keep)
+    manifest = dataclasses.replace(found.take(keep), hosted=result.hosted[keep])
     _require_classes(manifest, bad)
     return DataSet(
         manifest=manifest,
@@ -100,7 +141,34 @@ def load_dataset(
         ignored=discovery.ignored,
         found=found,
         positive=positive,
+        remarks=discovery.remarks,
+        notes=tuple((found.paths[i], note) for i, note in sorted(result.notes.items())),
+        stamps=tuple(result.stamps[i] for i in keep),
+        pixels=tuple(result.pixels[i] for i in keep),
     )
+
+
+def _require_few_losses(root: Path | str, discovery: Discovery, skip_bad: bool) -> None:
+    manifest = discovery.manifest
+    kept = Counter(dict.fromkeys(manifest.class_names, 0))
+    kept.update(manifest.label_name(i) for i in manifest.labelled)
+    lost = "" if skip_bad else heavy_losses(kept, discovery.ignored)
+    if lost:
+        raise DataError(f"{root}: {lost}")
+
+
+def _require_utf8(root: Path | str, found: Manifest) -> None:
+    """Refuse what goes into configuration, weights and tables as text: file names need not be."""
+    if not is_utf8(str(root)):
+        raise DataError(
+            f"{str(root)!r}: the folder's path is not UTF-8, so no configuration can hold it. "
+            "Rename it, or make a link to it (ln -s) and give that."
+        )
+    odd = [repr(name) for name in found.class_names if not is_utf8(name)]
+    if odd:
+        raise DataError(
+            f"{root}: class names that are not UTF-8:\n{listed(odd)}\nRename these classes."
+        )
 
 
 def _label_conflicts(found: Manifest, identical: tuple[IdenticalSet, ...]) -> list[tuple[int, str]]:

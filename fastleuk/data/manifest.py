@@ -1,26 +1,26 @@
 """The manifest: which images there are, with label, subject, fold and source of each."""
 
-import csv
 import io
-import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from fastleuk.errors import DataError, listed
+from fastleuk.files import CsvWriter, write_text
 
 MARKER = "fastleuk-demo.json"
 """A file of this name says that the images beside it are synthetic."""
 
 UNLABELLED = "unlabelled"
-"""What a manifest CSV says in place of a label that nobody knows."""
+"""What reports say in place of a label that nobody knows, and manifests did until they had a
+``root`` column; with one, an empty cell says it, and this is a class like any other."""
 
 REQUIRED_COLUMNS = ("path", "label", "subject")
-COLUMNS = (*REQUIRED_COLUMNS, "fold", "source", "crop")
+COLUMNS = (*REQUIRED_COLUMNS, "fold", "source", "crop", "root")
 
 
 def natural_key(text: str) -> tuple[str | int, ...]:
@@ -32,18 +32,21 @@ def order_classes(labels: set[str], where: str) -> tuple[str, ...]:
     """Return class names in label order: sorted, or ``("hem", "ALL")`` where that is the pair.
 
     Raises:
-        DataError: two names differ only by case, or there are fewer than two.
+        DataError: two names differ only by case, blanks or Unicode's forms, or there are fewer
+            than two.
     """
     if {name.casefold() for name in labels} == {"hem", "all"} and len(labels) == 2:
         return ("hem", "ALL")
     by_folded: dict[str, list[str]] = {}
     for name in sorted(labels):
-        by_folded.setdefault(name.casefold(), []).append(name)
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        by_folded.setdefault(" ".join(folded.split()), []).append(name)
     clashes = [" / ".join(names) for names in by_folded.values() if len(names) > 1]
     if clashes:
         raise DataError(
-            f"{where}: class names that differ only by case:\n{listed(clashes)}\n"
-            "Spell each class in one way."
+            f"{where}: class names that differ only by case, blanks or Unicode's forms. Spell each "
+            "class in one way:\n"
+            f"{listed(clashes)}"
         )
     if len(labels) < 2:
         found = f"only one class, {next(iter(labels))!r}" if labels else "no class"
@@ -86,6 +89,8 @@ class Manifest:
     """``cnmc``, ``folder``, ``csv`` or ``webdataset``."""
     synthetic: bool = False
     """True where a ``fastleuk-demo.json`` marks the folder."""
+    hosted: np.ndarray | None = None
+    """(N,) bool, see :attr:`fastleuk.data.image.Examined.hosted`; None: nobody has looked."""
 
     def __post_init__(self) -> None:
         size = len(self.paths)
@@ -156,149 +161,37 @@ class Manifest:
             crops=self.crops[chosen],
             layout=self.layout,
             synthetic=self.synthetic,
+            hosted=None if self.hosted is None else self.hosted[chosen],
         )
 
     def write_csv(self, path: Path) -> None:
-        """Write ``path,label,subject,fold,source,crop``, with paths relative to ``root``.
+        """Write ``path,label,subject,fold,source,crop,root``; paths are relative to ``root``.
 
-        Only a CSV that lies in ``root`` can be read back without naming the root.
+        An unknown label is an empty cell. The root is relative to the CSV's folder where it lies
+        in that, so that both can be moved together; else it is absolute.
+
+        Raises:
+            DataError: the images are members of tar shards, which no CSV can name.
+            OSError: the file can't be written.
         """
-        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for i, name in enumerate(self.paths):
-                fold = "" if self.folds[i] < 0 else int(self.folds[i])
-                row = (name, self.label_name(i), self.subjects[i], fold)
-                writer.writerow((*row, self.sources[i], int(self.crops[i])))
+        if self.packed:
+            raise DataError(
+                f"{self.root}: images in tar shards have no manifest CSV: the shards hold their "
+                "labels. Unpack them to write one."
+            )
+        here = path.resolve().parent
+        inside = self.root.is_relative_to(here)
+        root = self.root.relative_to(here).as_posix() if inside else str(self.root)
+        text = io.StringIO(newline="")
+        writer = CsvWriter(text)
+        writer.writerow(COLUMNS)
+        for i, name in enumerate(self.paths):
+            fold = "" if self.folds[i] < 0 else int(self.folds[i])
+            label = self.label_name(i) if self.labels[i] >= 0 else ""
+            row = (name, label, self.subjects[i], fold, self.sources[i], int(self.crops[i]))
+            writer.writerow((*row, root))
+        write_text(path, text.getvalue())
 
 
 def _climbs(path: str) -> bool:
     return ".." in path and ".." in PurePosixPath(path).parts
-
-
-def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manifest:
-    """Read a manifest CSV: columns ``path,label,subject`` and, if any, ``fold,source,crop``.
-
-    Paths are relative to the CSV's folder, or to ``root``. ``unlabelled`` stands for an unknown
-    label. A subject column that is empty in every row makes each image its own subject.
-
-    Raises:
-        DataError: with all offending rows: a missing column, an empty label, a file that is
-            missing, listed twice, or outside the root.
-    """
-    manifest, bad = parse_manifest(csv_path, root)
-    if bad:
-        raise DataError(f"{csv_path}: rows that can't be used:\n{listed(bad_lines(bad))}")
-    return manifest
-
-
-def bad_lines(bad: Sequence[tuple[str, str]]) -> list[str]:
-    """Lay out (path, reason) pairs as ``path: reason``."""
-    return [f"{path}: {reason}" for path, reason in bad]
-
-
-def parse_manifest(
-    csv_path: Path | str, root: Path | str | None = None
-) -> tuple[Manifest, tuple[tuple[str, str], ...]]:
-    """Read a manifest CSV as :func:`read_manifest` does, but hand back (path, reason) of bad rows.
-
-    Raises:
-        DataError: the file can't be read, a column is missing, or fewer than two classes are left.
-    """
-    source = Path(csv_path).expanduser()
-    rows = _read_rows(source)
-    base = Path(root).expanduser().resolve() if root is not None else source.resolve().parent
-    ownerless = not any(row["subject"] for row in rows)
-    good: list[dict[str, Any]] = []
-    bad: list[tuple[str, str]] = []
-    seen: set[str] = set()
-    for row in rows:
-        problem = _check_row(row, base, ownerless, seen)
-        if problem:
-            shown = row["path"] or "(no path)"
-            bad.append((shown, f"{problem} (line {row['line']} of {source.name})"))
-        else:
-            good.append(row)
-    if not good:
-        raise DataError(
-            f"{source}: no row can be used:\n{listed(bad_lines(bad))}\n"
-            f"Paths are read relative to {base}: move the CSV there, or mend the paths."
-        )
-    return _assemble(good, base, str(source)), tuple(bad)
-
-
-def _read_rows(source: Path) -> list[dict[str, Any]]:
-    if not source.is_file():
-        raise DataError(f"{source}: no such manifest file.")
-    try:
-        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        reader = csv.reader(io.StringIO(text), strict=True)
-        header = [cell.strip() for cell in next(reader, [])]
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
-        if missing:
-            raise DataError(
-                f"{source}: missing column(s) {', '.join(missing)}; the first line reads "
-                f"{','.join(header)!r}. A manifest has the columns path,label,subject and, "
-                "if wanted, fold,source,crop."
-            )
-        rows: list[dict[str, Any]] = []
-        for cells in reader:
-            if cells:
-                padded = [*cells, *[""] * (len(header) - len(cells))]
-                row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-                row.update(zip(header, (cell.strip() for cell in padded), strict=False))
-                rows.append({**row, "line": reader.line_num})
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{source}: can't be read as a CSV: {error}") from error
-    if not rows:
-        raise DataError(f"{source}: has a header but no row.")
-    return rows
-
-
-def _check_row(row: dict[str, Any], base: Path, ownerless: bool, seen: set[str]) -> str | None:
-    """Normalise ``row`` in place; return what is wrong with it, or None."""
-    if not row["path"]:
-        return "empty path"
-    if "\0" in row["path"]:
-        return "a NUL character in the path"
-    if not row["label"]:
-        return f"empty label; write {UNLABELLED!r} where it isn't known"
-    full = os.path.normpath(base / row["path"])
-    if not Path(full).is_relative_to(base):
-        return f"outside the root {base}"
-    if not Path(os.path.realpath(full)).is_relative_to(base):
-        return f"a link that leads outside the root {base}"
-    if not os.path.isfile(full):
-        return "no such file"
-    row["path"] = Path(full).relative_to(base).as_posix()
-    if row["path"] in seen:
-        return "listed more than once"
-    seen.add(row["path"])
-    if not row["subject"]:
-        if not ownerless and row["label"] != UNLABELLED:
-            return "empty subject (fill in every subject, or none)"
-        row["subject"] = row["path"]
-    for name, default in (("fold", -1), ("crop", 0)):
-        value = row[name] or str(default)
-        if not re.fullmatch(r"-1|\d{1,9}" if name == "fold" else r"\d{1,9}", value):
-            return f"{name} {value!r} is not a whole number"
-        row[name] = int(value)
-    return None
-
-
-def _assemble(rows: list[dict[str, Any]], base: Path, where: str) -> Manifest:
-    rows = sorted(rows, key=lambda row: natural_key(row["path"]))
-    names = order_classes({row["label"] for row in rows} - {UNLABELLED}, where)
-    code = {name.casefold(): i for i, name in enumerate(names)} | {UNLABELLED: -1}
-    return Manifest(
-        root=base,
-        paths=tuple(row["path"] for row in rows),
-        labels=np.array([code[row["label"].casefold()] for row in rows], dtype=np.int64),
-        class_names=names,
-        subjects=tuple(row["subject"] for row in rows),
-        folds=np.array([row["fold"] for row in rows], dtype=np.int64),
-        sources=tuple(row["source"] or "csv" for row in rows),
-        crops=np.array([row["crop"] for row in rows], dtype=np.int64),
-        layout="csv",
-        synthetic=is_synthetic(base),
-    )

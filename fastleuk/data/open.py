@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fastleuk.config import DataConfig
+from fastleuk.data.left_out import Ignored, left_out_lines
 from fastleuk.data.load import DataSet, load_dataset
+from fastleuk.data.report import note_lines
+from fastleuk.errors import ConfigError
+from fastleuk.run_log import quiet, say
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -17,7 +23,8 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
     """Give a ``progress(done, total)`` callable that draws a bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit="file", leave=False, disable=hidden or None, file=sys.stderr) as bar:
+    off = hidden or quiet() or None  # None: where there is no terminal
+    with tqdm(desc=title, unit="file", leave=False, disable=off, file=sys.stderr) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total
@@ -27,19 +34,34 @@ def progress_bar(title: str, *, hidden: bool = False) -> Iterator[ProgressCallba
 
 
 def open_dataset(
-    config: DataConfig, *, report: Callable[[str], None] = print, hidden: bool = False
+    config: DataConfig,
+    *,
+    report: Callable[[str], None] = say,
+    hidden: bool = False,
+    notes: bool = True,
 ) -> DataSet:
     """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
 
     Args:
         config: Where they are.
-        report: Is told where the demo set is.
+        report: Is told where the demo set is, how the data were read where that may surprise, and
+            how many files of each kind were left out.
         hidden: Draw no progress bar.
+        notes: Report what is not used as it stands.
 
     Raises:
-        DataError: the data can't be used; every offending file is listed.
+        DataError: the data can't be used; the offending files are listed.
+        ConfigError: options that contradict each other.
     """
-    root = config.data
+    root, layout = config.data, config.layout
+    if config.split == "folders":
+        if layout == "folders":
+            raise ConfigError("--split folders and --layout folders contradict each other.")
+        layout = "cnmc" if layout == "cnmc" else "parts"
+    manifest_root = config.root
+    if manifest_root and Path(root).suffix.lower() != ".csv":
+        report(f"note: --root {manifest_root} has no effect: the data are no manifest CSV")
+        manifest_root = ""
     if not root:
         from fastleuk.data.demo import demo_root
 
@@ -47,10 +69,38 @@ def open_dataset(
             root = str(demo_root(progress=progress))
         report(f"No --data given: using the synthetic demo set in {root}")
     with progress_bar("verifying images", hidden=hidden) as progress:
-        return load_dataset(
+        dataset = load_dataset(
             root,
             subject_regex=config.subject_regex or None,
             positive=config.positive,
+            layout=layout,
+            manifest_root=manifest_root or None,
             skip_bad=config.skip_bad,
             progress=progress,
         )
+    for remark in dataset.remarks:
+        report(f"{remark}.")
+    copies = [i for same in dataset.identical for i in same.surplus]
+    left_out = [
+        *dataset.ignored,
+        *(Ignored(path, "it can't be used (--skip-bad)", reason) for path, reason in dataset.bad),
+        *(Ignored(dataset.found.paths[i], "a copy of another image") for i in copies),
+    ]
+    for line in left_out_lines(left_out, root, _options(config)):
+        report(line)
+    if notes:
+        for line in note_lines(dataset):
+            report(line)
+    return dataset
+
+
+def _options(config: DataConfig) -> str:
+    """Return the options with which ``fastleuk data`` reads the data in the same way."""
+    given = {
+        "--layout": config.layout if config.layout != "auto" else "",
+        "--split": config.split if config.split == "folders" else "",
+        "--root": config.root,
+        "--subject-regex": config.subject_regex,
+    }
+    words = [f"{name} {shlex.quote(value)}" for name, value in given.items() if value]
+    return " ".join([*words, *(["--skip-bad"] if config.skip_bad else [])])

@@ -7,6 +7,8 @@ import numpy as np
 
 from fastleuk.data.draw_parts import TEST, TRAIN, UNUSED
 from fastleuk.data.manifest import Manifest
+from fastleuk.data.split_folders import MODE as FOLDERS
+from fastleuk.data.split_folders import folder_notes
 from fastleuk.errors import ConfigError, DataError, listed
 
 PARTS = ("unused", "train", "val", "test")
@@ -17,7 +19,7 @@ class Split:
     """Which part each of the N images of a manifest belongs to."""
 
     mode: str
-    """``subject``, ``fold:K``, ``kfold:I/K``, ``kfold:I/K@SEED`` or ``image``."""
+    """``subject``, ``fold:K``, ``kfold:I/K``, ``kfold:I/K@SEED``, ``folders`` or ``image``."""
     seed: int
     parts: np.ndarray
     """(N,) int8, index into ``PARTS``."""
@@ -32,18 +34,19 @@ class Split:
 
 
 def parse_mode(mode: str) -> int | None:
-    """Return K of ``fold:K``; None for ``subject``, ``image`` and ``kfold:I/K``.
+    """Return K of ``fold:K``; None for ``subject``, ``image``, ``folders`` and ``kfold:I/K``.
 
     Raises:
         ConfigError: it is none of these.
     """
-    if mode in ("subject", "image") or parse_kfold(mode) is not None:
+    if mode in ("subject", "image", FOLDERS) or parse_kfold(mode) is not None:
         return None
     name, _, fold = mode.partition(":")
     if name != "fold" or not (fold.isascii() and fold.isdigit()):
         raise ConfigError(
             f"--split {mode!r}: choose subject, image, or fold:K such as fold:0 (an official "
-            "fold), or kfold:I/K such as kfold:0/5 (one of five folds drawn by subject)."
+            "fold), or kfold:I/K such as kfold:0/5 (one of five folds drawn by subject), or "
+            "folders (the data's own train and test)."
         )
     return int(fold)
 
@@ -90,8 +93,8 @@ def check_split(split: Split, manifest: Manifest, groups: np.ndarray) -> None:
     ]
     if problems:
         raise DataError(
-            f"--split {split.mode}:\n{listed(problems)}\n"
-            "Each part needs every class: choose another split, seed or fraction."
+            f"--split {split.mode}: each part needs every class. Choose another split, seed or "
+            f"fraction:\n{listed(problems)}"
         )
     fold = parse_mode(split.mode)
     if split.mode == "image":
@@ -101,8 +104,8 @@ def check_split(split: Split, manifest: Manifest, groups: np.ndarray) -> None:
     crossing = _crossing(split.parts, manifest, groups)
     if crossing:
         raise DataError(
-            f"--split {split.mode} promises that no subject is shared, but these are:\n"
-            f"{listed(crossing)}\nThe split file doesn't fit this data: make the split anew."
+            f"--split {split.mode} promises that no subject is shared, but {len(crossing)} are. "
+            f"The split file doesn't fit this data: make the split anew:\n{listed(crossing)}"
         )
 
 
@@ -133,6 +136,8 @@ def split_notes(
         tested = set(groups[parts == TEST])
         shared = len(tested & set(groups[parts == TRAIN]))
         notes.append(_image_note(shared, len(tested)))
+    if mode == FOLDERS:
+        notes += folder_notes(manifest, parts)
     if parse_mode(mode) is not None:
         known = manifest.labels >= 0
         tied = known & (manifest.folds >= 0) & (parts == UNUSED)
@@ -172,6 +177,6 @@ def refuse_subjects_in_many_folds(manifest: Manifest) -> None:
                 if len(f) > 1]  # fmt: skip
     if crossing:
         raise DataError(
-            f"{manifest.root}: subjects that stand in several folds:\n{listed(crossing)}\n"
-            "Mend the folds, or use --split subject."
+            f"{manifest.root}: {len(crossing)} subjects stand in several folds. Mend the folds, or "
+            f"use --split subject:\n{listed(crossing)}"
         )

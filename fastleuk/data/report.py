@@ -7,12 +7,14 @@ import numpy as np
 
 from fastleuk.data.cnmc import compare
 from fastleuk.data.identical import IdenticalSet, tied_subjects
+from fastleuk.data.left_out import Ignored, by_kind, endings
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
 from fastleuk.data.positive import no_positive
-from fastleuk.data.walk import Ignored
+from fastleuk.errors import listed
 
 _SHOWN = 5
+_LISTED = 1000
 
 
 def describe(dataset: DataSet) -> str:
@@ -26,6 +28,7 @@ def describe(dataset: DataSet) -> str:
         _identical(found, dataset.identical),
         _crops(found),
         _official(found),
+        _notes(dataset),
         _ignored(dataset.ignored),
         _bad(dataset.bad),
     ]
@@ -47,6 +50,7 @@ def _head(dataset: DataSet) -> str:
     elif len(found.class_names) == 2:
         lines.append(no_positive(found.class_names))
     lines.append(f"content: {dataset.content_hash[:16]}")
+    lines += [f"{remark}." for remark in dataset.remarks]
     return "\n".join(lines)
 
 
@@ -177,15 +181,32 @@ def _official(manifest: Manifest) -> str:
     return head + "\n" + table(["", "found", "official", ""], rows)
 
 
+def _notes(dataset: DataSet) -> str:
+    if not dataset.notes:
+        return ""
+    return "\n".join(["Not used as they stand", *(f"  {line}" for line in note_lines(dataset))])
+
+
+def note_lines(dataset: DataSet) -> list[str]:
+    """Return a line for each kind of file that is not used as it stands, with some of the names."""
+    by_note: dict[str, list[str]] = {}
+    for path, note in dataset.notes:
+        by_note.setdefault(note, []).append(path)
+    return [f"{len(paths)} image(s): {note}: {_extremes(paths)}" for note, paths in by_note.items()]
+
+
 def _ignored(ignored: tuple[Ignored, ...]) -> str:
     if not ignored:
         return "Ignored: nothing"
-    by_reason: dict[str, list[str]] = {}
-    for item in ignored:
-        by_reason.setdefault(item.reason, []).append(item.path)
-    lines = [f"Ignored: {len(ignored)}"]
-    for reason, paths in by_reason.items():
-        lines.append(f"  {len(paths)} {reason}: {_extremes(paths)}")
+    lines = [f"Ignored: {sum(item.count for item in ignored)}"]
+    for reason, items in by_kind(ignored).items():
+        count = sum(item.count for item in items)
+        named = [f"{item.path}{f' {item.detail}' if item.detail else ''}" for item in items]
+        if len(named) <= 2 * _SHOWN:
+            lines.append(f"  {count} {reason}: {', '.join(named)}")
+        else:
+            lines.append(f"  {count} {reason}{endings(reason, items)}:")
+            lines.append(listed([f"  {name}" for name in named], _LISTED))
     return "\n".join(lines)
 
 

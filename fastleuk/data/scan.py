@@ -1,13 +1,13 @@
 """Read every file once: content hash, size in pixels, and whether it decodes at all."""
 
+import dataclasses
 import hashlib
-import io
 import json
 import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +15,16 @@ from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fastleuk.data.bmp import read_layout
 from fastleuk.data.cachedir import cache_root
+from fastleuk.data.image import VERSION, examine
+from fastleuk.data.image_headers import content_endings
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.shards import ImageReader, split_member
+from fastleuk.data.shards import ImageReader, image_bytes, split_member
 from fastleuk.errors import DataError
 
-FORMATS = ("BMP", "PNG", "JPEG", "TIFF", "WEBP")
-MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
-MIN_SIDE = 8
-MAX_PIXELS = 50_000_000
-"""A cell crop has 0.2 million pixels; anything near this is not one, or is a bomb."""
-
-_CACHE_VERSION = f"1/PIL {PIL.__version__}"
+_CACHE_VERSION = f"{VERSION}/PIL {PIL.__version__}"
 
 Progress = Callable[[int, int], None]
 
@@ -43,15 +38,27 @@ class Scan:
     errors: dict[int, str]
     """Index to reason, for the files that can't be used."""
     sizes: np.ndarray
-    """(N, 2) int64: width, height in pixels; 0 where unknown."""
+    """(N, 2) int64: width, height in pixels, upright; 0 where unknown."""
+    pixels: tuple[str, ...]
+    """Hex digest of each image's pixels, see :attr:`fastleuk.data.image.Examined.pixels`; ``""``
+    for those with an error."""
+    hosted: np.ndarray
+    """(N,) bool: see :attr:`fastleuk.data.image.Examined.hosted`."""
+    notes: dict[int, str]
+    """Index to what of the file is not used as it stands."""
+    stamps: tuple[str, ...]
+    """What each file looked like before it was read, see :func:`changed_files`."""
 
 
 @dataclass(frozen=True)
 class _Entry:
     sha256: str
-    width: int
-    height: int
-    error: str
+    width: int = 0
+    height: int = 0
+    error: str = ""
+    pixels: str = ""
+    hosted: bool = False
+    note: str = ""
 
 
 def scan(
@@ -63,7 +70,8 @@ def scan(
 ) -> Scan:
     """Hash and decode every file of ``manifest``, each read once, on a pool of threads.
 
-    Results are kept by (path, size, modification time), so an unchanged file isn't read again.
+    Results are kept by path, size, times of modification and change, and inode, so an unchanged
+    file isn't read again, and one put in its place is, whatever time it bears.
 
     Args:
         manifest: the images.
@@ -101,14 +109,42 @@ def scan(
         if todo:
             known.update((s, e) for s, e in zip(stamps, entries, strict=True) if s and e)
             _write_store(store, known)
-    return _collect([entry for entry in entries if entry is not None])
+    return _collect([entry for entry in entries if entry is not None], stamps)
 
 
-def _collect(entries: list[_Entry]) -> Scan:
+def changed_files(manifest: Manifest, stamps: Sequence[str], sha256: Sequence[str]) -> list[str]:
+    """Return the paths of files whose content is not what it was when they were scanned.
+
+    Only files that look different are read.
+
+    Args:
+        manifest: The images.
+        stamps: Of a :class:`Scan` of theirs.
+        sha256: Of the same.
+    """
+    changed = []
+    for i, path in enumerate(manifest.paths):
+        file = manifest.file(i)
+        if _stamp(str(file)) == stamps[i]:
+            continue
+        try:
+            same = hashlib.sha256(image_bytes(file).data).hexdigest() == sha256[i]
+        except (OSError, DataError):
+            same = False
+        if not same:
+            changed.append(path)
+    return changed
+
+
+def _collect(entries: list[_Entry], stamps: list[str]) -> Scan:
     return Scan(
         sha256=tuple(entry.sha256 for entry in entries),
         errors={i: entry.error for i, entry in enumerate(entries) if entry.error},
         sizes=np.array([(e.width, e.height) for e in entries], dtype=np.int64).reshape(-1, 2),
+        pixels=tuple(entry.pixels for entry in entries),
+        hosted=np.array([entry.hosted for entry in entries], dtype=bool),
+        notes={i: entry.note for i, entry in enumerate(entries) if entry.note},
+        stamps=tuple(stamps),
     )
 
 
@@ -116,12 +152,20 @@ def _examine(file: str, reader: ImageReader) -> _Entry:
     try:
         data = reader.read(Path(file)).data
     except OSError as error:
-        return _Entry("", 0, 0, f"can't be read: {error.strerror or error}")
+        return _Entry("", error=f"can't be read: {error.strerror or error}")
     except DataError as error:  # of a tar shard
-        return _Entry("", 0, 0, str(error))
-    digest = hashlib.sha256(data).hexdigest()
-    width, height, problem = decode_check(data)
-    return _Entry(digest, width, height, problem)
+        return _Entry("", error=str(error))
+    found = examine(data)
+    note = "" if found.error else _name_note(file, bytes(data[:2]))
+    return _Entry(
+        hashlib.sha256(data).hexdigest(),
+        found.width,
+        found.height,
+        found.error,
+        found.pixels,
+        found.hosted,
+        ", ".join(filter(None, (note, found.note))),
+    )
 
 
 def decode_check(data: bytes | memoryview) -> tuple[int, int, str]:
@@ -129,57 +173,16 @@ def decode_check(data: bytes | memoryview) -> tuple[int, int, str]:
 
     The reason is ``""`` for a whole BMP, PNG, JPEG, TIFF or WebP of 8 bits a channel.
     """
-    if not data:
-        return 0, 0, "empty file (0 bytes)"
-    width, height = _plain_bmp_size(data)
-    if width:
-        return width, height, _check_size(width, height)
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            problem = _check_size(width, height)
-            if problem:
-                return width, height, problem
-            if image.mode not in MODES:
-                return width, height, f"pixel mode {image.mode}: convert it to 8-bit RGB"
-            image.convert("RGB")
-    except UnidentifiedImageError:
-        return 0, 0, f"not an image ({_kind(bytes(data[:4096]), len(data))})"
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return width, height, "absurdly many pixels: not a cell crop"
-    except Exception as error:
-        # PIL's decoders raise nearly anything on damaged input.
-        return width, height, f"damaged or truncated: {error}"
-    return width, height, ""
+    found = examine(data)
+    return found.width, found.height, found.error
 
 
-def _check_size(width: int, height: int) -> str:
-    if width * height > MAX_PIXELS or min(width, height) < MIN_SIDE:
-        return f"{width}x{height} pixels: not a cell crop"
-    return ""
-
-
-def _plain_bmp_size(data: bytes | memoryview) -> tuple[int, int]:
-    """Return width, height of an uncompressed 24-bit BMP whose pixels are all there, else 0, 0.
-
-    Nothing else in such a file can be wrong: it needs no decoding to be known as sound, which
-    makes verifying C-NMC three times faster.
-    """
-    layout = read_layout(data)
-    if layout is None or layout.length > len(data):
-        return 0, 0
-    if layout.width * layout.height > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
-        return 0, 0
-    return layout.width, layout.height
-
-
-def _kind(head: bytes, length: int) -> str:
-    """Say what a file that begins with ``head`` seems to be."""
-    if head[:2] == b"BM" or head[:3] == b"\xff\xd8\xff" or head[:4] == b"\x89PNG":
-        return "begins like one, but its header is damaged"
-    if b"\0" not in head:
-        return f"text, beginning {head[:24].decode('utf-8', 'replace')!r}"
-    return f"{length} bytes of another kind"
+def _name_note(file: str, head: bytes) -> str:
+    """Say where a name's ending isn't that of the content."""
+    endings = content_endings(head)
+    if not endings or os.path.splitext(file)[1].lower() in endings:
+        return ""
+    return f"named otherwise, but by content a {endings[0][1:].upper()}"
 
 
 def _stamp(file: str) -> str:
@@ -190,7 +193,9 @@ def _stamp(file: str) -> str:
         status = os.stat(split_member(Path(file))[0])
     except OSError:
         return ""
-    return f"{status.st_size}:{status.st_mtime_ns}:{file}"
+    # An archive restores a file's modification time, nobody the time of its last change.
+    times = f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
+    return f"{status.st_size}:{times}:{file}"
 
 
 def _store_path(root: Path, cache_dir: Path | None) -> Path:
@@ -208,11 +213,10 @@ def _read_store(store: Path) -> dict[str, _Entry]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     sound = all(
-        isinstance(e.sha256, str)
+        all(isinstance(text, str) for text in (e.sha256, e.error, e.pixels, e.note))
         and len(e.sha256) == 64
-        and isinstance(e.error, str)
-        and isinstance(e.width, int)
-        and isinstance(e.height, int)
+        and (bool(e.error) or len(e.pixels) == 64)
+        and all(isinstance(number, int) for number in (e.width, e.height, e.hosted))
         for e in entries.values()
     )
     return entries if sound else {}
@@ -220,7 +224,7 @@ def _read_store(store: Path) -> dict[str, _Entry]:
 
 def _write_store(store: Path, entries: dict[str, _Entry]) -> None:
     """Keep results; a folder that can't be written to is no error, only a slower next start."""
-    files = {key: (e.sha256, e.width, e.height, e.error) for key, e in entries.items() if e.sha256}
+    files = {key: dataclasses.astuple(e) for key, e in entries.items() if e.sha256}
     temporary = None
     try:
         store.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.data.manifest import UNLABELLED, Manifest, bad_lines, natural_key, order_classes
+from fastleuk.data.left_out import NOT_AN_IMAGE, Ignored
+from fastleuk.data.manifest import Manifest, natural_key, order_classes
+from fastleuk.data.manifest_file import bad_lines
+from fastleuk.data.shard_index import check_index
+from fastleuk.data.shard_labels import WRONG_KIND, check_labels, odd_numbers, sample_row
 from fastleuk.data.shards import Shard, open_shard
-from fastleuk.data.walk import Ignored, is_image_name
+from fastleuk.data.walk import is_image_name
 from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]
@@ -26,7 +29,9 @@ def find_shards(pattern: Path) -> list[Path]:
         DataError: there is none.
     """
     found = [pattern] if pattern.is_file() else [Path(name) for name in glob.glob(str(pattern))]
-    files = sorted((f.resolve() for f in found if f.is_file()), key=lambda f: natural_key(f.name))
+    # A link to a shard keeps its own name: what it leads to may have none that says so.
+    whole = dict.fromkeys(f.parent.resolve() / f.name for f in found if f.is_file())
+    files = sorted(whole, key=lambda f: natural_key(f.name))
     if not files:
         raise DataError(
             f"{pattern}: no such shard. Give tar files made by fastleuk pack, such as "
@@ -35,41 +40,62 @@ def find_shards(pattern: Path) -> list[Path]:
     return files
 
 
-def shards_manifest(pattern: Path) -> tuple[Manifest, tuple[Ignored, ...], Bad]:
+def shards_manifest(
+    pattern: Path,
+) -> tuple[Manifest, tuple[Ignored, ...], Bad, tuple[str, ...]]:
     """Read the shards' headers and labels; image bytes stay where they are.
 
-    A sample is what shares a name up to its first dot: one image, and ``.json`` (``label``,
-    ``subject``, ``fold``, ``source``, ``crop``, as ``fastleuk pack`` writes it) or ``.cls`` (a
-    class number, as WebDataset has it; each image is then its own subject).
+    A sample is what shares a name up to its first dot: one image, and its label as
+    :func:`fastleuk.data.shard_labels.sample_row` finds it: by ``.json`` (``label``, ``subject``,
+    ``fold``, ``source``, ``crop``, as ``fastleuk pack`` writes it), ``.cls`` or ``.txt``.
+
+    Returns:
+        The manifest, what was ignored, (path, reason) of what can't be used, and what a user
+        should know.
 
     Raises:
-        DataError: no shard, or one that is damaged or has members that are refused.
+        DataError: no shard, or one that is damaged, missing or has members that are refused.
     """
     files = find_shards(pattern)
     root = Path(os.path.commonpath([file.parent for file in files]))
     rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
     ignored: list[Ignored] = []
+    counts: dict[Path, int] = {}
     for file in files:
         shard, prefix = open_shard(file), file.relative_to(root).as_posix()
-        for members in _samples(shard):
+        counts[file] = 0
+        for members in _samples(shard, prefix, ignored):
+            counts[file] += 1
             row = _row(shard, prefix, members)
             if isinstance(row, str):
                 bad.append((f"{prefix}/{members[0]}", row))
             else:
                 rows.append(row)
-                known = {row["member"], *(m for m in members if m.endswith((".json", ".cls")))}
+                endings = _ABOUT if row["told_by"] == ".txt" else _ABOUT[:-1]
+                known = {row["member"], *(m for m in members if m.endswith(endings))}
                 others = sorted(set(members) - known)
-                ignored += [Ignored(f"{prefix}/{name}", "not an image") for name in others]
+                ignored += [Ignored(f"{prefix}/{name}", NOT_AN_IMAGE) for name in others]
+    odd = odd_numbers(rows)
+    bad += [(row["path"], f"{WRONG_KIND}: label (others have words)") for row in odd]
+    rows = [row for row in rows if row not in odd] if odd else rows
+    remarks = check_index(files, counts)
     if not rows:
         raise DataError(f"{pattern}: no sample can be used:\n{listed(bad_lines(bad))}")
-    return _assemble(rows, root, str(pattern)), tuple(ignored), tuple(bad)
+    remarks = (*check_labels(rows, str(pattern)), *remarks)
+    return _assemble(rows, root, str(pattern)), tuple(ignored), tuple(bad), remarks
 
 
-def _samples(shard: Shard) -> Iterator[list[str]]:
+_ABOUT = (".json", ".cls", ".txt")
+
+
+def _samples(shard: Shard, prefix: str, ignored: list[Ignored]) -> Iterator[list[str]]:
     groups: dict[str, list[str]] = {}
     for name in shard.members:
         path = PurePosixPath(name)
+        if any(part.startswith(".") for part in path.parts):
+            ignored.append(Ignored(f"{prefix}/{name}", "hidden file"))
+            continue
         key = (path.parent / path.name.partition(".")[0]).as_posix()
         groups.setdefault(key, []).append(name)
     yield from groups.values()
@@ -80,43 +106,29 @@ def _row(shard: Shard, prefix: str, members: list[str]) -> dict[str, Any] | str:
     images = [name for name in members if is_image_name(name)]
     if len(images) != 1:
         return f"{len(images) or 'no'} image(s) in this sample, not one"
-    tables = [name for name in members if name.endswith(".json")]
-    classes = [name for name in members if name.endswith(".cls")]
-    path = f"{prefix}/{images[0]}"
-    row: dict[str, Any] = {"member": images[0], "path": path, "subject": path, "label": None}
-    row |= {"fold": -1, "source": "webdataset", "crop": 0, "synthetic": False}
-    try:
-        if tables:
-            given = json.loads(shard.read(tables[0]).tobytes())
-            row |= {key: given[key] for key in row.keys() & given.keys() - {"member", "path"}}
-        elif classes:
-            row["label"] = str(int(shard.read(classes[0]).tobytes()))
-        else:
-            return "neither a .json nor a .cls tells its label"
-    except (ValueError, TypeError, AttributeError) as error:
-        return f"its label can't be read: {error}"
-    row["subject"] = row["subject"] or path
-    kinds = {"subject": str, "source": str, "fold": int, "crop": int, "synthetic": bool}
-    wrong = [key for key, kind in kinds.items() if type(row[key]) is not kind]
-    if wrong or not isinstance(row["label"], str | None) or row["label"] == "":
-        return f"its .json has a value of the wrong kind: {', '.join(wrong) or 'label'}"
-    return row
+    about = {
+        ending: shard.read(name).tobytes()
+        for ending in _ABOUT
+        if (name := next((m for m in members if m.endswith(ending)), None))
+    }
+    row = sample_row(about, f"{prefix}/{images[0]}")
+    return row if isinstance(row, str) else {**row, "member": images[0]}
 
 
 def _assemble(rows: list[dict[str, Any]], root: Path, where: str) -> Manifest:
     rows = sorted(rows, key=lambda row: natural_key(row["path"]))
-    labels = {row["label"] for row in rows} - {None, UNLABELLED}
-    names = order_classes(labels, where)
-    code = {name.casefold(): i for i, name in enumerate(names)}
+    names = order_classes({row["label"] for row in rows} - {None}, where)
+    code = {name.casefold(): i for i, name in enumerate(names)} | {None: -1}
+    labels = [r["label"] and r["label"].casefold() for r in rows]
     return Manifest(
         root=root,
         paths=tuple(row["path"] for row in rows),
-        labels=np.array([code.get(str(r["label"]).casefold(), -1) for r in rows], np.int64),
+        labels=np.array([code[label] for label in labels], np.int64),
         class_names=names,
         subjects=tuple(row["subject"] for row in rows),
-        folds=np.array([max(-1, row["fold"]) for row in rows], np.int64),
+        folds=np.array([row["fold"] for row in rows], np.int64),
         sources=tuple(row["source"] for row in rows),
-        crops=np.array([max(0, row["crop"]) for row in rows], np.int64),
+        crops=np.array([row["crop"] for row in rows], np.int64),
         layout="webdataset",
         synthetic=any(row["synthetic"] for row in rows),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import tarfile
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fastleuk.data.shard_maps import MAPS
 from fastleuk.errors import DataError
 
 SUFFIX = ".tar"
@@ -18,22 +18,29 @@ SUFFIX = ".tar"
 
 @dataclass(frozen=True)
 class Shard:
-    """An open tar: regular members by name, as (offset, bytes)."""
+    """A tar whose headers were read: regular members by name, as (offset, bytes)."""
 
     path: Path
     members: dict[str, tuple[int, int]]
-    data: mmap.mmap | bytes
+    """Names have no ``./`` in front, as ``tar -cf x.tar .`` writes it."""
+    stamp: tuple[int, int]
+    """Time of change and size of the tar."""
 
     def read(self, name: str) -> np.ndarray:
-        """Return a member's bytes as a read-only view of the mapped file: uint8 ``(B,)``.
+        """Return a member's bytes, read-only: uint8 ``(B,)``.
+
+        They are a view of the mapped file, or a copy where very many shards are in use.
 
         Raises:
-            DataError: no such member.
+            DataError: no such member, or the tar can't be read any more.
         """
         if name not in self.members:
             raise DataError(f"{self.path}: has no member {name!r} any more.")
         start, size = self.members[name]
-        return np.frombuffer(self.data, np.uint8, count=size, offset=start)
+        try:
+            return MAPS.read(self.path, self.stamp, start, size)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: {name!r} can't be read: {error}.") from error
 
 
 def image_bytes(file: Path) -> np.ndarray:
@@ -99,13 +106,13 @@ def read_header(file: Path, count: int) -> bytes:
 def split_member(file: Path) -> tuple[Path, str]:
     """Return the tar and the member's name of a path such as ``shards/a.tar/cell.bmp``."""
     for parent in file.parents:
-        if parent.suffix == SUFFIX:
+        if parent.suffix == SUFFIX and not parent.is_dir():
             return parent, file.relative_to(parent).as_posix()
     raise DataError(f"{file}: not a member of a {SUFFIX} file.")
 
 
 def open_shard(path: Path) -> Shard:
-    """Map a tar and read its headers; kept open until the file changes.
+    """Read a tar's headers; they are kept until the file changes.
 
     Raises:
         DataError: it can't be read, is no whole tar, or holds a member that is refused: a name
@@ -118,28 +125,27 @@ def open_shard(path: Path) -> Shard:
     return _open(path, stamp.st_mtime_ns, stamp.st_size)
 
 
-@lru_cache(maxsize=4096)
-def _open(path: Path, _changed: int, _size: int) -> Shard:
+@lru_cache(maxsize=1 << 16)
+def _open(path: Path, changed: int, size: int) -> Shard:
     members: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                problem = _refuse(member, members)
+                name = PurePosixPath(member.name).as_posix()
+                problem = _refuse(member, name in members)
                 if problem:
                     raise DataError(f"{path}: member {member.name!r} {problem}.")
                 if member.isfile():
-                    members[member.name] = (member.offset_data, member.size)
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    members[name] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read as an uncompressed tar: {error}.") from error
-    torn = [name for name, (start, size) in members.items() if start + size > len(data)]
+    torn = [name for name, (start, length) in members.items() if start + length > size]
     if torn:
         raise DataError(f"{path}: truncated: {torn[0]!r} goes on beyond its end.")
-    return Shard(path, members, data)
+    return Shard(path, members, (changed, size))
 
 
-def _refuse(member: tarfile.TarInfo, seen: dict[str, tuple[int, int]]) -> str:
+def _refuse(member: tarfile.TarInfo, twice: bool) -> str:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
         return "has a name that leads out of the shard"
@@ -149,4 +155,4 @@ def _refuse(member: tarfile.TarInfo, seen: dict[str, tuple[int, int]]) -> str:
         return "is a link or a device, not a file"
     if member.sparse is not None:
         return "is stored sparsely"
-    return "stands there twice" if member.name in seen else ""
+    return "stands there twice" if twice else ""

@@ -18,6 +18,8 @@ from fastleuk.data.parts import (
     split_notes,
 )
 from fastleuk.data.split_file import read_split, write_split
+from fastleuk.data.split_folders import MODE as FOLDERS
+from fastleuk.data.split_folders import hold_out_folders
 from fastleuk.errors import ConfigError, DataError
 
 __all__ = [
@@ -48,12 +50,14 @@ def make_split(
     the test fold by an identical file, is unused. ``kfold:I/K`` draws K folds by group from all
     labelled images (``@SEED`` behind it: another draw), tests on fold I, and draws the validation
     part by group from the others with ``seed``: every image is tested in exactly one of the K
-    folds. ``image`` is the paper's: exact fractions of each class, whoever's the images are.
+    folds. ``folders`` takes the parts that the data came with, and draws the validation part by
+    group from train (``val_fraction`` of it) where there is none. ``image`` is the paper's: exact
+    fractions of each class, whoever's the images are.
 
     Args:
         manifest: N images.
         groups: (N,) int64 from ``subject_groups``.
-        mode: ``subject``, ``fold:K``, ``kfold:I/K``, ``kfold:I/K@SEED`` or ``image``.
+        mode: ``subject``, ``fold:K``, ``kfold:I/K``, ``kfold:I/K@SEED``, ``folders`` or ``image``.
         val_fraction: of all labelled images (of the other folds where there are folds).
         test_fraction: of all labelled images; not used where there are folds.
         seed: of the draw; it leaves the K folds of ``kfold`` as they are.
@@ -63,18 +67,24 @@ def make_split(
         DataError: too few subjects or images, an unknown fold, or a subject in several folds.
     """
     fold, drawn = parse_mode(mode), parse_kfold(mode)
-    _check_numbers(val_fraction, None if fold is not None or drawn else test_fraction, seed)
+    held_out = fold is not None or drawn is not None or mode == FOLDERS
+    _check_numbers(val_fraction, None if held_out else test_fraction, seed)
     parts = np.full(len(manifest), UNUSED, dtype=np.int8)
     fractions = [(VAL, val_fraction)]
     if fold is not None:
         rest = _hold_out_fold(manifest, groups, fold, parts)
     elif drawn is not None:
         rest = _hold_out_drawn_fold(manifest, groups, *drawn, parts)
+    elif mode == FOLDERS:
+        rest, has_val = hold_out_folders(manifest, groups, parts)
+        fractions = [] if has_val else fractions
     else:
         rest = manifest.labelled
         fractions = [(TEST, test_fraction), (VAL, val_fraction)]
     labels = manifest.labels[rest]
-    if mode == "image":
+    if not fractions:
+        parts[rest] = TRAIN
+    elif mode == "image":
         parts[rest] = _split_images(labels, manifest.class_names, fractions, seed)
     else:
         parts[rest] = split_groups(labels, groups[rest], manifest.class_names, fractions, seed)

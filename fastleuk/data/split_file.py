@@ -11,6 +11,7 @@ from fastleuk.data.draw_parts import UNUSED
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.parts import PARTS, Split, check_split, parse_mode, split_notes
 from fastleuk.errors import ConfigError, DataError, listed
+from fastleuk.files import CsvWriter
 
 COLUMNS = ("path", "label", "subject", "group", "part", "sha256", "mode", "seed")
 
@@ -18,7 +19,7 @@ COLUMNS = ("path", "label", "subject", "group", "part", "sha256", "mode", "seed"
 def write_split(split: Split, manifest: Manifest, path: Path, sha256: Sequence[str]) -> None:
     """Write one row for each labelled image: ``path,label,subject,group,part,sha256,mode,seed``."""
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = CsvWriter(stream)
         writer.writerow(COLUMNS)
         for i in manifest.labelled:
             who = (manifest.paths[i], manifest.label_name(i), manifest.subjects[i])
@@ -53,8 +54,8 @@ def read_split(
             parts[i] = PARTS.index(row["part"])
     if problems:
         raise DataError(
-            f"{path}: the data in {manifest.root} is not what was split:\n{listed(problems)}\n"
-            "Restore the data, or train anew with a split of its own."
+            f"{path}: the data in {manifest.root} is not what was split. Restore the data, or "
+            f"train anew with a split of its own:\n{listed(problems)}"
         )
     first = next(iter(rows.values()))
     mode, seed = first["mode"], int(first["seed"])
@@ -79,7 +80,7 @@ def _read_rows(path: Path) -> dict[str, dict[str, str]]:
         DataError: the file can't be read as a split.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")  # line ends as they are
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
     reader = csv.DictReader(io.StringIO(text))

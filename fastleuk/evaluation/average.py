@@ -21,12 +21,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.models.weights import METADATA_KEY, read_weights
+from fastleuk.run_folder.names import BEST as BEST
 
 if TYPE_CHECKING:
     from fastleuk.loading.batch import Loader
     from fastleuk.models.device import Precision
 
-BEST = "best.safetensors"
 NEEDED = ("backbone", "classes", "size", "mean", "std")
 """Metadata without which weights can't be used, and in which averaged ones must agree."""
 

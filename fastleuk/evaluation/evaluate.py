@@ -11,17 +11,22 @@ from typing import Any
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.data.split import PARTS, read_split
-from fastleuk.errors import ConfigError
+from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.evaluation.subjects import count_subjects, macro_f1_summary
 from fastleuk.files import write_json, write_rows
+from fastleuk.run_folder.names import CONFIG
+from fastleuk.run_folder.place import writing_place
+from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
+from fastleuk.run_log import logged, open_log, result
 
 Report = Callable[[str], None]
 
 
+@logged
 def evaluate_run(
     run_dir: Path,
     *,
@@ -32,15 +37,16 @@ def evaluate_run(
     tta: str = "none",
     average: int = 0,
     positive: str | None = None,
+    out: Path | None = None,
     report: Report = print,
 ) -> dict[str, Any]:
     """Evaluate the best weights on a part of the run's own split.
 
     Writes ``<part>_metrics.json``, ``<part>_predictions.csv`` and a confusion matrix into the
-    run folder. On the same machine the figures repeat exactly. With test-time augmentation or
-    averaged weights the files have names of their own, such as ``test_metrics.tta-d4.json``, and
-    the figures say what was used. Macro-F1 has an interval over subjects, see
-    :mod:`fastleuk.evaluation.intervals`.
+    run folder or ``out``. On the same machine the figures repeat exactly. With test-time
+    augmentation or averaged weights the files have names of their own, such as
+    ``test_metrics.tta-d4.json``, and the figures say what was used. Macro-F1 has an interval over
+    subjects, see :mod:`fastleuk.evaluation.intervals`.
 
     Args:
         run_dir: A folder that ``fastleuk train`` made.
@@ -52,6 +58,7 @@ def evaluate_run(
         average: Average the weights of that many best checkpoints, see
             :mod:`fastleuk.evaluation.average`; 0 for ``best.safetensors``.
         positive: The positive class, if it is to be another than the run's.
+        out: Where to write, if not into the run folder; made if it isn't there.
         report: Takes what is printed.
 
     Raises:
@@ -61,6 +68,13 @@ def evaluate_run(
     """
     if part not in PARTS[1:]:
         raise ConfigError(f"--part is {part!r}, but must be one of {', '.join(PARTS[1:])}.")
+    if not (run_dir / CONFIG).is_file():
+        raise CheckpointError(f"{run_dir} is no run folder: it has no {CONFIG}.")
+    place = writing_place(run_dir, out)
+    open_log(report, place)
+    unfinished = not_ended(run_dir)
+    if unfinished:
+        report(f"note: {unfinished}. These are not its final figures, and it can still go on.")
     scorer = Scorer(run_dir, device=device, tta=tta, average=average, report=report)
     config = scorer.config.data
     config = dataclasses.replace(
@@ -79,12 +93,16 @@ def evaluate_run(
         **scorer.method,
         **_figures(predictions, dataset, positive or dataset.positive),
     }
-    for note in _changes(run_dir, part, figures):
+    for note in _changes(place, part, figures):
         report(note)
-    _write(run_dir, part, figures, predictions, dataset)
+    if unfinished:
+        figures["note"] = unfinished
+    _write(place, part, figures, predictions, dataset)
+    if part == "test" and not variant(figures) and place == run_dir and has_ended(run_dir):
+        set_mark(run_dir, TESTED)
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
-    report(f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
-    report(format_metrics(figures))
+    result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
+    result(report, format_metrics(figures))
     return figures
 
 

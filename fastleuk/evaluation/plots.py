@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastleuk.data.showcase import showcase
+from fastleuk.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
     from fastleuk.data.manifest import Manifest
 
+NUMBERED = 30
+"""Classes up to which a confusion matrix has numbers in its fields."""
+
+_NAMED = 100
+_SOFTWARE = "fastleuk"
 _SYNTHETIC = "synthetic demo cells, not patients"
 
 
@@ -34,7 +40,26 @@ def save_figure(figure: Figure, path: Path, *, synthetic: bool) -> None:
     """Write a PNG; ``synthetic`` data are told of under the picture."""
     if synthetic:
         figure.supxlabel(_SYNTHETIC, fontsize=9, color="0.4")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, metadata={"Software": _SOFTWARE})
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a PNG was written by :func:`save_figure`."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == _SOFTWARE
+    except OSError:
+        return False
+
+
+def check_picture(path: Path, option: str) -> None:
+    """Refuse a name that is no PNG's, before anything is drawn."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(
+            f"{option} {path}: the picture is a PNG, so give a name that ends in .png."
+        )
 
 
 def plot_learning_curves(
@@ -86,8 +111,12 @@ def plot_confusion_matrix(
     title: str,
     synthetic: bool,
 ) -> None:
-    """Draw a confusion matrix, counts and row percentages, as a PNG."""
-    side = 2.2 + 0.9 * len(class_names)
+    """Draw a confusion matrix, counts and row percentages, as a PNG.
+
+    Of more than :data:`NUMBERED` classes the picture has one size and no numbers, which
+    nobody could read: they are in the metrics' JSON.
+    """
+    side = 2.2 + 0.9 * len(class_names) if len(class_names) <= NUMBERED else 14.0
     figure = new_figure(side + 0.8, side)
     axis = figure.subplots()
     image = draw_confusion(axis, np.asarray(matrix), class_names)
@@ -100,6 +129,11 @@ def draw_confusion(axis: Axes, counts: np.ndarray, class_names: Sequence[str]) -
     """Draw counts (or means of them), ``(C, C)``, rows true, and their shares of the row."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    if len(class_names) > NUMBERED:
+        _name_some(axis, class_names)
+        return image
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
         shown = f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
@@ -113,9 +147,19 @@ def draw_confusion(axis: Axes, counts: np.ndarray, class_names: Sequence[str]) -
         )
     axis.set_xticks(range(len(class_names)), class_names)
     axis.set_yticks(range(len(class_names)), class_names, rotation=90, va="center")
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
     return image
+
+
+def _name_some(axis: Axes, class_names: Sequence[str]) -> None:
+    """Name as many classes at the axes as fit beside each other, evenly spread."""
+    shown = list(range(0, len(class_names), -(-len(class_names) // _NAMED)))
+    names = [_shortened(class_names[index]) for index in shown]
+    axis.set_xticks(shown, names, rotation=90, fontsize=7)
+    axis.set_yticks(shown, names, fontsize=7)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def contact_sheet(
@@ -170,7 +214,11 @@ def class_contact_sheet(manifest: Manifest, path: Path, *, tiles: int = 64, seed
         path: The PNG to write.
         tiles: Number of cells on the sheet, at most.
         seed: Another seed, other cells.
+
+    Raises:
+        ConfigError: ``path`` does not end in .png.
     """
+    check_picture(path, "--contact-sheet")
     chosen = showcase(manifest, tiles, seed=seed)
     captions = [f"{manifest.label_name(i)} {manifest.subjects[i]}"[:24] for i in chosen]
     contact_sheet([manifest.file(i) for i in chosen], captions, path, synthetic=manifest.synthetic)

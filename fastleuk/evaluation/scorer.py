@@ -133,7 +133,10 @@ class Scorer:
         soup, metadata = self._soup, self.metadata
         weights = "none" if soup else str(self._run_dir / BEST)
         model = create_model(
-            metadata["backbone"], num_classes=len(metadata["classes"]), weights=weights
+            metadata["backbone"],
+            num_classes=len(metadata["classes"]),
+            weights=weights,
+            size=metadata["size"],
         )
         if soup:
             load_into(model, soup.state, head=(), where=str(soup.files[0]))

@@ -26,7 +26,7 @@ class Batch:
 
 
 class Loader(Protocol):
-    """Batches of an epoch, from any step on."""
+    """Batches of an epoch, from any step on; as a context manager it closes itself."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -35,4 +35,13 @@ class Loader(Protocol):
         """Yield the batches of ``epoch`` from batch ``start`` on."""
 
     def close(self) -> None:
-        """Free threads, processes and memory; the loader can't be used afterwards."""
+        """Free threads, processes and memory, again and again if need be.
+
+        An epoch left midway ends with that; a later epoch starts them anew.
+        """
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -33,7 +33,7 @@ def plain_cuts(dataset: DataSet, cuts: list[np.ndarray], workers: int) -> list[b
     manifest = dataset.manifest
 
     def is_plain(row: int) -> bool:
-        if manifest.crops[row]:
+        if manifest.crops[row] or (manifest.hosted is not None and manifest.hosted[row]):
             return False
         try:
             return read_layout(read_header(manifest.file(row), HEADER)) is not None

@@ -9,12 +9,18 @@ little from those of the cache, which were resized before. ``exact`` resizes fir
 
 Memory: ``prefetch + 1`` batches of float32 images and of what the operators need in between,
 about ``(prefetch + 1) * batch_size * size**2 * 50`` bytes; the encoded and decoded files of as
-many batches on top where there is no cache. A pipeline is built when its first epoch begins.
+many batches on top where there is no cache. A pipeline is built when its first epoch begins and
+serves the epochs after it. Every epoch has a pipeline of its own while it lasts: one that begins
+before another has ended builds a second one, and one that is left midway frees its own.
+
+On a GPU a batch may be used until the next one is asked for: what was queued on torch's current
+stream by then still finds it whole (:mod:`.hold`). Clone what is to be kept longer.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import os
+import weakref
 from collections.abc import Iterator
 from functools import partial
 
@@ -23,28 +29,28 @@ import torch
 from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.data_node import DataNode
 
-from fastleuk.augment import AugmentPolicy, apply_graph, draw, param_arrays, param_names
+from fastleuk.augment import AugmentPolicy, apply_graph, param_names
 from fastleuk.augment.dali import resize
-from fastleuk.augment.dali_compiled import is_plain_bmp
+from fastleuk.augment.dali_fork import shield_from_fork
 from fastleuk.augment.dali_graph import apply_graph_to_files
-from fastleuk.data.bmp import HEADER
+from fastleuk.augment.hold import Hold
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.shards import read_header
-from fastleuk.errors import DataError
-from fastleuk.loading.batch import Batch
+from fastleuk.errors import ConfigError, DataError, FastleukError, listed
+from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.dali_decode import (
     count_inputs,
     decode_bytes,
     decode_graph,
     explain,
-    file_inputs,
+    read_graph,
 )
+from fastleuk.loading.dali_feed import Feed, PlainBmps
 from fastleuk.loading.prepare import Pixels
-from fastleuk.loading.stream import BatchPlan, Stream
+from fastleuk.loading.stream import Stream
 from fastleuk.memory import keep_freed_memory
 
 
-class DaliLoader:
+class DaliLoader(Loader):
     """Batches made by a DALI pipeline.
 
     Args:
@@ -84,14 +90,16 @@ class DaliLoader:
         self._applier, self._size, self._seed = applier, size, seed
         self._workers, self._prefetch, self._device = workers, prefetch, device
         self._mean, self._std, self._pixels = mean, std, pixels
-        self._plans: Iterator[BatchPlan] = iter(())
-        self._in_flight: deque[BatchPlan] = deque()
-        self._waiting: dict[str, deque[BatchPlan]] = {}
-        self._pipeline: Pipeline | None = None
-        self._at_start = True
         self._resized = pixels is not None and pixels.cache.size == size
         self._reads_bmp = pixels is None and policy is not None and applier == "compiled"
-        self._plain: dict[int, bool] = {}
+        self._plain = PlainBmps(manifest, size) if self._reads_bmp else None
+        if applier == "compiled-host" and pixels is not None and pixels.resident is not None:
+            raise ConfigError(
+                "--applier compiled-host augments on the CPU, and --cache gpu keeps the pixels on "
+                "the GPU: use --cache auto, or --applier fused."
+            )
+        self._spare: _Running | None = None
+        self._running: weakref.WeakSet[_Running] = weakref.WeakSet()
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -100,50 +108,117 @@ class DaliLoader:
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from batch ``start`` on.
 
+        Several epochs at once don't disturb each other.
+
         Raises:
             DataError: a file can't be read or decoded any more; it is named.
+            FastleukError: the loader was closed in the middle of the epoch, or DALI failed.
         """
-        pipeline = self._fresh_pipeline()
-        self._plans = self._stream.batches(epoch, start)
-        self._in_flight.clear()
-        self._waiting = {"images": deque(), "rest": deque()}
-        self._at_start = False
-        while True:
-            try:
-                images, labels, indices = pipeline.run()
-            except StopIteration:
-                break
-            except RuntimeError as error:
-                self.close()
-                rows = np.unique(np.concatenate([plan.indices for plan in self._in_flight]))
-                raise explain(error, self._manifest, rows) from error
-            plan = self._in_flight.popleft()
-            pixels = torch.from_dlpack(images.as_tensor())
-            if self._reads_bmp and torch.isnan(pixels[:, 0, 0, 0]).any():
-                self.close()
-                raise explain(RuntimeError("a BMP has changed"), self._manifest, plan.indices)
-            yield Batch(
-                pixels.permute(0, 3, 1, 2),
-                torch.from_dlpack(labels.as_tensor()),
-                torch.from_dlpack(indices.as_tensor()),
-            )
-        pipeline.reset()
-        self._at_start = True
+        running = self._start()
+        try:
+            running.feed.begin(self._stream.batches(epoch, start))
+            while (tensors := self._run(running)) is not None:
+                running.lend(tensors)
+                images, labels, indices = tensors
+                yield Batch(images.permute(0, 3, 1, 2), labels, indices)
+                running.take_back()
+            if running.rewind() and self._spare is None:
+                self._spare = running
+        finally:
+            self._running.discard(running)
+            if running is not self._spare:
+                running.close()
 
     def close(self) -> None:
-        """Free the pipeline's threads and memory; a later epoch builds it anew."""
-        self._pipeline = None
-        self._at_start = True
+        """Free threads and memory, also of epochs left midway; a later epoch builds them anew."""
+        spare, self._spare = self._spare, None
+        for running in (spare, *self._running):
+            if running is not None:
+                running.close()
+        self._running.clear()
 
-    def _fresh_pipeline(self) -> Pipeline:
-        """Return a pipeline with nothing prefetched: a new one if an epoch was left midway."""
-        if self._pipeline is None or not self._at_start:
-            self._pipeline = self.build()
-            self._pipeline.build()
-        return self._pipeline
+    def _start(self) -> _Running:
+        """Take the pipeline of the epoch before, if it is to be had, or build one."""
+        running, self._spare = self._spare, None
+        if running is None or running.pid != os.getpid():
+            feed = self._feed()
+            pipeline = self.build(feed)
+            pipeline.build()
+            hold = None
+            if self._device.type == "cuda":
+                hold = Hold(self._prefetch + 2, device=self._device)
+            running = _Running(shield_from_fork(pipeline), feed, hold)
+        self._running.add(running)
+        return running
 
-    def build(self) -> Pipeline:
-        """Return the unbuilt pipeline: images and parameters in; images, labels, indices out."""
+    def _run(self, running: _Running) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """The next batch's images (NHWC), labels and indices; None at the end."""
+        on_gpu = self._device.type == "cuda"
+        # DALI then makes this stream wait for the batch, not the host.
+        stream = torch.cuda.current_stream(self._device) if on_gpu else None
+        pipeline = running.pipeline
+        if pipeline is None or running.pid != os.getpid():
+            raise FastleukError(
+                "The loader was closed in the middle of an epoch, or this process was forked "
+                "from the one where the epoch began: begin it anew."
+            )
+        try:
+            images, labels, indices = pipeline.run(stream)
+        except StopIteration:
+            return None
+        except RuntimeError as error:
+            rows = np.unique(np.concatenate([plan.indices for plan in running.feed.in_flight]))
+            raise explain(error, self._manifest, rows) from error
+        plan = running.feed.in_flight.popleft()
+        pixels = torch.from_dlpack(images.as_tensor())
+        if self._plain is not None:
+            unread = torch.isnan(pixels[:, 0, 0, 0]).numpy()
+            if unread.any():
+                raise self._explain_nan(plan.indices[unread])
+        return (
+            pixels,
+            torch.from_dlpack(labels.as_tensor()),
+            torch.from_dlpack(indices.as_tensor()),
+        )
+
+    def _explain_nan(self, rows: np.ndarray) -> FastleukError:
+        """What made images NaN: the kernel, which could not read a file, or the augmentation."""
+        assert self._plain is not None
+        files = [self._manifest.file(int(row)) for row in rows]
+        changed = [
+            f"{file}: was a plain BMP and is not one any more"
+            for row, file in zip(rows, files, strict=True)
+            if self._plain(int(row)) and not self._plain.is_whole(int(row))
+        ]
+        if changed:
+            return DataError(
+                f"Files have changed since the run started:\n{listed(changed)}\n"
+                "Restore them and resume the run."
+            )
+        return FastleukError(
+            "Images came out as NaN, though their files can be read:\n"
+            f"{listed([str(file) for file in files])}\n"
+            "The augmentation or the normalisation makes them so: look at the policy, mean, std."
+        )
+
+    def _feed(self) -> Feed:
+        return Feed(
+            manifest=self._manifest,
+            pixels=self._pixels,
+            policy=self._policy,
+            applier=self._applier,
+            size=self._size,
+            seed=self._seed,
+            plain=self._plain,
+        )
+
+    def build(self, feed: Feed | None = None) -> Pipeline:
+        """Return the unbuilt pipeline: images and parameters in; images, labels, indices out.
+
+        Args:
+            feed: Where it gets them from; None for a feed of its own.
+        """
+        feed = feed or self._feed()
         device = "gpu" if self._device.type == "cuda" else "cpu"
         pipeline = Pipeline(
             batch_size=self._stream.batch_size,
@@ -154,46 +229,48 @@ class DaliLoader:
         with pipeline:
             names = [] if self._policy is None else param_names(self._applier)
             labels, indices, *params = fn.external_source(
-                source=self._next_rest, num_outputs=2 + len(names), batch=True
+                source=feed.next_rest, num_outputs=2 + len(names), batch=True
             )
+            on_host = self._applier == "compiled-host" and self._policy is not None
+            before = "cpu" if on_host else device
             images = (
-                self._from_files(params)
+                self._from_files(feed, params)
                 if self._reads_bmp
-                else self._finish(self._images(device), params, device)
+                else self._finish(self._images(feed, before), params, device)
             )
             if device == "gpu":  # torch refuses the pinned memory a CPU output would be in
                 labels, indices = labels.gpu(), indices.gpu()
             pipeline.set_outputs(images, labels, indices)
         return pipeline
 
-    def _images(self, device: str) -> DataNode:
+    def _images(self, feed: Feed, device: str) -> DataNode:
         """Decoded uint8 images: from GPU memory, from the mapped cache, or from the files."""
         if self._pixels is None:
             nodes = fn.external_source(
-                source=self._next_files, num_outputs=count_inputs(self._manifest), batch=True
+                source=feed.next_files, num_outputs=count_inputs(self._manifest), batch=True
             )
             return decode_graph(self._manifest, list(nodes), device)
         if self._pixels.resident is not None:
             return fn.external_source(
-                source=self._next_resident, batch=True, device=device, layout="HWC"
+                source=feed.next_resident, batch=True, device=device, layout="HWC"
             )
         images = fn.external_source(
-            source=self._next_mapped,
+            source=feed.next_mapped,
             batch=True,
             layout="HWC",
-            # The views outlive the batch, for the cache is held here. A GPU graph copies them
+            # The views outlive the batch, for the feed holds the cache. A GPU graph copies them
             # into pinned memory, from which the upload is asynchronous.
             no_copy=device == "cpu",
         )
         return images.gpu() if device == "gpu" else images
 
-    def _from_files(self, params: list[DataNode]) -> DataNode:
+    def _from_files(self, feed: Feed, params: list[DataNode]) -> DataNode:
         """From the files to normalised images; plain BMPs that are augmented are not decoded."""
         source, *crops, plain = fn.external_source(
-            source=self._next_files, num_outputs=1 + count_inputs(self._manifest), batch=True
+            source=feed.next_files, num_outputs=1 + count_inputs(self._manifest), batch=True
         )
         return apply_graph_to_files(
-            source if self._manifest.packed else fn.io.file.read(source),
+            read_graph(self._manifest, source),
             plain,
             params,
             decode=partial(decode_bytes, device="cpu"),
@@ -227,58 +304,38 @@ class DaliLoader:
             resized=self._resized,
         )
 
-    def _next_plan(self, reader: str) -> BatchPlan:
-        """Give each of the two sources every plan once, whichever of them DALI asks first."""
-        if not self._waiting[reader]:
-            plan = next(self._plans)  # StopIteration ends the epoch
-            self._in_flight.append(plan)
-            for waiting in self._waiting.values():
-                waiting.append(plan)
-        return self._waiting[reader].popleft()
 
-    def _next_files(self) -> tuple:
-        rows = self._next_plan("images").indices
-        inputs = file_inputs(self._manifest, rows)
-        if self._reads_bmp:
-            inputs.append(np.array([self._is_plain(int(row)) for row in rows]))
-        return tuple(inputs)
+class _Running:
+    """An epoch's pipeline, what feeds it, and what a GPU still reads of it."""
 
-    def _is_plain(self, row: int) -> bool:
-        """Whether an image's file is a BMP that needs no decoding, by its header."""
-        if row not in self._plain:
-            file = self._manifest.file(row)
-            try:
-                header = read_header(file, HEADER)
-            except (OSError, DataError):
-                header = b""  # DALI says what is wrong with it
-            whole = self._manifest.crops[row] == 0
-            self._plain[row] = bool(whole) and is_plain_bmp(header, self._size)
-        return self._plain[row]
+    def __init__(self, pipeline: Pipeline, feed: Feed, hold: Hold | None) -> None:
+        self.pipeline: Pipeline | None = pipeline
+        self.feed, self.hold, self.pid = feed, hold, os.getpid()
+        self._lent: object = None
 
-    def _next_mapped(self) -> list[np.ndarray]:
-        assert self._pixels is not None
-        return self._pixels.cache.images(self._next_plan("images").indices)
+    def lend(self, tensors: object) -> None:
+        """The consumer uses a batch from now on."""
+        if self.hold is not None:
+            self._lent = tensors
 
-    def _next_resident(self) -> torch.Tensor:
-        assert self._pixels is not None
-        resident = self._pixels.resident
-        assert resident is not None
-        rows = torch.from_numpy(self._next_plan("images").indices)
-        return resident.index_select(0, rows.to(resident.device, non_blocking=True))
+    def take_back(self) -> None:
+        """The consumer has queued all its work on the batch."""
+        if self.hold is not None and self._lent is not None:
+            self.hold.add(self._lent)
+            self._lent = None
 
-    def _next_rest(self) -> tuple:
-        """Labels, indices and, if anything is augmented, its parameters."""
-        plan = self._next_plan("rest")
-        rows = plan.indices
-        inputs = (self._manifest.labels[rows], rows)
-        if self._policy is None:
-            return inputs
-        params = draw(
-            self._policy,
-            seed=self._seed,
-            epoch=plan.draw_epoch,
-            indices=plan.draws,
-            size=self._size,
-            augmented=plan.augmented,
-        )
-        return (*inputs, *param_arrays(params, self._applier))
+    def rewind(self) -> bool:
+        """Make ready for another epoch, if there is a pipeline still."""
+        if self.hold is not None:
+            self.hold.close()
+        if self.pipeline is not None:
+            self.pipeline.reset()
+        return self.pipeline is not None
+
+    def close(self) -> None:
+        """Free the pipeline when the GPU has done with its batches."""
+        if self.pid == os.getpid():
+            self.take_back()
+            if self.hold is not None:
+                self.hold.close()
+        self.pipeline = None

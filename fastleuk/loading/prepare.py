@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 AUTO_BYTES = 8 << 30
 """``auto`` builds no cache larger than this, nor one that takes half of the free disk."""
 
+AUTO_TIMES, FREE_BYTES = 20, 1 << 30
+"""Nor one that takes more than so many times the files' room, unless it stays below a gigabyte."""
+
 CHECK_BYTES = 4 << 30
 """Every checksum is compared when a cache up to this size is opened: half a second a GB. Larger
 ones are compared in full by ``fastleuk prepare`` only."""
@@ -77,6 +80,7 @@ def open_pixels(
     if named and (folder / INFO).exists():
         return Pixels(_only(folder, dataset, config))
     cache = find_cache(dataset, folder, size=config.size, backend=config.loader, report=report)
+    beside = ""
     if cache is None:
         reason = "" if named else _too_large(dataset, config.size, folder)
         if reason:
@@ -91,7 +95,8 @@ def open_pixels(
                 raise
             report(f"No decoded cache, reading the files: {error}")
             return None
-    report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB)")
+        beside = f", the files {_file_bytes(dataset) / 1e9:.2f} GB"
+    report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB{beside})")
     if config.cache == "gpu":
         return Pixels(cache, _to_gpu(cache, device, report))
     return Pixels(cache)
@@ -194,10 +199,27 @@ def _only(folder: Path, dataset: DataSet, config: LoaderConfig) -> DecodedCache:
     return cache
 
 
+def _cache_bytes(dataset: DataSet, size: int) -> int:
+    return 3 * int(final_shapes(dataset, size).prod(axis=1).sum())
+
+
+def _file_bytes(dataset: DataSet) -> int:
+    """Return what the files of a data set take, those in shards included."""
+    manifest = dataset.manifest
+    if manifest.packed:
+        shards = {path.partition(".tar/")[0] for path in manifest.paths}
+        return sum((manifest.root / f"{shard}.tar").stat().st_size for shard in shards)
+    return sum(manifest.file(row).stat().st_size for row in range(len(manifest)))
+
+
 def _too_large(dataset: DataSet, size: int, folder: Path) -> str:
-    need = 3 * int(final_shapes(dataset, size).prod(axis=1).sum())
-    if need > AUTO_BYTES:
-        return f"it would take {need / 1e9:.1f} GB, more than is taken without being asked"
+    need = _cache_bytes(dataset, size)
+    files = _file_bytes(dataset)
+    if need > min(AUTO_BYTES, max(FREE_BYTES, AUTO_TIMES * files)):
+        return (
+            f"it would take {need / 1e9:.1f} GB for {files / 1e9:.2f} GB of files, more than is "
+            "taken without being asked"
+        )
     there = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(there).free
     if need > free / 2:

@@ -7,9 +7,13 @@ with the same drawn parameters. It is the default where DALI can't be installed.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.context import BaseContext
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 from fastleuk.augment import AugmentPolicy, draw
 from fastleuk.augment.reference import apply
 from fastleuk.data.manifest import Manifest
-from fastleuk.loading.batch import Batch
+from fastleuk.errors import DataError, FastleukError
+from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.decode import decode
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
+from fastleuk.loading.watch import end_with
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +47,24 @@ class _Samples(Dataset):
             return self.pixels.cache.image(row)
         return decode(self.manifest.file(row), int(self.manifest.crops[row]))
 
-    def __getitem__(self, plan: BatchPlan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(
+        self, plan: BatchPlan
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | FastleukError:
+        """The batch, or what a user can mend: raised here, it would come with a traceback."""
+        try:
+            return self._batch(plan)
+        except FastleukError as error:
+            return error
+        except (OSError, ValueError) as error:
+            if self.pixels is None:
+                raise
+            return DataError(
+                f"{self.pixels.cache.folder}: the decoded cache, which was there when the run "
+                f"started, can't be read any more: {error}. Resume the run: it builds the cache "
+                "anew."
+            )
+
+    def _batch(self, plan: BatchPlan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         params = draw(
             self.policy,
             seed=self.seed,
@@ -58,7 +81,7 @@ class _Samples(Dataset):
         return torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(plan.indices)
 
 
-class TorchvisionLoader:
+class TorchvisionLoader(Loader):
     """Batches made by torchvision in worker processes.
 
     Args:
@@ -95,13 +118,21 @@ class TorchvisionLoader:
         self._samples = _Samples(manifest, policy, size, seed, *scale, pixels)
         self._stream, self._workers, self._device = stream, workers, device
         self._prefetch = prefetch
+        self._running: weakref.WeakSet[_Running] = weakref.WeakSet()
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return len(self._stream)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of ``epoch`` from batch ``start`` on."""
+        """Yield the batches of ``epoch`` from batch ``start`` on.
+
+        Several epochs at once don't disturb each other; each has workers of its own.
+
+        Raises:
+            DataError: a file, or the cache, can't be read any more; it is named.
+            FastleukError: the loader was closed in the middle of the epoch.
+        """
         loader = DataLoader(
             self._samples,
             sampler=list(self._stream.batches(epoch, start)),
@@ -110,17 +141,46 @@ class TorchvisionLoader:
             prefetch_factor=self._prefetch if self._workers else None,
             pin_memory=self._device.type == "cuda",
             multiprocessing_context=_workers_context() if self._workers else None,
+            worker_init_fn=partial(_start_worker, os.getpid()),
             # Of its own, for it would draw the workers' seed from the global state, which is
             # dropout's: a resumed epoch would go on with other draws.
             generator=torch.Generator(),
         )
-        for images, labels, indices in loader:
-            moved = (x.to(self._device, non_blocking=True) for x in (images, labels, indices))
-            pixels, targets, rows = moved
-            yield Batch(pixels.permute(0, 3, 1, 2), targets, rows)
+        running = _Running(iter(loader))
+        self._running.add(running)
+        try:
+            while (item := running.next()) is not None:
+                if isinstance(item, FastleukError):
+                    raise item
+                pixels, targets, rows = (x.to(self._device, non_blocking=True) for x in item)
+                yield Batch(pixels.permute(0, 3, 1, 2), targets, rows)
+        finally:
+            running.batches = None
 
     def close(self) -> None:
-        """Nothing to free: workers end with their epoch."""
+        """End the workers of epochs left midway; those of whole epochs have ended with them."""
+        for running in list(self._running):
+            running.batches = None
+
+
+@dataclass(eq=False)
+class _Running:
+    """An epoch's workers: they end when nobody refers to the iterator any more."""
+
+    batches: Iterator[Any] | None = field(repr=False)
+
+    def next(self) -> Any:
+        """What the workers made; None at the end."""
+        if self.batches is None:
+            raise FastleukError(
+                "The loader was closed in the middle of an epoch: begin the epoch anew."
+            )
+        return next(self.batches, None)
+
+
+def _start_worker(run: int, worker: int) -> None:
+    del worker
+    end_with(run)
 
 
 def _workers_context() -> BaseContext:

@@ -1,22 +1,33 @@
-"""Backbones: any timm model with its classifier replaced. The only module that imports timm."""
+"""Backbones: any timm model with its classifier replaced, and with weights."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from fastleuk.errors import ConfigError, WeightsError
-from fastleuk.models.weights import BUNDLED_BACKBONE, bundled_weights, load_into, read_weights
+from fastleuk.models.backbone_build import (
+    build,
+    check_backbone,
+    first_line,
+    offline_where_unreachable,
+)
+from fastleuk.models.backbone_size import size_arguments
+from fastleuk.models.lean import make_lean
+from fastleuk.models.weights import (
+    BUNDLED_BACKBONE,
+    bundled_weights,
+    fits,
+    load_into,
+    read_weights,
+)
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+__all__ = ["Normalisation", "check_backbone", "check_weights", "create_model", "normalisation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +36,6 @@ class Normalisation:
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-def check_backbone(backbone: str) -> None:
-    """Refuse a name that timm does not know.
-
-    Raises:
-        ConfigError: unknown name; the message lists the near ones.
-    """
-    import timm
-
-    if timm.is_model(backbone):
-        return
-    plain = backbone.split(".")[0].lower().replace("-", "_")
-    near = difflib.get_close_matches(plain, timm.list_models(), n=5, cutoff=0.5)
-    hint = f"Near names: {', '.join(near)}." if near else "See timm.list_models()."
-    raise ConfigError(f"timm knows no backbone {backbone!r}. {hint}")
 
 
 def check_weights(backbone: str, weights: str) -> None:
@@ -61,48 +56,77 @@ def check_weights(backbone: str, weights: str) -> None:
         )
 
 
-def create_model(backbone: str, *, num_classes: int, weights: str) -> nn.Module:
+def create_model(
+    backbone: str, *, num_classes: int, weights: str, size: int | None = None
+) -> nn.Module:
     """Build a backbone whose last layer gives ``num_classes`` logits.
 
     Args:
-        backbone: timm model name.
+        backbone: timm's name of a network, or ``hf-hub:OWNER/NAME``, or ``local-dir:FOLDER``.
         num_classes: Number of classes, at least 2.
         weights: ``hub`` (timm's pretrained weights, fetched or from its cache), ``bundled``,
             ``none`` (random), or a ``.safetensors`` or torch file in timm's names.
+        size: Side of the images in pixels; None: the one the network was made for. Pretrained
+            position embeddings and the like are resized to it, as timm does it.
 
     Raises:
-        ConfigError: unknown backbone.
+        ConfigError: unknown backbone, or one that does not take images of ``size``.
         WeightsError: weights can't be reached or don't fit.
     """
-    import timm
-
     check_backbone(backbone)
     check_weights(backbone, weights)
+    shape = {} if size is None else size_arguments(backbone, size)
     if weights == "hub":
-        return _from_hub(backbone, num_classes)
-    model = timm.create_model(backbone, pretrained=False, num_classes=num_classes)
+        return _from_hub(backbone, num_classes, shape)
+    model = make_lean(build(backbone, num_classes=num_classes, **shape))
     _renew_head(model)
     if weights == "none":
         return model
     if weights == "bundled":
-        names = timm.create_model(backbone, pretrained=False).state_dict()
+        names = build(backbone, num_classes=1000).state_dict()
         state = bundled_weights(list(names), [tuple(v.shape) for v in names.values()])
     else:
         state = read_weights(Path(weights))
+        if not fits(model, state, head=_head(model)):
+            state = _converted(backbone, state, _head(model), shape)
     load_into(model, state, head=_head(model), where=weights)
     return model
 
 
-def _from_hub(backbone: str, num_classes: int) -> nn.Module:
-    import timm
+def _converted(
+    backbone: str, state: dict[str, Tensor], head: tuple[str, ...], shape: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Return ``state`` as timm makes published weights fit: renamed, embeddings resized.
 
+    What timm can't convert is returned as it is, for an error that lists what differs.
+    """
+    classes = next((len(state[f"{name}.weight"]) for name in head if f"{name}.weight" in state), 2)
+    overlay = {"state_dict": dict(state), "num_classes": classes, "custom_load": False}
     try:
-        with _offline_where_unreachable():
-            model = timm.create_model(backbone, pretrained=True, num_classes=num_classes)
+        model = build(
+            backbone,
+            num_classes=classes,
+            pretrained=True,
+            pretrained_cfg_overlay=overlay,
+            **shape,
+        )
+    except WeightsError:
+        raise
+    except Exception:  # timm's converters assume weights of their own kind
+        return state
+    return model.state_dict()
+
+
+def _from_hub(backbone: str, num_classes: int, shape: Mapping[str, Any]) -> nn.Module:
+    try:
+        with offline_where_unreachable():
+            model = make_lean(build(backbone, num_classes=num_classes, pretrained=True, **shape))
+    except (ConfigError, WeightsError):
+        raise
     except Exception as error:  # the hub's client raises from several libraries
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"The pretrained weights of {backbone} could not be had from the model hub: {reason}\n"
+            f"The pretrained weights of {backbone} could not be had from the model hub: "
+            f"{first_line(error)}\n"
             "Ways on: connect to the internet and try again; --weights FILE with a .safetensors "
             "or .pth in timm's names; --weights bundled (real ImageNet weights, for --backbone "
             f"{BUNDLED_BACKBONE}); or --weights none to train from random weights."
@@ -125,25 +149,6 @@ def _renew_head(model: nn.Module) -> None:
         head = model.get_submodule(name)
         if isinstance(head, (nn.Linear, nn.Conv2d)):
             head.reset_parameters()
-
-
-@contextmanager
-def _offline_where_unreachable() -> Iterator[None]:
-    """Spare the user the hub client's minute of retries: without a route, its cache alone."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    proxied = any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ)
-    if not proxied:
-        address = urlsplit(constants.ENDPOINT)
-        try:
-            socket.create_connection((address.hostname, address.port or 443), timeout=5).close()
-        except OSError:
-            constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def _head(model: nn.Module) -> tuple[str, ...]:

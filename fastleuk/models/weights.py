@@ -58,6 +58,19 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def fits(model: nn.Module, state: dict[str, Tensor], *, head: tuple[str, ...]) -> bool:
+    """Say whether ``state`` has the model's names and shapes; the head's don't count."""
+
+    def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        return {
+            name: tuple(value.shape)
+            for name, value in tensors.items()
+            if name.rsplit(".", 1)[0] not in head
+        }
+
+    return shapes(state) == shapes(model.state_dict())
+
+
 def load_into(
     model: nn.Module, state: dict[str, Tensor], *, head: tuple[str, ...], where: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk import run_log
 from fastleuk.config import Config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
@@ -17,9 +18,10 @@ from fastleuk.data.split import make_split
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
+from fastleuk.models.backbone_size import size_arguments
 from fastleuk.protocols.cv_report import format_cv
 from fastleuk.protocols.figures import mean_sd, reported
-from fastleuk.protocols.jobs import RESULTS, Job, run_jobs
+from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.plots import plot_cv
 from fastleuk.protocols.predictions import (
     PredictionTable,
@@ -82,6 +84,8 @@ def cross_validate(
     _parse_folds(folds)
     check_backbone(config.model.backbone)
     check_weights(config.model.backbone, config.model.weights)
+    refuse_busy(out)
+    size_arguments(config.model.backbone, config.loader.size)
     dataset = open_dataset(config.data, report=report)
     plan = _plan(config, dataset, folds, seeds)
     runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)
@@ -90,7 +94,7 @@ def cross_validate(
     write_text(out / "cv.md", format_cv(result))
     write_rows(out / "cv_predictions.csv", rows)
     plot_cv(result, out / "cv.png")
-    report("\n" + format_cv(result))
+    run_log.result(report, "\n" + format_cv(result))
     report(f"Written: {', '.join(str(out / f'cv{end}') for end in ('.json', '.md', '.png'))}")
     report(f"Predictions: {out / 'cv_predictions.csv'}")
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,22 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastleuk.config import Config
+from fastleuk.config import Config, read_config
 from fastleuk.errors import CheckpointError, DataError, listed
 from fastleuk.files import write_json
 from fastleuk.loading import load_policy
+from fastleuk.run_folder.identity import PLACES, TOLD, differences, flat
+from fastleuk.run_folder.names import BEST, CONFIG, LAST, TEST_METRICS
+from fastleuk.run_folder.names import RESULTS as RESULTS
+from fastleuk.run_folder.start import check_idle, hold
+from fastleuk.run_folder.state import is_tested
 from fastleuk.training.interrupt import Interrupted
 from fastleuk.training.run import resume, train
 
-RUNS, LAST, BEST = "runs", "last.ckpt", "best.safetensors"
-RESULTS = ("test_metrics.json", "test_predictions.csv")
-# What may change between two starts of a protocol: places, machines, and what a run tells of
-# itself. The data are compared by content, the augmentation policy too.
-_FREE = {
-    "run": ("out", "device", "recipe", "checkpoint_every", "profile", "tensorboard", "wandb"),
-    "loader": ("workers", "prefetch", "cache"),
-    "data": ("data", "positive"),
-}
+RUNS = "runs"
+PROTOCOL_LOCK = "protocol.lock"
+"""Held while a protocol trains; never removed."""
+
+_WHAT = "worked on"
 Report = Callable[[str], None]
 
 
@@ -55,23 +57,43 @@ def run_jobs(
 
     Raises:
         CheckpointError: a run in ``out`` has another configuration or other data; all that
-            differs is listed.
+            differs is listed. Or another process is at it.
         Interrupted: a signal came; what is finished stays.
     """
     asked = {job.name: _asked(job.config) for job in jobs}
-    _refuse_other_runs(jobs, asked, out, content_hash)
-    finished = sum(_is_finished(_folder(out, job)) for job in jobs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    with hold(out, lock=PROTOCOL_LOCK, what=_WHAT):
+        _refuse_other_runs(jobs, asked, out, content_hash)
+        return _run_all(jobs, asked, out, report)
+
+
+def refuse_busy(out: Path) -> None:
+    """Refuse early a folder in which another process trains at this moment.
+
+    Raises:
+        CheckpointError: names the process.
+    """
+    check_idle(out, lock=PROTOCOL_LOCK, what=_WHAT)
+
+
+def _run_all(
+    jobs: Sequence[Job], asked: dict[str, dict[str, Any]], out: Path, report: Report
+) -> list[Path]:
+    finished = sum(is_tested(_folder(out, job)) for job in jobs)
     if finished:
         report(f"{finished} of {len(jobs)} runs in {out / RUNS} are finished and are kept.")
     for number, job in enumerate(jobs, 1):
         folder = _folder(out, job)
-        if _is_finished(folder):
+        if is_tested(folder):
             continue
         try:
             report(f"\n[{number}/{len(jobs)}] {job.name}")
             _run(job, folder, asked[job.name], report)
         except (Interrupted, KeyboardInterrupt) as stopped:
-            done = sum(_is_finished(_folder(out, other)) for other in jobs)
+            done = sum(is_tested(_folder(out, other)) for other in jobs)
             raise _interrupted(stopped, f"{done} of {len(jobs)} runs are finished") from stopped
     return [_folder(out, job) for job in jobs]
 
@@ -84,32 +106,42 @@ def _request(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.json")
 
 
-def _is_finished(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in RESULTS)
-
-
 def _asked(config: Config) -> dict[str, Any]:
     """Return what defines a run, fit for JSON."""
-    same = dataclasses.asdict(config)
-    for section, keys in _FREE.items():
-        for key in keys:
-            same[section].pop(key, None)
+    same: dict[str, Any] = dataclasses.asdict(config)
+    for key in PLACES:
+        section, _, name = key.partition(".")
+        same[section].pop(name, None)
+    file = Path(config.model.weights)
+    if config.model.weights not in ("hub", "bundled", "none") and file.is_file():
+        same["model"]["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     return {**same, "policy": {"toml": load_policy(config.augment.augment).to_toml()}}
 
 
 def _run(job: Job, folder: Path, asked: dict[str, Any], report: Report) -> None:
     if (folder / LAST).is_file():
-        resume(folder, device=job.config.run.device, report=report)
+        loader = job.config.loader
+        changes: dict[str, dict[str, Any]] = {
+            "loader": {"workers": loader.workers, "prefetch": loader.prefetch}
+        }
+        if job.config.data.data:
+            changes["data"] = {"data": job.config.data.data}
+        resume(folder, device=job.config.run.device, changes=changes, report=report)
         return
     try:
         if folder.exists():  # stopped before its first checkpoint; compared with `asked` before
-            shutil.rmtree(folder)
+            with hold(folder):  # nobody else is at it
+                shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_json(_request(folder), asked)
     except OSError as error:
-        raise DataError(f"Can't write {folder}: {error}. Choose another --out.") from error
+        raise _unwritable(folder, error) from error
     run = dataclasses.replace(job.config.run, out=str(folder))
     train(dataclasses.replace(job.config, run=run), report=report)
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    return DataError(f"Can't write {folder}: {error}. Choose another --out.")
 
 
 def _interrupted(stopped: BaseException, state: str) -> Interrupted:
@@ -134,8 +166,9 @@ def _refuse_other_runs(
             problems.append(f"{job.name}: {_request(folder)} is missing or damaged")
             continue
         problems += [f"{job.name}: {text}" for text in _differences(before, asked[job.name])]
-        if _is_finished(folder):
-            tested = (_read_json(folder / RESULTS[0]) or {}).get("data")
+        problems += [f"{job.name}: {text}" for text in _resumed_otherwise(folder, before)]
+        if is_tested(folder):
+            tested = (_read_json(folder / TEST_METRICS) or {}).get("data")
             if tested != content_hash:
                 problems.append(f"{job.name}: was trained on other data ({tested})")
         elif (folder / BEST).is_file() and not (folder / LAST).is_file():
@@ -148,13 +181,25 @@ def _refuse_other_runs(
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    texts = []
-    for section in sorted(before.keys() | now.keys()):
-        old, new = before.get(section, {}), now.get(section, {})
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                texts.append(f"{section}.{key} was {old.get(key)!r}, is {new.get(key)!r}")
-    return texts
+    """Say what differs; weights count by content, where that is known, and not by place."""
+    old, new = flat(before), flat(now)
+    digest = "model.weights_sha256"
+    free = {*PLACES}
+    if old.get(digest) and old.get(digest) == new.get(digest):
+        free.add("model.weights")
+    elif digest not in old:  # of an earlier version
+        free.add(digest)
+    return differences(old, new, free=free, defaults=flat(dataclasses.asdict(Config())))
+
+
+def _resumed_otherwise(folder: Path, asked: dict[str, Any]) -> list[str]:
+    """Say what somebody has changed by ``fastleuk train --resume``, such as ``--epochs``."""
+    if not ((folder / CONFIG).is_file() and (folder / LAST).is_file()):
+        return []
+    has = dataclasses.asdict(read_config(folder / CONFIG))
+    keys = [key for key in TOLD if key in flat(asked)]
+    then, now = ({key: flat(each)[key] for key in keys} for each in (asked, has))
+    return [f"{text}: it was resumed with that" for text in differences(then, now)]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk import run_log
 from fastleuk.config import Config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
@@ -18,10 +19,12 @@ from fastleuk.errors import ConfigError, WeightsError, listed
 from fastleuk.files import write_json, write_text
 from fastleuk.loading import resolve_loader
 from fastleuk.models.backbone import check_backbone, check_weights
+from fastleuk.models.backbone_name import file_name
+from fastleuk.models.backbone_size import size_arguments
 from fastleuk.models.weights import BUNDLED_BACKBONE
 from fastleuk.protocols.cv import check_free_split, check_seeds
 from fastleuk.protocols.figures import mean_sd
-from fastleuk.protocols.jobs import RESULTS, Job, run_jobs
+from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.paper_report import format_paper
 from fastleuk.protocols.plots import plot_leak
 from fastleuk.protocols.predictions import read_predictions
@@ -60,7 +63,7 @@ class _Plan:
         """Return the runs: a backbone's two splits one after the other, seed by seed."""
         return [
             Job(
-                name=f"{backbone.replace('/', '-')}-{split}-seed-{seed}",
+                name=f"{file_name(backbone)}-{split}-seed-{seed}",
                 config=_config(self.config, backbone, weights, split, seed),
             )
             for seed in self.seeds
@@ -100,10 +103,14 @@ def run_paper(
     check_seeds(seeds)
     check_free_split(config, "paper")
     chosen = tuple(backbones) or (QUICK_BACKBONES if quick else tuple(PUBLISHED))
-    twice = sorted({name for name in chosen if chosen.count(name) > 1})
+    folders = [file_name(name) for name in chosen]
+    twice = sorted({name for name in folders if folders.count(name) > 1})
     if twice:
         raise ConfigError(f"--backbones names {', '.join(twice)} more than once.")
     weights = _weights(chosen, config.model.weights)
+    refuse_busy(out)
+    for backbone in chosen:
+        size_arguments(backbone, config.loader.size)
     dataset = open_dataset(config.data, report=report)
     if config.augment.per_class == "scaled":
         config = _scaled(config, dataset)
@@ -121,7 +128,7 @@ def run_paper(
     write_json(out / "paper.json", result)
     write_text(out / "paper.md", format_paper(result))
     plot_leak(result, out / "paper.png")
-    report("\n" + format_paper(result))
+    run_log.result(report, "\n" + format_paper(result))
     report(f"Written: {', '.join(str(out / f'paper{end}') for end in ('.json', '.md', '.png'))}")
     return result
 
@@ -140,10 +147,12 @@ def _weights(backbones: Sequence[str], weights: str) -> tuple[str, ...]:
         if weights == "auto":
             mine = "bundled" if backbone.split(".")[0] == BUNDLED_BACKBONE else "none"
         elif Path(weights).is_dir():
-            files = [Path(weights) / f"{backbone}{end}" for end in (".safetensors", ".pth")]
+            files = [
+                Path(weights) / f"{file_name(backbone)}{end}" for end in (".safetensors", ".pth")
+            ]
             there = [str(file) for file in files if file.is_file()]
             if not there:
-                missing.append(f"{backbone}.safetensors or {backbone}.pth")
+                missing.append(f"{file_name(backbone)}.safetensors or {file_name(backbone)}.pth")
                 continue
             mine = there[0]
         elif Path(weights).is_file() and len(backbones) > 1:

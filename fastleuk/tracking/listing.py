@@ -79,7 +79,7 @@ def format_runs(runs: Sequence[RunInfo], *, width: int) -> str:
     lines = table[:1]
     for line, run in zip(table[1:], runs, strict=True):
         lines.append(line)
-        lines += _wrapped(run.problem, width)
+        lines += _wrapped(_remark(run), width)
     return "\n".join(lines)
 
 
@@ -105,7 +105,11 @@ def _block(run: RunInfo, width: int) -> str:
         facts.append(f"accuracy {_figure(run.test_accuracy)}")
     unbroken = ", ".join(fact.replace(" ", "\0") for fact in facts)
     lines = [line.replace("\0", " ") for line in _wrapped(unbroken, width)]
-    return "\n".join([run.name, *lines, *_wrapped(run.problem, width)])
+    return "\n".join([run.name, *lines, *_wrapped(_remark(run), width)])
+
+
+def _remark(run: RunInfo) -> str:
+    return run.problem or (f"trained by {run.owner}" if run.owner else "")
 
 
 def _wrapped(text: str, width: int) -> list[str]:

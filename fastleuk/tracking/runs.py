@@ -15,23 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import DataError
+from fastleuk.run_folder.names import BEST, CONFIG, MARKS, METRICS, TEST_METRICS
+from fastleuk.run_folder.state import ENDED, RUNNING, TESTED, read_state
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-MARKS = frozenset(
-    {
-        "config.toml", "policy.toml", "split.csv", "metrics.csv", "best.safetensors", "last.ckpt",
-        "test_metrics.json", "test_predictions.csv",
-    }
-)  # fmt: skip
-"""A folder with two of these is a run, whole or not."""
-
-QUIET_SECONDS = 600
-"""A run without test figures may still be running if it wrote something that recently, or within
-three of its epochs."""
 
 _STARTED = re.compile(r"^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)\d\d\b")
 
@@ -59,7 +49,10 @@ class RunInfo:
     test_accuracy: float | None = None
     positive_class: str | None = None
     state: str = ""
-    """``finished``, ``interrupted``, ``running?`` (it wrote something lately) or ``damaged``."""
+    """``finished``; ``ended`` (not tested yet); ``running``, or ``running?`` where no lock can tell
+    but something was written lately; ``interrupted``; ``new`` (no checkpoint yet); ``damaged``."""
+    owner: str = ""
+    """Host, process and start of what trains it."""
     problem: str = ""
     """What is wrong with a damaged one."""
 
@@ -89,10 +82,10 @@ def find_runs(folder: Path) -> list[RunInfo]:
 
 def _is_run(place: Path, files: set[str]) -> bool:
     marks = MARKS & files
-    if marks != {"config.toml"}:
+    if marks != {CONFIG}:
         return len(marks) >= 2
     try:
-        return {"data", "model", "run"} <= read_tables(place / "config.toml").keys()
+        return {"data", "model", "run"} <= read_tables(place / CONFIG).keys()
     except DataError:
         return False
 
@@ -108,18 +101,19 @@ def read_run(run_dir: Path, *, name: str) -> RunInfo:
             problems.append(str(error))
             return empty
 
-    tables = attempt(read_tables, "config.toml", {})
+    tables = attempt(read_tables, CONFIG, {})
     data, model = _table(tables, "data"), _table(tables, "model")
     if not problems and not _text(model.get("backbone")):
         problems.append("config.toml names no backbone.")
     rows: list[dict[str, float | None]] = []
-    if (run_dir / "metrics.csv").exists():
-        rows = attempt(read_metrics, "metrics.csv", [])
+    if (run_dir / METRICS).exists():
+        rows = attempt(read_metrics, METRICS, [])
     figures: Mapping[str, Any] = {}
-    if (run_dir / "test_metrics.json").exists():
-        figures = attempt(read_figures, "test_metrics.json", {})
+    if (run_dir / TEST_METRICS).exists():
+        figures = attempt(read_figures, TEST_METRICS, {})
     scores = [row["val_f1_macro"] for row in rows if row.get("val_f1_macro") is not None]
     where = data.get("data")
+    state, owner = _state(run_dir)
     return RunInfo(
         name=name,
         path=str(run_dir),
@@ -135,7 +129,8 @@ def read_run(run_dir: Path, *, name: str) -> RunInfo:
         test_auc=_number(figures.get("auc")),
         test_accuracy=_number(figures.get("accuracy")),
         positive_class=_text(figures.get("positive_class")),
-        state="damaged" if problems else _state(run_dir, rows, bool(figures)),
+        state="damaged" if problems else state,
+        owner=owner,
         problem=" ".join(problems),
     )
 
@@ -158,7 +153,7 @@ def _date(run_dir: Path) -> str:
     if named:
         year, month, day, hour, minute = named.groups()
         return f"{year}-{month}-{day} {hour}:{minute}"
-    config = run_dir / "config.toml"
+    config = run_dir / CONFIG
     moment = (config if config.exists() else run_dir).stat().st_mtime
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
@@ -172,21 +167,19 @@ def _synthetic(run_dir: Path, where: Any, figures: Mapping[str, Any]) -> bool | 
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(run_dir / "best.safetensors", framework="numpy") as file:
+        with safe_open(run_dir / BEST, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get("fastleuk", "{}"))
     except (SafetensorError, OSError, ValueError):
         return None
     return metadata.get("synthetic") if isinstance(metadata, dict) else None
 
 
-def _state(run_dir: Path, rows: list[dict[str, float | None]], tested: bool) -> str:
-    if tested:
-        return "finished"
-    epoch = sum((rows[-1].get(name) or 0) for name in ("seconds", "val_seconds")) if rows else 0
-    files = [file for file in run_dir.iterdir() if file.is_file()]
-    latest = max((file.stat().st_mtime for file in files), default=0.0)
-    quiet = time.time() - latest
-    return "running?" if quiet < max(QUIET_SECONDS, 3 * epoch) else "interrupted"
+def _state(run_dir: Path) -> tuple[str, str]:
+    """Return the state's name here, and who trains the run."""
+    found = read_state(run_dir)
+    if found.name == RUNNING:
+        return ("running" if found.certain else "running?"), str(found.owner or "")
+    return {TESTED: "finished", ENDED: "ended"}.get(found.name, found.name), ""
 
 
 def read_tables(path: Path) -> dict[str, Any]:

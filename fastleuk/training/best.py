@@ -4,6 +4,10 @@
 best epochs' stand beside it as ``best-1.safetensors`` (the same) to ``best-K.safetensors``. The
 metadata of each say which epoch it is (``epoch``, from 1), its ``val_f1_macro`` and ``val_loss``,
 and whether the weights are a moving average (``ema``).
+
+Weights and record agree whenever a run is killed. An epoch's weights are first written beside these
+files; the checkpoint, which ranks the epochs, decides that they count; then they take their place.
+A resumed run completes that, or drops what no checkpoint knows.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from torch import nn
 
 from fastleuk.files import write_atomically
 from fastleuk.models.weights import METADATA_KEY
+from fastleuk.run_folder.names import BEST
 
-BEST = "best.safetensors"
 Kept = dict[str, Any]
 """``epoch`` (from 1), ``val_f1_macro`` and ``val_loss`` of an epoch whose weights are kept."""
 
@@ -41,35 +45,66 @@ def write_best(
     ranking: list[Kept],
     *,
     epoch: int,
-    count: int,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Bring the files in line with ``ranking``, in which ``epoch`` may be new.
+    """Write the weights of ``epoch`` beside the others, if it is in ``ranking``.
 
-    Whenever this is cut short, doing it again with the same arguments completes it.
+    They count when a checkpoint with that ranking is written and :func:`publish` has been called.
 
     Args:
         run_dir: The run folder.
         model: That of ``epoch``.
         ranking: See :func:`ranked`.
-        epoch: From 1; nothing is written where it isn't in ``ranking``.
-        count: How many epochs' weights are kept; 1 for ``best.safetensors`` alone.
+        epoch: From 1.
         metadata: What every file says of its weights.
     """
-    rank = next((r for r, kept in enumerate(ranking) if kept["epoch"] == epoch), None)
-    if rank is None:
-        return
-    data = serialise(model, {**metadata, **ranking[rank]})
+    kept = next((kept for kept in ranking if kept["epoch"] == epoch), None)
+    if kept is not None:
+        data = serialise(model, {**metadata, **kept})
+        write_atomically(_pending(run_dir, epoch), lambda file: file.write(data))
+
+
+def publish(run_dir: Path, ranking: list[Kept], *, count: int) -> list[Kept]:
+    """Bring the files in line with the ``ranking`` of the checkpoint that has just been written.
+
+    Whenever this is cut short, doing it again completes it.
+
+    Args:
+        run_dir: The run folder.
+        ranking: See :func:`ranked`.
+        count: How many epochs' weights are kept; 1 for ``best.safetensors`` alone.
+
+    Returns:
+        Epochs of the ranking whose weights are not there: removed, or lost by an earlier version.
+    """
+    pending = {_epoch(file): file for file in run_dir.glob(_pending(run_dir, "*").name)}
+    there = {**{_epoch(file): file for file in _numbered(run_dir)}, **pending}
+    best = run_dir / BEST
+    first = ranking[0]["epoch"] if ranking else None
+    if first in there and (count > 1 or first in pending) and _epoch(best) != first:
+        if count > 1:
+            data = there[first].read_bytes()
+            write_atomically(best, lambda file: file.write(data))
+        else:
+            os.replace(there[first], best)
     if count > 1:
-        there = {_epoch(file): file for file in _numbered(run_dir)}
         # From the last rank up: what is overwritten has moved down already, or is dropped.
-        for place in range(len(ranking) - 1, rank, -1):
-            file = there.get(ranking[place]["epoch"])
-            if file is not None:
-                os.replace(file, run_dir / f"best-{place + 1}.safetensors")
-        write_atomically(run_dir / f"best-{rank + 1}.safetensors", lambda file: file.write(data))
-    if rank == 0:
-        write_atomically(run_dir / BEST, lambda file: file.write(data))
+        for place in range(len(ranking) - 1, -1, -1):
+            file, target = there.get(ranking[place]["epoch"]), _rank(run_dir, place)
+            if file is not None and file != target:
+                os.replace(file, target)
+    for file in pending.values():  # moved, or of an epoch that no checkpoint knows
+        file.unlink(missing_ok=True)
+    have = set(there) if count > 1 else {_epoch(best)}
+    return [kept for kept in ranking if kept["epoch"] not in have]
+
+
+def _pending(run_dir: Path, epoch: int | str) -> Path:
+    return run_dir / f".best-of-epoch-{epoch}.safetensors"
+
+
+def _rank(run_dir: Path, place: int) -> Path:
+    return run_dir / f"best-{place + 1}.safetensors"
 
 
 def serialise(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,6 @@ import fastleuk
 from fastleuk.errors import CheckpointError
 from fastleuk.files import write_atomically
 
-LAST = "last.ckpt"
 FORMAT = 2
 
 

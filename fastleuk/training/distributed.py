@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.models.device import choose_device
+from fastleuk.os_errors import as_refusal
 from fastleuk.training.build import BATCH_NORMS
 from fastleuk.training.launch import Launch
 from fastleuk.training.ranks import LostProcessError, Ranks
@@ -33,6 +35,9 @@ from fastleuk.training.ranks import LostProcessError, Ranks
 TIMEOUT = timedelta(minutes=10)
 """For the processes to meet, and for the others at each exchange in training: one that hangs
 without dying ends the run after this."""
+
+SOON = 3.0
+"""Seconds after which a process that waits for the others says so."""
 
 PATIENCE = timedelta(hours=24)
 """For what one process does while the others wait: reading the data, building a cache."""
@@ -83,6 +88,9 @@ def _meet(launch: Launch) -> Any:
         os.environ["RANK"], os.environ["WORLD_SIZE"] = str(launch.rank), str(launch.world_size)
         os.environ["LOCAL_RANK"] = str(launch.local_rank)
     where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    waiting = threading.Timer(SOON, _tell_waiting, (launch, where))
+    waiting.daemon = True
+    waiting.start()
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
         store = dist.PrefixStore("fastleuk", store)
@@ -99,7 +107,20 @@ def _meet(launch: Launch) -> Any:
             f"{str(error).splitlines()[0]}. Is every one of them running, and the port free? "
             "MASTER_ADDR and MASTER_PORT name another place."
         ) from error
+    finally:
+        waiting.cancel()
     return store
+
+
+def _tell_waiting(launch: Launch, where: str) -> None:
+    alone = "env -u SLURM_STEP_ID" if launch.launcher == "srun" else "fastleuk without torchrun"
+    print(
+        f"Process {launch.rank} of {launch.world_size} (by {launch.launcher}) waits at {where} for "
+        f"the others, {TIMEOUT.seconds // 60} minutes at most. Are they running? To train in this "
+        f"process alone, start it with: {alone}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def rank_device(name: str, ranks: Ranks) -> torch.device:
@@ -214,7 +235,7 @@ def _translated(error: BaseException) -> BaseException:
         and any(sign in text for sign in ("gloo", "NCCL", "Connection closed", "Connection reset"))
     )
     if not lost:
-        return error
+        return as_refusal(error) or error
     told = LostProcessError(
         "Another process of this run has ended or no longer answers, so this one stops. Its own "
         "message says why, if it had time for one; otherwise it was killed (out of memory?). The "

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastleuk.errors import ConfigError
 
 FIRST_PORT, PORTS = 20000, 10000
 """Without MASTER_PORT the processes of a SLURM job meet at 20000 + SLURM_JOB_ID modulo 10000."""
+
+
+_SHELLS = ("bash", "sh", "dash", "zsh", "fish", "ksh", "tcsh", "csh")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +42,8 @@ class Launch:
 def find_launch(environ: Mapping[str, str] = os.environ) -> Launch:
     """Read what torchrun or srun has said in the environment.
 
-    A step of SLURM with one task, and a batch script that does not use srun, are single processes.
+    A step of SLURM with one task, a batch script that does not use srun, and a command given by
+    hand in a shell that srun has opened, are single processes.
 
     Raises:
         ConfigError: the variables are incomplete or contradict each other.
@@ -51,7 +56,7 @@ def find_launch(environ: Mapping[str, str] = os.environ) -> Launch:
             sharing=_number(environ, "LOCAL_WORLD_SIZE", "1"),
             launcher="torchrun",
         )
-    elif "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
+    elif "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ and not by_hand(environ):
         found = Launch(
             rank=_number(environ, "SLURM_PROCID"),
             world_size=_number(environ, "SLURM_STEP_NUM_TASKS", environ.get("SLURM_NTASKS", "1")),
@@ -72,6 +77,39 @@ def find_launch(environ: Mapping[str, str] = os.environ) -> Launch:
             "counted from 0. Start the processes with torchrun or srun."
         )
     return found if found.world_size > 1 else Launch()
+
+
+def by_hand(environ: Mapping[str, str] = os.environ, parent: Sequence[str] | None = None) -> bool:
+    """Say whether the command was typed into a shell that ``srun --pty`` has opened.
+
+    Such a shell is a task of a step, and what is started in it inherits the step's variables, but
+    the step's other tasks will never come.
+
+    Args:
+        environ: Has ``SLURM_STEP_ID`` in a step.
+        parent: Command line of the process above this one; read where it is None.
+
+    >>> step = {"SLURM_STEP_ID": "0"}
+    >>> by_hand(step, ["-bash"]), by_hand(step, ["/bin/zsh", "-i"])
+    (True, True)
+    >>> by_hand(step, ["bash", "job.sh"]), by_hand(step, ["bash", "-c", "fastleuk train"])
+    (False, False)
+    >>> by_hand({}, ["-bash"])
+    False
+    """
+    if "SLURM_STEP_ID" not in environ:
+        return False
+    name, *options = (_parent() if parent is None else parent) or [""]
+    shell = name.rpartition("/")[2].lstrip("-") in _SHELLS
+    return shell and all(word.startswith("-") and word != "-c" for word in options)
+
+
+def _parent() -> list[str]:
+    try:
+        line = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return os.fsdecode(line).rstrip("\0").split("\0")
 
 
 def first_host(nodes: str) -> str:

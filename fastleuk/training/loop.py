@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import torch
 from torch import nn
 
 from fastleuk.config import OptimConfig, RunConfig
+from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.predict import predict
 from fastleuk.files import write_rows
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.models.device import Precision, kernels
+from fastleuk.run_folder.names import LAST, METRICS
 from fastleuk.tracking.writers import Writers
-from fastleuk.training.best import ranked, write_best
+from fastleuk.training.best import Kept, publish, ranked, write_best
 from fastleuk.training.build import (
     build_average,
     build_optimizer,
@@ -27,7 +29,7 @@ from fastleuk.training.build import (
     train_mode,
     update_share,
 )
-from fastleuk.training.checkpoint import LAST, save_checkpoint
+from fastleuk.training.checkpoint import save_checkpoint
 from fastleuk.training.distributed import accumulating, share_gradients, statistics
 from fastleuk.training.interrupt import Interrupted, StopRequest
 from fastleuk.training.losses import CHECK_EVERY, NonFiniteError, StepLosses
@@ -35,7 +37,7 @@ from fastleuk.training.objective import Objective
 from fastleuk.training.profile import StepProfile
 from fastleuk.training.progress import EpochProgress
 from fastleuk.training.ranks import ALONE, Ranks
-from fastleuk.training.snapshot import put_back, snapshot, tensors
+from fastleuk.training.snapshot import TrainingState
 from fastleuk.training.state import Progress, epoch_line, epoch_row
 
 ASK_EVERY = 10
@@ -75,12 +77,11 @@ class Trainer:
     class_counts: np.ndarray
     files: Sequence[str]
     run_dir: Path
-    identity: dict[str, str]
+    identity: dict[str, Any]
     metadata: dict[str, Any]
     writer: Writers | None = None
     report: Callable[[str], None] = print
     ranks: Ranks = ALONE
-    progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         device, config = self.precision.device, self.config
@@ -89,6 +90,10 @@ class Trainer:
         self.schedule = build_schedule(self.optimizer, config, updates_per_epoch=updates)
         self.scaler = self.precision.scaler()
         self.ema = build_average(self.model, config.ema)
+        self.progress = Progress()
+        self.state = TrainingState(
+            self.model, self.optimizer, self.schedule, self.scaler, self.ema, self.progress
+        )
         self.objective = Objective(
             config,
             counts=self.class_counts,
@@ -121,11 +126,12 @@ class Trainer:
             kernels(self.precision.device, deterministic=self.run.deterministic),
             StopRequest() as stop,
         ):
-            self._save()
+            self._begin()
             while not self.finished:
                 loss, timing = self._train_epoch(stop)
                 self._validate(loss, timing)
                 self._save()
+                self._publish()
                 signal_number, _ = self._asked(stop)
                 if signal_number and not self.finished:
                     self._interrupt(signal_number)
@@ -150,7 +156,7 @@ class Trainer:
                 share, last = update_share(progress.step, steps, self.config.accumulate)
                 with accumulating(self.network, last):
                     loss = self._backward(batch, share)
-                self.losses.add(progress.step, loss, batch.indices, self._lr)
+                self.losses.add(progress.step, loss, batch.indices, self.lr)
                 if last:
                     self._update()
                 progress.step += 1
@@ -195,7 +201,7 @@ class Trainer:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
-            progress.updates, progress.lr = progress.updates + 1, self._lr
+            progress.updates, progress.lr = progress.updates + 1, self.lr
             self.schedule.step_update(progress.updates)
             if self.ranks.several:
                 self.ranks.average_(statistics(self.model))
@@ -234,7 +240,6 @@ class Trainer:
                 self.weights,
                 progress.kept,
                 epoch=new["epoch"],
-                count=config.keep_best,
                 metadata={**self.metadata, "ema": config.ema > 0},
             )
         row = epoch_row(
@@ -246,8 +251,6 @@ class Trainer:
         )
         row |= {**timing, "val_seconds": round(time.perf_counter() - started, 3)}
         progress.history.append(row)
-        if self.ranks.first:
-            write_rows(self.run_dir / "metrics.csv", progress.history)
         if self.writer is not None:
             self.writer.log(row, new["epoch"])
         self.report(epoch_line(row, config.epochs))
@@ -257,10 +260,11 @@ class Trainer:
     @property
     def weights(self) -> nn.Module:
         """The model that counts: the moving average where there is one."""
-        return self.model if self.ema is None else self.ema.module
+        return self.state.weights
 
     @property
-    def _lr(self) -> float:
+    def lr(self) -> float:
+        """The learning rate of the next update, the head's."""
         return max(group["lr"] for group in self.optimizer.param_groups)
 
     def _new_losses(self) -> StepLosses:
@@ -281,7 +285,7 @@ class Trainer:
         with self.ranks.together():
             loss_sum = self.losses.check()
             if state:
-                self.losses.check_tensors(tensors(self))
+                self.losses.check_tensors(self.state.tensors())
         return loss_sum
 
     def _interrupt(self, signal_number: int) -> None:
@@ -311,10 +315,34 @@ class Trainer:
     def _save(self) -> None:
         """Write the checkpoint, of a sound state only."""
         self.progress.loss_sum = self._check(state=True)
-        state = snapshot(self)
+        state = self.state.state_dict(self.ranks, self.precision.device)
         if self.ranks.first:
-            save_checkpoint(self.run_dir / LAST, state)
+            save_checkpoint(self.run_dir / LAST, {"identity": self.identity, **state})
         self._saved_at = time.monotonic()
+
+    def _publish(self) -> list[Kept]:
+        """Bring weights and ``metrics.csv`` in line with the checkpoint, which decides.
+
+        Returns:
+            Of the best epochs those whose weights are lost.
+        """
+        if not self.ranks.first:
+            return []
+        lost = publish(self.run_dir, self.progress.kept, count=self.config.keep_best)
+        if self.progress.history:
+            write_rows(self.run_dir / METRICS, self.progress.history)
+        return lost
+
+    def _begin(self) -> None:
+        """Complete what was cut short, and do without weights that are not there any more."""
+        self._save()
+        lost = self.ranks.shared(self._publish())
+        for kept in lost:
+            self.progress.kept.remove(kept)
+            self.report(
+                f"note: the weights of epoch {kept['epoch']}, one of the best, are not in "
+                f"{self.run_dir}; the best of the epochs to come takes their place."
+            )
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's ``state``, whose identity the caller has compared.
@@ -322,5 +350,11 @@ class Trainer:
         Raises:
             CheckpointError: something in it is missing or doesn't fit.
         """
-        put_back(self, state)
+        try:
+            self.state.load_state_dict(state, self.ranks, self.precision.device, seed=self.run.seed)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{self.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
+                "It is damaged; start the run anew."
+            ) from error
         self.losses = self._new_losses()

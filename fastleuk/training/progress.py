@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from fastleuk.run_log import quiet
+
 Item = TypeVar("Item")
 
 
@@ -32,7 +34,7 @@ class EpochProgress:
             desc=title,
             unit="batch",
             leave=False,
-            disable=hidden or None,
+            disable=hidden or quiet() or None,
         )
         self._started = time.perf_counter()
         self._ended: float | None = None

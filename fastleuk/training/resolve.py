@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,25 +11,28 @@ from pathlib import Path
 import torch
 
 from fastleuk.augment import NONE
-from fastleuk.config import Config
+from fastleuk.config import Config, LoaderConfig
 from fastleuk.data.balance import parse_per_class
 from fastleuk.data.split import parse_mode
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier, resolve_loader
 from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import check_backbone, check_weights, create_model
+from fastleuk.models.backbone_name import FOLDER, source_of
+from fastleuk.models.backbone_size import size_arguments, unseen_pixels
 from fastleuk.models.device import (
     Precision,
     check_compiler,
     choose_precision,
     describe_device,
 )
+from fastleuk.run_folder.names import POLICY
+from fastleuk.run_folder.start import plain_name
 from fastleuk.tracking.writers import check_writers
 from fastleuk.training.build import has_batch_norm, head_of
 from fastleuk.training.distributed import rank_device
 from fastleuk.training.ranks import ALONE, Ranks
 
-POLICY = "policy.toml"
 Report = Callable[[str], None]
 
 
@@ -50,7 +54,8 @@ def resolve(
         FastleukError: an option that makes no sense here, or options that contradict each other.
     """
     check_backbone(config.model.backbone)
-    check_weights(config.model.backbone, config.model.weights)
+    if not resuming:  # a checkpoint has all the weights that are needed
+        check_weights(config.model.backbone, config.model.weights)
     parse_mode(config.data.split)
     parse_per_class(config.augment.per_class)
     device = rank_device(config.run.device, ranks)
@@ -106,14 +111,38 @@ def check_combinations(config: Config, device: torch.device) -> None:
         )
     if config.run.compile:
         check_compiler(device)
+    check_batch(loader, device)
+
+
+def check_batch(loader: LoaderConfig, device: torch.device) -> None:
+    """Refuse a batch whose images alone are larger than the memory.
+
+    Raises:
+        ConfigError: with the batch that would fit.
+    """
+    image = 3 * 4 * loader.size**2
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if image * loader.batch_size > memory:
+        raise ConfigError(
+            f"--batch-size {loader.batch_size}: so many images of {loader.size} pixels take "
+            f"{image * loader.batch_size / 1e9:.0f} GB, and the {device.type} has "
+            f"{memory / 1e9:.0f} GB. Training needs many times the images' memory: start with 32."
+        )
 
 
 def check_model(config: Config) -> None:
     """Refuse what the backbone can't do; it is built without memory for its weights.
 
     Raises:
-        ConfigError: no gradient checkpointing, or no head that could be trained alone.
+        ConfigError: it does not take images of ``--size`` or can't be trained by single images;
+            no gradient checkpointing, or no head that could be trained alone.
     """
+    size_arguments(
+        config.model.backbone, config.loader.size, images=min(config.loader.batch_size, 2)
+    )
     if not config.run.grad_checkpointing and not config.optim.freeze_epochs:
         return
     with torch.device("meta"):
@@ -164,6 +193,13 @@ def idle_options(config: Config, ranks: Ranks = ALONE) -> list[str]:
         notes.append("--sync-bn has no effect in a single process.")
     elif optim.sync_bn and not _has_batch_norm(config):
         notes.append(f"--sync-bn: {config.model.backbone} has no batch normalisation.")
+    backbone, size = config.model.backbone, config.loader.size
+    edge, patch = unseen_pixels(backbone, size)
+    if edge:
+        notes.append(
+            f"--size {size}: {backbone} sees patches of {patch} pixels, so the last {edge} at the "
+            f"right and below are not seen; {size - edge} or {size - edge + patch} would fit."
+        )
     if optim.freeze_epochs >= optim.epochs:
         notes.append(
             f"--freeze-epochs {optim.freeze_epochs} of {optim.epochs}: only the head is trained."
@@ -196,12 +232,20 @@ def _idle_in_loading(config: Config) -> list[str]:
 def _with_paths(config: Config) -> Config:
     out = config.run.out
     if not out:
-        out = str(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model.backbone}")
+        out = str(
+            Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{plain_name(config.model.backbone)}"
+        )
         config = _replace(config, "run", out=out)
     if config.data.data:
         config = _replace(config, "data", data=str(Path(config.data.data).resolve()))
+    if config.data.root:
+        root = str(Path(config.data.root).expanduser().resolve())
+        config = _replace(config, "data", root=root)
     if config.augment.augment.endswith(".toml"):
         config = _replace(config, "augment", augment=str(Path(out).resolve() / POLICY))
+    source, name = source_of(config.model.backbone)
+    if source == FOLDER:
+        config = _replace(config, "model", backbone=f"{source}{Path(name).resolve()}")
     if config.model.weights not in ("hub", "bundled", "none"):
         config = _replace(config, "model", weights=str(Path(config.model.weights).resolve()))
     return config

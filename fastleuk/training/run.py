@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,20 @@ from fastleuk.config import Config, read_config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.data.split import check_split, make_split, read_split
-from fastleuk.errors import CheckpointError, listed
+from fastleuk.errors import CheckpointError, DataError
+from fastleuk.files import write_text
 from fastleuk.loading import load_policy, resolve_applier
 from fastleuk.models.backbone import create_model
-from fastleuk.training.checkpoint import LAST, load_checkpoint, version_note, versions
+from fastleuk.run_folder.identity import read_identity
+from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
+from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
+from fastleuk.run_folder.state import BEGUN, clear_temporaries, is_new, set_mark
+from fastleuk.run_log import logged, open_log
+from fastleuk.training.agreement import changed, check_agreement, check_epochs, departures
+from fastleuk.training.checkpoint import load_checkpoint, version_note, versions
+from fastleuk.training.loop import Trainer
 from fastleuk.training.ranks import ALONE, Ranks
-from fastleuk.training.resolve import POLICY, resolve
+from fastleuk.training.resolve import resolve
 from fastleuk.training.setup import Setup
 from fastleuk.training.summary import (
     report_data,
@@ -28,6 +37,7 @@ from fastleuk.training.summary import (
 Report = Callable[[str], None]
 
 
+@logged
 def train(config: Config, *, report: Report = print, ranks: Ranks | None = None) -> Path:
     """Train from the beginning and return the run folder.
 
@@ -41,13 +51,29 @@ def train(config: Config, *, report: Report = print, ranks: Ranks | None = None)
         FastleukError: any of its family, before training starts wherever that can be known.
     """
     ranks = ranks or ALONE
-    report = report if ranks.first else _silent
     policy = load_policy(config.augment.augment)
+    with ExitStack() as stack:
+        if ranks.first:  # the others are told
+            out = stack.enter_context(reserved(config.run.out, config.model.backbone))
+            run = dataclasses.replace(config.run, out=out)
+            config = dataclasses.replace(config, run=run)
+        return _train(config, policy, report if ranks.first else _silent, ranks)
+
+
+def _train(
+    config: Config, policy: AugmentPolicy, report: Report, ranks: Ranks, *, held: bool = False
+) -> Path:
+    """Train in ``config.run.out``, whose lock this process has where ``held``."""
     config, precision = resolve(config, report, ranks=ranks)
     applier = resolve_applier(config.augment.applier, policy, precision.device)
     if config.loader.loader == "dali":  # kept, so that a resumed run doesn't choose another
         augment = dataclasses.replace(config.augment, applier=applier)
         config = dataclasses.replace(config, augment=augment)
+    run_dir = Path(config.run.out)
+    if ranks.first and not held:
+        tables = dataclasses.asdict(config)
+        if check_vacant(run_dir, tables, policy.to_dict()):
+            report(f"{run_dir} was stopped before its first checkpoint: it starts over")
     dataset = _open(config, ranks, report)
     split = make_split(
         dataset.manifest,
@@ -64,58 +90,111 @@ def train(config: Config, *, report: Report = print, ranks: Ranks | None = None)
         config.model.backbone,
         num_classes=len(dataset.manifest.class_names),
         weights=config.model.weights,
+        size=config.loader.size,
     )
     if ranks.rank:  # equal weights, but dropout of its own
         torch.manual_seed(config.run.seed + (ranks.rank << 32))
     setup = Setup(config, policy, dataset, split, precision, report, ranks)
     trainer = setup.trainer(model)
-    if ranks.first:
-        setup.write_folder()
-    return setup.finish(trainer)
+    with ExitStack() as stack:
+        if ranks.first:
+            if held:
+                clear_beginning(run_dir)
+            else:
+                stack.enter_context(claim(run_dir))
+            setup.write_folder()
+        return setup.finish(trainer)
 
 
+@logged
 def resume(
     run_dir: Path,
     *,
     device: str | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
     report: Report = print,
     ranks: Ranks | None = None,
 ) -> Path:
     """Continue the run in ``run_dir`` from its last checkpoint; returns the run folder.
 
+    A run that was stopped before its first checkpoint starts over.
+
+    Args:
+        run_dir: The run folder.
+        device: Where to go on; the run's own by default.
+        changes: Values by section and field that are to be others from now on, such as
+            ``{"data": {"data": "/new/place"}}``; any of
+            :data:`fastleuk.training.agreement.CHANGEABLE`. They are kept in its ``config.toml``.
+        report: Takes what is printed.
+        ranks: The processes that go on together. There may be more or fewer than before, if
+            their batches together have the same size.
+
     Raises:
-        CheckpointError: no checkpoint, a damaged one, or one of other data, of another model or of
-            another number of processes.
+        CheckpointError: another process trains it; no checkpoint, a damaged one, or one of other
+            data, of another model or of batches of another size.
+        ConfigError: ``changes`` that can't be made.
     """
     ranks = ranks or ALONE
     report = report if ranks.first else _silent
-    if not (run_dir / "config.toml").is_file():
-        raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
+    if not (run_dir / CONFIG).is_file():
+        raise CheckpointError(f"{run_dir} is no run folder: it has no {CONFIG}.")
+    with ExitStack() as stack:
+        if ranks.first:
+            stack.enter_context(hold(run_dir))
+            clear_temporaries(run_dir)
+            open_log(report, run_dir)
+        config = changed(read_config(run_dir / CONFIG), changes or {})
+        out = dataclasses.replace(config.run, out=str(run_dir), device=device or config.run.device)
+        mine = dataclasses.replace(config, run=out)
+        policy = AugmentPolicy.from_toml(run_dir / POLICY)
+        if ranks.shared(is_new(run_dir)):
+            report(f"{run_dir} was stopped before its first checkpoint: it starts over")
+            return _train(mine, policy, report, ranks, held=True)
+        setup, trainer = _restored(run_dir, mine, policy, report, ranks)
+        if changes and ranks.first:
+            if not trainer.finished:
+                set_mark(run_dir, BEGUN)
+            write_text(run_dir / CONFIG, config.to_toml())
+        return setup.finish(trainer)
+
+
+def _restored(
+    run_dir: Path, config: Config, policy: AugmentPolicy, report: Report, ranks: Ranks
+) -> tuple[Setup, Trainer]:
+    """Build everything anew and put the checkpoint into it."""
     state = load_checkpoint(run_dir / LAST)
-    config = read_config(run_dir / "config.toml")
-    out = dataclasses.replace(config.run, out=str(run_dir), device=device or config.run.device)
-    config, precision = resolve(
-        dataclasses.replace(config, run=out), report, resuming=True, ranks=ranks
-    )
-    policy = AugmentPolicy.from_toml(run_dir / POLICY)
-    dataset = _open(config, ranks, report)
-    split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
+    config, precision = resolve(config, report, resuming=True, ranks=ranks)
+    try:
+        dataset = _open(config, ranks, report)
+    except DataError as error:
+        if not config.data.data or Path(config.data.data).exists():
+            raise
+        raise CheckpointError(
+            f"{error}\nIf the data have moved: fastleuk train --resume {run_dir} --data DIR"
+        ) from error
+    split = read_split(run_dir / SPLIT, dataset.manifest, dataset.groups, dataset.sha256)
     check_split(split, dataset.manifest, dataset.groups)
     setup = Setup(config, policy, dataset, split, precision, report, ranks)
-    _same_identity(state.get("identity"), setup.identity, run_dir)
+    for note in check_agreement(read_identity(state.get("identity")), setup.identity, run_dir):
+        report(note)
     note = version_note(state.get("versions", {}), versions())
     if note:
         report(note)
     model = create_model(
-        config.model.backbone, num_classes=len(dataset.manifest.class_names), weights="none"
+        config.model.backbone,
+        num_classes=len(dataset.manifest.class_names),
+        weights="none",
+        size=config.loader.size,
     )
     trainer = setup.trainer(model, resuming=True)
     trainer.restore(state)
-    if ranks.first:
-        for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-    report(f"Resuming {run_dir} in epoch {trainer.progress.epoch + 1}")
-    return setup.finish(trainer)
+    check_epochs(config, state["progress"], run_dir)
+    lr = max(group["lr"] for group in state["optimizer"]["param_groups"])
+    for note in departures(config.optim, trainer.progress, lr_then=lr, lr_now=trainer.lr):
+        report(note)
+    where = f"in epoch {trainer.progress.epoch + 1}"
+    report(f"Resuming {run_dir} {'after its last epoch' if trainer.finished else where}")
+    return setup, trainer
 
 
 def _open(config: Config, ranks: Ranks, report: Report) -> DataSet:
@@ -125,15 +204,3 @@ def _open(config: Config, ranks: Ranks, report: Report) -> DataSet:
 
 def _silent(text: str) -> None:
     """Print nothing: the first process does."""
-
-
-def _same_identity(saved: Any, now: dict[str, str], run_dir: Path) -> None:
-    saved = saved if isinstance(saved, dict) else {}
-    wrong = [
-        f"{key}: {saved.get(key)} then, {now[key]} now" for key in now if saved.get(key) != now[key]
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"The checkpoint in {run_dir} belongs to another run:\n{listed(wrong)}\n"
-            "Restore what it was trained on, or start a new run."
-        )

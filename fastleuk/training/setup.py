@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,34 +26,21 @@ from fastleuk.loading.prepare import Pixels, open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import normalisation
 from fastleuk.models.device import Precision
+from fastleuk.run_folder.identity import flat
+from fastleuk.run_folder.names import CONFIG, POLICY, SKIPPED, SPLIT
+from fastleuk.run_folder.state import BEGUN, ENDED, set_mark
+from fastleuk.run_log import open_log
 from fastleuk.tracking.writers import Writers, open_writers
+from fastleuk.training.agreement import SAME_PROCESSES
 from fastleuk.training.build import synchronise_norms
 from fastleuk.training.loop import Trainer
 from fastleuk.training.ranks import Ranks
-from fastleuk.training.resolve import POLICY
 from fastleuk.training.summary import (
     report_balance,
     report_ranks,
     report_training,
 )
 
-# What may change between a run and its resumption: places and machines. The policy itself is
-# compared by content.
-_FREE = (
-    ("run", "out"),
-    ("run", "device"),
-    ("loader", "workers"),
-    ("loader", "prefetch"),
-    ("loader", "cache"),
-    ("data", "data"),
-    ("data", "positive"),
-    ("augment", "augment"),
-    ("run", "recipe"),
-    ("run", "checkpoint_every"),
-    ("run", "profile"),
-    ("run", "tensorboard"),
-    ("run", "wandb"),
-)
 Report = Callable[[str], None]
 
 
@@ -86,22 +72,17 @@ class Setup:
         return Path(self.config.run.out)
 
     @property
-    def identity(self) -> dict[str, str]:
-        """What a checkpoint must agree with to be resumed here."""
-        config = self.config
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with to be resumed here, by flat keys."""
         parts = self.split.parts.astype(np.int8).tobytes()
-        same = dataclasses.asdict(config)
-        for section, key in _FREE:
-            del same[section][key]
         return {
             "data": self.dataset.content_hash,
             "split": hashlib.sha256(parts).hexdigest(),
             "classes": "/".join(self.dataset.manifest.class_names),
-            "backbone": config.model.backbone,
-            "processes": str(self.ranks.world_size),
-            "policy": self.policy.to_toml(),
+            "processes": self.ranks.world_size,
             "precision": str(self.precision.dtype),
-            "config": json.dumps(same, sort_keys=True),
+            **flat(dataclasses.asdict(self.config)),
+            **flat({"policy": self.policy.to_dict()}),
         }
 
     def _open_pixels(self, resuming: bool) -> Pixels | None:
@@ -201,27 +182,21 @@ class Setup:
         )
 
     def write_folder(self) -> None:
-        """Make the run folder with what defines the run.
+        """Write what defines the run into its folder, the configuration last.
 
         Raises:
-            DataError: the folder exists and holds something, or can't be made.
+            DataError: it can't be written.
         """
         run_dir = self.run_dir
         try:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            if any(run_dir.iterdir()):
-                raise DataError(
-                    f"--out {run_dir} is not empty. Choose a new folder, or go on with the run in "
-                    f"it: fastleuk train --resume {run_dir}"
-                )
-            write_text(run_dir / "config.toml", self.config.to_toml())
+            open_log(self.report, run_dir)
             write_text(run_dir / POLICY, self.policy.to_toml())
-            write_split(
-                self.split, self.dataset.manifest, run_dir / "split.csv", self.dataset.sha256
-            )
+            write_split(self.split, self.dataset.manifest, run_dir / SPLIT, self.dataset.sha256)
             if self.dataset.bad:
                 rows = [{"path": path, "reason": reason} for path, reason in self.dataset.bad]
-                write_rows(run_dir / "skipped.csv", rows)
+                write_rows(run_dir / SKIPPED, rows)
+            set_mark(run_dir, BEGUN)
+            write_text(run_dir / CONFIG, self.config.to_toml())
         except OSError as error:
             raise DataError(
                 f"Can't write the run folder {run_dir}: {error}. Choose --out."
@@ -237,7 +212,10 @@ class Setup:
     def finish(self, trainer: Trainer) -> Path:
         """Train, then test the best weights and draw the pictures: the first process does that."""
         config, run_dir = self.config, self.run_dir
-        self.ranks.require_same({**self.identity, "device": self.precision.device.type})
+        same = {**self.identity, "device": self.precision.device.type}
+        self.ranks.require_same({k: str(v) for k, v in same.items() if k not in SAME_PROCESSES})
+        if self.ranks.first and not trainer.finished:
+            set_mark(run_dir, BEGUN)
         try:
             with self.writers() as trainer.writer:
                 trainer.fit()
@@ -247,6 +225,9 @@ class Setup:
         self.ranks.disband()
         if not self.ranks.first:
             return run_dir
+        if self.config.loader.cache == "off":
+            self.dataset.require_unchanged()
+        set_mark(run_dir, ENDED)
         synthetic = self.dataset.manifest.synthetic
         curves = run_dir / "learning_curves.png"
         where = "synthetic demo cells" if synthetic else self.dataset.manifest.root.name

@@ -1,0 +1,19 @@
+"""Options that say how a data set is read, of the commands that take no whole configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RootOption = Annotated[str, typer.Option(help="Folder that a manifest's paths are relative to.")]
+LayoutOption = Annotated[
+    str,
+    typer.Option(help="Of a folder: folders (are classes), cnmc (UID_ names), parts or auto."),
+]
+SplitOption = Annotated[
+    str, typer.Option(help="folders: train, test and so on are parts, not classes.")
+]
+RegexOption = Annotated[
+    str, typer.Option(help="Group = subject; searched in the path, or else the file name.")
+]

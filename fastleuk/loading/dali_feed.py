@@ -1,0 +1,140 @@
+"""What a DALI pipeline of the loader is fed with, epoch by epoch.
+
+A feed knows neither the pipeline nor the loader: DALI's callbacks hold it, and would keep alive
+for ever, threads and all, whatever it knew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from fastleuk.augment import AugmentPolicy, draw, param_arrays
+from fastleuk.augment.dali_compiled import is_plain_bmp
+from fastleuk.data.bmp import HEADER, read_layout
+from fastleuk.data.manifest import Manifest
+from fastleuk.data.shards import image_bytes, read_header
+from fastleuk.errors import DataError
+from fastleuk.loading.dali_decode import file_inputs, hosted_rows
+from fastleuk.loading.prepare import Pixels
+from fastleuk.loading.stream import BatchPlan
+
+
+class PlainBmps:
+    """Which of the manifest's files are BMPs that need no decoding, read once from each header.
+
+    Args:
+        manifest: The images.
+        size: Of the output.
+    """
+
+    def __init__(self, manifest: Manifest, size: int) -> None:
+        self._manifest, self._size = manifest, size
+        self._known = np.full(len(manifest), -1, np.int8)
+
+    def __call__(self, row: int) -> bool:
+        """Whether image ``row`` was one when first asked for."""
+        if self._known[row] < 0:
+            whole = self._manifest.crops[row] == 0 and not hosted_rows(self._manifest)[row]
+            self._known[row] = whole and self._has_header(row)
+        return bool(self._known[row])
+
+    def _has_header(self, row: int) -> bool:
+        try:
+            header = read_header(self._manifest.file(row), HEADER)
+        except (OSError, DataError):
+            return False  # DALI says what is wrong with it
+        return is_plain_bmp(header, self._size)
+
+    def is_whole(self, row: int) -> bool:
+        """Whether the kernel can read the file of image ``row`` as it is now."""
+        try:
+            data = image_bytes(self._manifest.file(row))
+        except (OSError, DataError):
+            return False
+        layout = read_layout(data[:HEADER].tobytes())
+        return layout is not None and layout.length <= len(data)
+
+
+@dataclass(eq=False)
+class Feed:
+    """The sources of one pipeline, for one epoch at a time.
+
+    Attributes:
+        manifest: The images.
+        pixels: Their decoded cache, or None.
+        policy: What augmented samples get, or None.
+        applier: Whose parameters are fed.
+        size: Of the output.
+        seed: Of the augmentation.
+        plain: Which files are read undecoded; None where none are.
+        in_flight: The plans whose batches DALI has been given and not yet returned.
+    """
+
+    manifest: Manifest
+    pixels: Pixels | None
+    policy: AugmentPolicy | None
+    applier: str
+    size: int
+    seed: int
+    plain: PlainBmps | None
+    in_flight: deque[BatchPlan] = field(default_factory=deque)
+    _plans: Iterator[BatchPlan] = field(default_factory=lambda: iter(()))
+    _waiting: dict[str, deque[BatchPlan]] = field(default_factory=dict)
+
+    def begin(self, plans: Iterator[BatchPlan]) -> None:
+        """Feed the batches of an epoch from now on."""
+        self._plans = plans
+        self.in_flight.clear()
+        self._waiting = {"images": deque(), "rest": deque()}
+
+    def _next_plan(self, reader: str) -> BatchPlan:
+        """Give each of the two sources every plan once, whichever of them DALI asks first."""
+        if not self._waiting[reader]:
+            plan = next(self._plans)  # StopIteration ends the epoch
+            self.in_flight.append(plan)
+            for waiting in self._waiting.values():
+                waiting.append(plan)
+        return self._waiting[reader].popleft()
+
+    def next_files(self) -> tuple:
+        """Paths or bytes, crops if there are any, and which are plain where that matters."""
+        rows = self._next_plan("images").indices
+        inputs = file_inputs(self.manifest, rows)
+        if self.plain is not None:
+            inputs.append(np.array([self.plain(int(row)) for row in rows]))
+        return tuple(inputs)
+
+    def next_mapped(self) -> list[np.ndarray]:
+        """Views of the mapped cache."""
+        assert self.pixels is not None
+        return self.pixels.cache.images(self._next_plan("images").indices)
+
+    def next_resident(self) -> torch.Tensor:
+        """Images from the GPU's memory."""
+        assert self.pixels is not None
+        resident = self.pixels.resident
+        assert resident is not None
+        rows = torch.from_numpy(self._next_plan("images").indices)
+        return resident.index_select(0, rows.to(resident.device, non_blocking=True))
+
+    def next_rest(self) -> tuple:
+        """Labels, indices and, if anything is augmented, its parameters."""
+        plan = self._next_plan("rest")
+        rows = plan.indices
+        inputs = (self.manifest.labels[rows], rows)
+        if self.policy is None:
+            return inputs
+        params = draw(
+            self.policy,
+            seed=self.seed,
+            epoch=plan.draw_epoch,
+            indices=plan.draws,
+            size=self.size,
+            augmented=plan.augmented,
+        )
+        return (*inputs, *param_arrays(params, self.applier))
