@@ -1,6 +1,5 @@
 """What must hold of a DALI graph on a GPU, found by tracing it: no driver is needed."""
 
-
 UNLISTED = {"_Shape", "DLTensorPythonFunctionImpl"}
 """Operators that DALI has and doesn't list: a shape, and a Python function on the CPU."""
 

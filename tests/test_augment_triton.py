@@ -93,6 +93,47 @@ def test_the_gpu_kernels_are_near_the_ideal(interpreted, name):
     assert np.median(psnr(interpreted[name][kept], wanted)) > 38
 
 
+@needs_numba
+@pytest.mark.parametrize("resident", [False, True])
+def test_the_loader_gives_what_the_cpu_loader_does(interpreted, resident):
+    """From the mapped cache and from GPU memory, originals among augmented images."""
+    from fastleuk.augment import draw
+
+    pixels, labels = triton_cases.loaded_pixels()
+    size = pixels.shape[1]
+    expected, rows = [], []
+    for plan in triton_cases.loaded_stream().batches(1, 1):
+        params = draw(
+            triton_cases.PAPER,
+            seed=3,
+            epoch=plan.draw_epoch,
+            indices=plan.draws,
+            size=size,
+            augmented=plan.augmented,
+        )
+        rows.append(plan.indices)
+        expected.append(
+            augment_batch(
+                pixels[plan.indices],
+                params,
+                applier="compiled",
+                layout="CHW",
+                mean=(0.5, 0.4, 0.3),
+                std=(0.2, 0.3, 0.4),
+            )
+        )
+    name, order = f"loaded {resident}", np.concatenate(rows)
+    assert interpreted[f"{name} indices"].tolist() == order.tolist()
+    assert interpreted[f"{name} labels"].tolist() == labels[order].tolist()
+    levels = 255 * np.array([0.2, 0.3, 0.4])[:, None, None]
+    compare(name, interpreted[name] * levels, np.concatenate(expected) * levels)
+
+
+@needs_numba
+def test_the_self_test_passes_kernels_that_are_right(interpreted):
+    assert str(interpreted["self-test"][0]).startswith("True")
+
+
 CAPABILITIES = (75, 80, 90, 100)
 
 
@@ -105,7 +146,7 @@ def compiled():
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("kernel", ["mean_grey", "warp_and_jitter", "filter_and_write"])
 def test_the_kernels_fit_the_registers(compiled, kernel, capability):
-    """No stack and no local memory: nothing spills; at most 128 registers: half of what a thread may have."""
+    """No stack and no local memory: nothing spills; at most half of the registers."""
     used = compiled[f"{kernel} {capability}"]
     assert used["STACK"] == used["LOCAL"] == 0, f"{kernel} spills: {used}"
     assert used["REG"] <= 128, f"{kernel} takes {used['REG']} registers a thread"

@@ -13,6 +13,7 @@ PACKAGE = Path(fastleuk.__file__).parent
 FENCES = {
     "nvidia.dali": {"augment/dali", "loading/dali", "bench/operators"},
     "torchvision": {"augment/reference", "loading/torchvision", "bench/contenders"},
+    "triton": {"augment/kernel_gpu"},
     "timm": {"models/backbone", "training/build", "training/objective"},
     "typer": {"cli/"},
 }

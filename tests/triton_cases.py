@@ -74,6 +74,62 @@ def bmp_files():
     return [np.frombuffer(bmp(pixels, top_down=top_down), np.uint8) for top_down in (False, True)]
 
 
+def loaded(pixels, stream, labels, resident):
+    """The batches of an epoch by the loader of a GPU, on the CPU."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from fastleuk.loading.gpu import GpuLoader
+
+    size = pixels.shape[1]
+    cache = SimpleNamespace(size=size, images=lambda rows: [pixels[row] for row in rows])
+    there = torch.from_numpy(pixels) if resident else None
+    loader = GpuLoader(
+        manifest=SimpleNamespace(labels=labels),
+        stream=stream,
+        size=size,
+        prefetch=2,
+        seed=3,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+        device=torch.device("cpu"),
+        pixels=SimpleNamespace(cache=cache, resident=there),
+        policy=PAPER,
+        block=BLOCK,
+    )
+    batches = list(loader.epoch(1, 1))
+    assert all(b.images.is_contiguous(memory_format=torch.channels_last) for b in batches)
+    return batches
+
+
+LOADED = 20, 24
+"""Images of the loader's case, and their size."""
+
+
+def loaded_pixels():
+    """Return the images and their labels."""
+    count, size = LOADED
+    pixels = np.stack([image(size, size, seed) for seed in range(count)])
+    return pixels, np.arange(count) % 2
+
+
+def loaded_stream():
+    """Return the order: batches of 7, half of the images un-augmented."""
+    from fastleuk.loading.stream import TrainStream
+
+    _, labels = loaded_pixels()
+    return TrainStream(
+        labels,
+        np.arange(len(labels)),
+        per_class="off",
+        originals=0.5,
+        frozen=False,
+        seed=3,
+        batch_size=7,
+    )
+
+
 def run(out):
     """Run every case and write the results."""
     import torch
@@ -91,7 +147,29 @@ def run(out):
         assert result.dtype == getattr(torch, dtype)
         found[f"{layout} {dtype}"] = result.float().numpy()
     found["bmp"] = _from_bmp(params.take([3, 4]))
+    for resident in (False, True):
+        batches = loaded(*loaded_pixels()[:1], loaded_stream(), loaded_pixels()[1], resident)
+        name = f"loaded {resident}"
+        found[name] = torch.cat([batch.images for batch in batches]).numpy()
+        found[f"{name} labels"] = torch.cat([batch.labels for batch in batches]).numpy()
+        found[f"{name} indices"] = torch.cat([batch.indices for batch in batches]).numpy()
+    found["self-test"] = np.array([_self_test()])
     np.savez(out, **found)
+
+
+def _self_test():
+    """What the self-test finds of kernels that are right, as text."""
+    import torch
+
+    from fastleuk.augment.gpu import Kernels
+    from fastleuk.augment.selftest import self_test
+
+    def apply(images, params, _applier):
+        kernels = Kernels(params.size, normalize=False, layout="HWC", block=BLOCK)
+        return kernels([torch.from_numpy(i) for i in images], params).numpy()
+
+    verdict = self_test("compiled", apply)
+    return f"{verdict.passed} {verdict.found}"
 
 
 def _from_bmp(params):

@@ -57,6 +57,5 @@ def usage(name: str, capability: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps({f"{name} {sm}": usage(name, int(sm)) for name in KERNELS for sm in sys.argv[1:]})
-    )
+    pairs = [(name, int(capability)) for name in KERNELS for capability in sys.argv[1:]]
+    print(json.dumps({f"{name} {version}": usage(name, version) for name, version in pairs}))

@@ -11,7 +11,7 @@ import numpy as np
 from fastleuk.augment.lowering import APPLIERS
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, MissingDependencyError
 
 DTYPES = ("float32", "float16")
 
@@ -36,7 +36,7 @@ def augment_batch(
             ``(H, W, 3)`` of any sizes.
         params: ``N`` rows, from :func:`fastleuk.augment.draw`.
         size: Edge of the output; that which the parameters were drawn for.
-        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (DALI and numba, CPU),
+        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (numba on the CPU with DALI, Triton on a GPU),
             ``compiled-host`` (the same, the result on the GPU), ``reference`` (torchvision, CPU)
             or ``auto``, see :func:`fastest_applier`.
         device: ``cpu`` or ``gpu``.
@@ -66,7 +66,9 @@ def augment_batch(
     size = params.size if size is None else size
     _check_options(params, len(arrays), size, applier, device, layout, dtype)
     moments = checked_moments(mean, std)
-    if applier == "reference":
+    if applier == "compiled" and device == "gpu":
+        result = _kernels(arrays, params, size, moments, layout, dtype, normalize)
+    elif applier == "reference":
         arrays = list(arrays.cpu().numpy()) if on_gpu else arrays
         result = _reference(arrays, params, moments if normalize else None, layout, dtype)
     else:
@@ -172,10 +174,10 @@ def _check_options(
     ):
         if value not in choices:
             raise ConfigError(f"{name} must be {', '.join(choices)}, got {value!r}")
-    if applier in ("reference", "compiled") and device == "gpu":
+    if applier == "reference" and device == "gpu":
         raise ConfigError(
-            f"the applier {applier} runs on the CPU only; use fused or exact, or compiled-host, "
-            "which augments on the CPU and uploads the result"
+            "the applier reference runs on the CPU only; use compiled, fused or exact, or "
+            "compiled-host, which augments on the CPU and uploads the result"
         )
     if applier == "compiled-host" and device == "cpu":
         raise ConfigError("the applier compiled-host is for a GPU; on the CPU use compiled")
@@ -198,6 +200,33 @@ def _reference(
     if layout == "CHW":
         result = result.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(result, dtype)
+
+
+def _kernels(
+    images: Any,
+    params: AugmentParams,
+    size: int,
+    moments: tuple[tuple[float, ...], tuple[float, ...]],
+    layout: str,
+    dtype: str,
+    normalize: bool,
+) -> Any:
+    """By the Triton kernels: a tensor on a GPU stays there, arrays go up and come back."""
+    import torch
+
+    from fastleuk.augment.gpu import Kernels
+
+    kernels = Kernels(
+        size, normalize=normalize, mean=moments[0], std=moments[1], layout=layout, dtype=dtype
+    )
+    if not isinstance(images, list):
+        return kernels(images, params)
+    if not torch.cuda.is_available():
+        raise MissingDependencyError(
+            'device="gpu": torch sees no NVIDIA GPU here. Use device="cpu".'
+        )
+    there = [torch.from_numpy(np.ascontiguousarray(image)).cuda() for image in images]
+    return kernels(there, params).cpu().numpy()
 
 
 def _dali(images: Any, params: AugmentParams, device: str, is_tensor: bool, **options: Any) -> Any:

@@ -155,8 +155,9 @@ def _check_place(images: DataNode, applier: str, device: str) -> None:
     """Refuse appliers on a device that they don't run on."""
     if applier == "compiled" and device != "cpu":
         raise ConfigError(
-            "the applier compiled runs on the CPU only; on a GPU use fused or exact, or "
-            "compiled-host, which augments on the CPU and uploads the result"
+            "inside a DALI graph the applier compiled runs on the CPU only; on a GPU use fused or "
+            "exact, or compiled-host, which augments on the CPU and uploads the result, or "
+            "fastleuk.augment.gpu.GpuAugment after the pipeline"
         )
     if applier == "compiled-host":
         if device != "gpu":

@@ -91,7 +91,8 @@ class AugmentConfig:
     applier: str = option(
         "auto", "compiled, compiled-host, fused, exact or auto: how DALI augments."
     )
-    """``compiled``: on a CPU; ``compiled-host``: on the CPU, for a GPU. ``auto``: ``fused`` on a
+    """``compiled``: one kernel, numba's on a CPU, Triton's on a GPU, where it reads the decoded
+    cache; ``compiled-host``: the CPU's, for a GPU. ``auto``: ``fused`` on a
     GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact`` (one operator a step,
     torchvision's rounding) where the policy interpolates by ``nearest``."""
 

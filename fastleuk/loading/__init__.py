@@ -86,14 +86,18 @@ def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -
     ``compiled`` if numba is installed.
 
     Raises:
-        ConfigError: ``compiled`` on a GPU, or ``compiled-host`` without one.
-        MissingDependencyError: either of them without numba.
+        ConfigError: ``compiled-host`` without a GPU, or ``compiled`` there and ``nearest``.
+        MissingDependencyError: ``compiled`` without numba or, on a GPU, without Triton.
     """
     if applier == "compiled" and device.type != "cpu":
-        raise ConfigError(
-            f"--applier compiled runs on the CPU, not on {device}: use compiled-host, which "
-            "augments on the CPU and uploads the result, or fused or auto."
-        )
+        from fastleuk.augment.gpu import load_kernels
+
+        if policy.interpolation != "bilinear":
+            raise ConfigError(
+                "--applier compiled interpolates by bilinear: for nearest use --applier exact."
+            )
+        load_kernels()
+        return applier
     if applier == "compiled-host" and device.type == "cpu":
         raise ConfigError("--applier compiled-host is for a GPU; on the CPU use compiled or auto.")
     if applier in ("compiled", "compiled-host"):
@@ -160,6 +164,8 @@ def make_loader(
         "device": device,
         "pixels": pixels,
     }
+    if applier == "compiled" and device.type == "cuda":
+        return _gpu_loader(policy, config, common)
     if config.loader == "dali":
         from fastleuk.loading.dali import DaliLoader
 
@@ -173,3 +179,18 @@ def make_loader(
 
         return TorchvisionLoader(policy=policy, **common)
     raise ConfigError(f"Unknown loader {config.loader!r}: use dali or torchvision.")
+
+
+def _gpu_loader(policy: AugmentPolicy, config: LoaderConfig, common: dict[str, Any]) -> Loader:
+    """The loader whose kernels read the decoded cache; neither DALI nor a worker takes part."""
+    from fastleuk.loading.gpu import GpuLoader
+
+    pixels = common["pixels"]
+    if pixels is None or pixels.cache.size != config.size:
+        raise ConfigError(
+            f"--applier compiled on a GPU reads a decoded cache of images of {config.size} pixels, "
+            "and there is none: use --cache auto or --cache gpu, or --applier compiled-host or "
+            "fused, which read files."
+        )
+    options = {key: value for key, value in common.items() if key != "workers"}
+    return GpuLoader(policy=None if policy == NONE else policy, **options)

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from fastleuk.augment import AugmentPolicy, draw, identity
-from fastleuk.augment.gpu import IMAGE_NUMBERS, Kernels
+from fastleuk.augment.gpu import BLOCK, IMAGE_NUMBERS, Kernels
 from fastleuk.augment.upload import CudaStreams, HostStreams, Slot, UploadRing
 from fastleuk.data.manifest import Manifest
-from fastleuk.loading.batch import Batch
+from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 
@@ -34,7 +34,7 @@ class _Prepared:
     length: int
 
 
-class GpuLoader:
+class GpuLoader(Loader):
     """Batches from the decoded cache, augmented on the GPU by the applier ``compiled``.
 
     Args:
@@ -48,7 +48,7 @@ class GpuLoader:
         device: ``cuda:N`` (``cpu`` where Triton's interpreter is on).
         pixels: The decoded cache.
         policy: What augmented samples get; None for evaluation.
-        block: Pixels a program of the kernels; None for the kernels' own.
+        block: Pixels a program of the kernels.
     """
 
     def __init__(
@@ -64,14 +64,13 @@ class GpuLoader:
         device: torch.device,
         pixels: Pixels,
         policy: AugmentPolicy | None,
-        block: int | None = None,
+        block: int = BLOCK,
     ) -> None:
         assert pixels.cache.size == size, "un-augmented images of another size need a resize"
         self._manifest, self._stream, self._size = manifest, stream, size
         self._prefetch, self._seed, self._policy = prefetch, seed, policy
         self._device, self._pixels = device, pixels
-        extra = {} if block is None else {"block": block}
-        self._kernels = Kernels(size, mean=mean, std=std, layout="HWC", **extra)
+        self._kernels = Kernels(size, mean=mean, std=std, layout="HWC", block=block)
         self._labels = np.asarray(manifest.labels, np.int64)
 
     def __len__(self) -> int:
@@ -122,10 +121,8 @@ class GpuLoader:
     def _prepare(self, ring: UploadRing, plan: BatchPlan) -> _Prepared:
         """Draw, fill a buffer and begin its upload; in the thread."""
         rows = self._kernels.packed_rows(self._draw(plan))
-        if rows.size % 2:  # the int64 numbers behind them lie on a multiple of 8 bytes
-            padding = [np.zeros(1, np.float32)]
-        else:
-            padding = []
+        # The int64 numbers behind them lie on a multiple of 8 bytes.
+        padding = [np.zeros(1, np.float32)] if rows.size % 2 else []
         count, indices = len(plan.indices), np.asarray(plan.indices, np.int64)
         numbers = [rows, *padding, self._labels[indices], indices]
         edge = self._size
@@ -150,5 +147,6 @@ class GpuLoader:
         with ring.reading(batch.slot) as buffer:
             images = self._kernels.launch(buffer, count, batch.length)
             first = 8 * IMAGE_NUMBERS * count + (4 * batch.length * count + 7) // 8 * 8
-            labels, indices = buffer[first : first + 16 * count].view(torch.int64).clone().split(count)
+            numbers = buffer[first : first + 16 * count].view(torch.int64).clone()
+            labels, indices = numbers.split(count)
         return Batch(images.permute(0, 3, 1, 2), labels, indices)

@@ -65,6 +65,11 @@ def resolve(
     check_combinations(config, device)
     if config.augment.applier == "compiled":
         resolve_applier("compiled", NONE, device)
+        if device.type != "cpu" and config.loader.cache == "off":
+            raise ConfigError(
+                "--applier compiled on a GPU reads the decoded cache, and --cache is off: use "
+                "--cache auto or gpu, or --applier compiled-host or fused."
+            )
     check_model(config)
     check_sync_bn(config, device, ranks)
     check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)
@@ -218,7 +223,11 @@ def _idle_in_loading(config: Config) -> list[str]:
         for name in ("originals", "frozen_augmentation"):
             if getattr(augment, name) != getattr(default.augment, name):
                 notes.append(f"--{name.replace('_', '-')} has no effect with --augment none.")
-    elif augment.applier != "auto" and config.loader.loader == "torchvision":
+    elif (
+        augment.applier != "auto"
+        and config.loader.loader == "torchvision"
+        and (augment.applier != "compiled" or config.run.device == "cpu")
+    ):
         notes.append("--applier has no effect with --loader torchvision: it is the reference.")
     if config.data.test_fraction != default.data.test_fraction and "fold:" in config.data.split:
         notes.append(f"--test-fraction has no effect with --split {config.data.split}.")

@@ -1,0 +1,29 @@
+"""``fastleuk gpu-check``: whether a GPU augments as the CPU does, and how fast."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fastleuk.cli.app import app
+from fastleuk.errors import FastleukError
+
+
+@app.command("gpu-check")
+def gpu_check(
+    device: Annotated[str, typer.Option(help="cuda or cuda:N.")] = "cuda",
+) -> None:
+    """Run every applier on a GPU beside the same one on the CPU; say how far apart, how fast."""
+    from fastleuk.augment.gpu_check import check, table
+    from fastleuk.models.device import choose_device
+
+    chosen = choose_device(device)
+    found = check(chosen)
+    typer.echo(table(found, chosen))
+    failed = [row.verdict.applier for row in found if not row.verdict.passed]
+    if failed:
+        raise FastleukError(
+            f"{', '.join(failed)}: not as on the CPU, or not to be had. Train with another "
+            "--applier, and report this output."
+        )
