@@ -36,9 +36,9 @@ def augment_batch(
             ``(H, W, 3)`` of any sizes.
         params: ``N`` rows, from :func:`fastleuk.augment.draw`.
         size: Edge of the output; that which the parameters were drawn for.
-        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (numba on the CPU with DALI, Triton on a GPU),
-            ``compiled-host`` (the same, the result on the GPU), ``reference`` (torchvision, CPU)
-            or ``auto``, see :func:`fastest_applier`.
+        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (numba with DALI on the CPU, Triton
+            on a GPU), ``compiled-host`` (the CPU's, the result on the GPU), ``reference``
+            (torchvision, CPU) or ``auto``, see :func:`fastest_applier`.
         device: ``cpu`` or ``gpu``.
         normalize: ``(image / 255 - mean) / std``. If false, the values are levels from 0 to
             255, clipped to that range after every step that could leave it (``fused``: after
