@@ -122,7 +122,9 @@ def test_parameters_that_no_applier_could_follow_are_refused(field, row, value):
     array = getattr(params, field).copy()
     array[row] = value
     where = ", ".join(map(str, row)) if isinstance(row, tuple) else str(row)
-    with pytest.raises(ConfigError, match=rf"{field}\[{where}\] must be .* number, got"):
+    with pytest.raises(
+        ConfigError, match=rf"{field}\[{where}\] must be a (finite|whole) number .*, got"
+    ):
         dataclasses.replace(params, **{field: array})
 
 

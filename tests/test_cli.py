@@ -92,7 +92,7 @@ def test_demo_data_can_be_read_back(fastleuk, tmp_path):
         (["train", "--data", "/no/such/folder", *QUICK], "/no/such/folder"),
         (["train", "--lr", "-1"], "--lr"),
         (["train", "--split", "thirds", "--data", "x", *QUICK], "thirds"),
-        (["train", "--resume", "x", "--epochs", "3"], "leave out --epochs"),
+        (["train", "--resume", "x", "--lr", "0.1"], "lr"),
         (["train", "--resume", "/no/run"], "/no/run"),
         (["evaluate", "/no/run"], "/no/run"),
         (["data", "/no/such/folder"], "/no/such/folder"),

@@ -51,7 +51,9 @@ def copy(run, tmp_path):
 
 
 def _contents(run):
-    return {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    """What is in a run folder, but for the log, to which every command appends."""
+    files = [file for file in run.iterdir() if file.is_file() and file.name != "log.txt"]
+    return {file.name: file.read_bytes() for file in files}
 
 
 def _probabilities(run, method):

@@ -125,9 +125,9 @@ def test_modes_that_name_no_fold(mode):
 @pytest.mark.parametrize(
     ("sizes", "folds", "says"),
     [
-        ([[5] * 4, [5] * 20], 5, r"(?s)at least 5 .*c0: 4 .*choose 4 folds or fewer"),
-        ([[5] * 3, [5] * 20], 2, r"(?s)at least 4 .*c0: 3 .*choose 3 folds,"),
-        ([[5] * 2, [5] * 20], 3, r"(?s)at least 3 .*c0: 2 .*add subjects"),
+        ([[5] * 4, [5] * 20], 5, r"(?s)at least 5 .*choose 4 folds or fewer.*c0: 4 "),
+        ([[5] * 3, [5] * 20], 2, r"(?s)at least 4 .*choose 3 folds,.*c0: 3 "),
+        ([[5] * 2, [5] * 20], 3, r"(?s)at least 3 .*add subjects.*c0: 2 "),
     ],
 )
 def test_more_folds_than_subjects(tmp_path, sizes, folds, says):
