@@ -53,6 +53,11 @@ class _Samples(Dataset):
         """The batch, or what a user can mend: raised here, it would come with a traceback."""
         try:
             return self._batch(plan)
+        except DataError as error:
+            return DataError(
+                f"Files that were readable when the run started are not any more:\n  {error}\n"
+                "Restore them and resume the run."
+            )
         except FastleukError as error:
             return error
         except (OSError, ValueError) as error:
@@ -60,7 +65,7 @@ class _Samples(Dataset):
                 raise
             return DataError(
                 f"{self.pixels.cache.folder}: the decoded cache, which was there when the run "
-                f"started, can't be read any more: {error}. Resume the run: it builds the cache "
+                f"started, can't be read any more ({error}). Resume the run: it builds the cache "
                 "anew."
             )
 
