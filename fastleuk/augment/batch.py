@@ -165,11 +165,13 @@ def _reference(
 def _dali(
     arrays: list[np.ndarray], params: AugmentParams, device: str, is_tensor: bool, **options: Any
 ) -> Any:
-    from fastleuk.augment.dali_pipeline import array_pipeline, types
+    from fastleuk.augment.dali_pipeline import array_pipeline, current_gpu, types
 
     options["dtype"] = types.FLOAT if options["dtype"] == "float32" else types.FLOAT16
     capacity = 1 << (len(arrays) - 1).bit_length()  # few pipelines serve all batch sizes
     contiguous = [np.ascontiguousarray(array) for array in arrays]
+    if device == "gpu":
+        options["device_id"] = current_gpu()
     pipeline = array_pipeline(capacity, device, **options)
     if device == "gpu" and is_tensor:
         return pipeline.tensor(contiguous, params)

@@ -196,6 +196,11 @@ class ArrayPipeline:
         return sys.modules["torch"].cuda.current_stream(self.device_id)
 
 
+def current_gpu() -> int:
+    """The number of torch's current GPU; 0 where torch has not been imported."""
+    return int(sys.modules["torch"].cuda.current_device()) if "torch" in sys.modules else 0
+
+
 def _threads() -> int:
     """Cores that this process may use, eight at most."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
