@@ -227,3 +227,41 @@ def test_policies_go_by_name_or_file(tmp_path):
         load_policy("papr")
     with pytest.raises(ConfigError, match=r"missing\.toml"):
         load_policy(str(tmp_path / "missing.toml"))
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_what_vanishes_under_torchvisions_workers_is_one_clear_error(workers, tmp_path):
+    from conftest import write_cells
+
+    manifest = discover(write_cells(tmp_path / "set", subjects=3, per_subject=1)).manifest
+    stream = EvalStream(np.arange(6), batch_size=2)
+    loader = _loader("torchvision", manifest, stream, NONE, workers=workers)
+    shutil.rmtree(tmp_path / "set")
+    with pytest.raises(DataError, match=manifest.file(0).name) as caught:
+        list(loader.epoch())
+    assert "Traceback" not in str(caught.value)
+    assert "resume the run" in str(caught.value)
+
+
+def test_a_cache_that_vanishes_under_torchvisions_workers_is_one_clear_error(cells, tmp_path):
+    import pickle
+
+    from fastleuk.data.load import load_dataset
+    from fastleuk.loading.prepare import Pixels, build_cache
+
+    dataset = load_dataset(cells, subject_regex=SUBJECT_REGEX)
+    cache = build_cache(dataset, tmp_path / "cache", size=32, backend="torchvision", workers=1)
+    unopened = pickle.loads(pickle.dumps(cache))  # as a worker gets it
+    shutil.rmtree(unopened.folder)
+    loader = make_loader(
+        manifest=dataset.manifest,
+        stream=EvalStream(np.arange(6), batch_size=2),
+        config=LoaderConfig(loader="torchvision", size=32, workers=0),
+        policy=NONE,
+        mean=(0.5,) * 3,
+        std=(0.2,) * 3,
+        device=CPU,
+        pixels=Pixels(unopened),
+    )
+    with pytest.raises(DataError, match=r"the decoded cache.*can't be read any more.*Resume"):
+        list(loader.epoch())

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 from fastleuk.augment import PAPER, AugmentCollate
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
-from fastleuk.errors import FastleukError
 from fastleuk.loading import make_loader
 from fastleuk.loading.stream import TrainStream
 
@@ -63,15 +62,8 @@ def loader_of(root, applier):
         policy=PAPER, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"), applier=applier,
     )
 
-def in_the_fork(collate, loader, batches):
+def in_the_fork(collate, loader):
     assert epoch(collate, 0) == [0, 1, 2, 3]
-    try:
-        next(batches)
-    except FastleukError as error:
-        assert "forked" in str(error)
-    else:
-        raise SystemExit("an inherited epoch went on")
-    batches.close()
     assert len(list(loader.epoch())) == 2
     loader.close()
 
@@ -84,10 +76,8 @@ if __name__ == "__main__":
         if how == "fork":
             loader = loader_of(root, applier)
             list(loader.epoch())
-            batches = loader.epoch()
-            next(batches)
-            in_a_fork(lambda: in_the_fork(collate, loader, batches))
-            assert len(list(batches)) == 1
+            in_a_fork(lambda: in_the_fork(collate, loader))
+            assert len(list(loader.epoch())) == 2
             loader.close()
         assert epoch(collate, 0) == look  # the parent's pipelines go on
         print(applier, "ends", flush=True)
@@ -113,7 +103,7 @@ def test_workers_of_any_start_work_after_a_look_at_a_batch_in_the_parent(how, ce
         start_new_session=True,
     )
     try:
-        said, _ = run.communicate(timeout=240)
+        said, _ = run.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)  # the workers that wait for ever, too
         said, _ = run.communicate()

@@ -1,7 +1,9 @@
 """What a forked process must not touch: the pipelines of the process it was forked from.
 
 A fork copies a pipeline's memory and none of its threads. To run such a copy waits for ever, and
-so does to destroy it, which joins the threads: the child keeps it, unused, until it ends.
+so does to destroy it, which joins the threads: the child keeps it, unused, until it ends. Fork
+while no batch is being made: DALI's own locks are copied as they are, and a child of a process
+whose pipeline works at that moment may wait for one for ever, whatever is done here.
 """
 
 from __future__ import annotations
