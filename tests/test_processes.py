@@ -72,8 +72,9 @@ if __name__ == "__main__":
     for applier in appliers:
         collate = AugmentCollate(PAPER, size=16, applier=applier)
         look = epoch(collate, 0)
-        assert epoch(collate, 1, how) == look == [0, 1, 2, 3]
-        if how == "fork":
+        context = "fork" if how == "bare-fork" else how
+        assert epoch(collate, 1, context) == look == [0, 1, 2, 3]
+        if how == "bare-fork":
             loader = loader_of(root, applier)
             list(loader.epoch())
             in_a_fork(lambda: in_the_fork(collate, loader))
@@ -88,6 +89,9 @@ if __name__ == "__main__":
     "how",
     [
         "fork",
+        # DALI's own locks may be held at such a moment, which no Python code can know: see
+        # fastleuk.augment.dali_fork. So this one is kept out of the default tests.
+        pytest.param("bare-fork", marks=pytest.mark.slow),
         pytest.param("forkserver", marks=pytest.mark.slow),
         pytest.param("spawn", marks=pytest.mark.slow),
     ],
