@@ -90,14 +90,21 @@ def _sample_sources(
     # Averaged in twos, a pixel stands for the edge between two: half a pixel before its place.
     before += fn.cat(halves * before[2:3], before[2:3] * 0.0, axis=0)
     images = warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
-    images = fn.cast(images, dtype=types.FLOAT)
-    return where(params["rotate_on"], partial(_blacken, size=size), images, params["before"])
+    return where_else(
+        params["rotate_on"],
+        partial(_blacken, size=size),
+        (images, params["before"]),
+        lambda image: fn.cast(image, dtype=types.FLOAT),
+        (images,),
+    )
 
 
 def _blacken(images: DataNode, before: DataNode, size: int) -> DataNode:
     """Put black where ``before`` leads out of the image, with an edge of one output pixel."""
-    white = fn.cast(fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0, dtype=types.FLOAT)
-    return images * warp_perspective(white, matrix=before, size=(size, size))
+    white = types.Constant(255, dtype=types.UINT8)
+    canvas = fn.slice(images, start=[0], shape=[1], axes=[2]) | white
+    inside = warp_perspective(canvas, matrix=before, size=(size, size))
+    return images * (inside * (1 / 255))
 
 
 def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:
