@@ -101,10 +101,8 @@ def _sample_sources(
 
 def _blacken(images: DataNode, before: DataNode, size: int) -> DataNode:
     """Put black where ``before`` leads out of the image, with an edge of one output pixel."""
-    white = types.Constant(255, dtype=types.UINT8)
-    canvas = fn.slice(images, start=[0], shape=[1], axes=[2]) | white
-    inside = warp_perspective(canvas, matrix=before, size=(size, size))
-    return images * (inside * (1 / 255))
+    ones = fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0
+    return images * warp_perspective(ones, matrix=before, size=(size, size))
 
 
 def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:
