@@ -58,6 +58,9 @@ has numba || WITHOUT+=(numba)
 FASTLEUK_WITHOUT=$(IFS=,; echo "${WITHOUT[*]-}")
 export FASTLEUK_WITHOUT
 
+step "every applier on the GPU beside the CPU's, and its rate"
+run gpu-check | tee "$OUT/gpu-check.txt"
+
 step "tests marked gpu (a skip is a failure${FASTLEUK_WITHOUT:+, but for $FASTLEUK_WITHOUT})"
 "$PY" -m pytest -m gpu -q -ra -p no:cacheprovider tests | tee "$OUT/tests.txt"
 
@@ -68,6 +71,11 @@ for loader in "${LOADERS[@]}"; do
     | tee "$OUT/train-$loader.txt"
   run evaluate "$OUT/run-$loader" | tee -a "$OUT/train-$loader.txt"
 done
+
+step "a short training run, the nine steps by the Triton kernels from GPU memory"
+run train --backbone efficientnet_b0 --weights none --amp --device cuda --epochs 3 \
+  --batch-size 64 --cache gpu --applier compiled --out "$OUT/run-compiled" \
+  | tee "$OUT/train-compiled.txt"
 
 step "the training loop beside a bare one"
 "$PY" benchmarks/train_loop.py --device cuda --amp --scale 30 \

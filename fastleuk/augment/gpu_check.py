@@ -94,6 +94,6 @@ def table(found: Sequence[Checked], device: Any) -> str:
     for row in found:
         verdict = row.verdict
         rate = f"{row.images_per_s:,.0f} images/s" if row.images_per_s else "not measured"
-        state = "ok" if verdict.passed else "FAILS"
+        state = "ok" if verdict.passed else "none" if verdict.missing else "FAILS"
         lines.append(f"{verdict.applier:10} {state:6} {rate:>18}   {verdict.found}")
     return "\n".join(lines)

@@ -66,6 +66,8 @@ class Verdict:
     mean: float | None = None
     """Mean difference in levels; None if nothing came out."""
     largest: float | None = None
+    missing: bool = False
+    """Whether it isn't installed, rather than wrong."""
 
 
 def self_test(applier: str, apply: Apply, truth: Apply | None = None) -> Verdict:
@@ -82,7 +84,7 @@ def self_test(applier: str, apply: Apply, truth: Apply | None = None) -> Verdict
     try:
         found = np.asarray(apply(images, params, applier), np.float32)
     except MissingDependencyError as error:
-        return Verdict(applier, False, f"can't be had: {error}")
+        return Verdict(applier, False, f"can't be had: {error}", missing=True)
     except Exception as error:  # whatever a compiler, a driver or a launch comes up with
         text = (str(error).strip().splitlines() or [""])[0]
         return Verdict(applier, False, f"does not run: {type(error).__name__}: {text}")

@@ -21,9 +21,10 @@ def gpu_check(
     chosen = choose_device(device)
     found = check(chosen)
     typer.echo(table(found, chosen))
-    failed = [row.verdict.applier for row in found if not row.verdict.passed]
+    verdicts = [row.verdict for row in found]
+    failed = [v.applier for v in verdicts if not v.passed and not v.missing]
     if failed:
         raise FastleukError(
-            f"{', '.join(failed)}: not as on the CPU, or not to be had. Train with another "
-            "--applier, and report this output."
+            f"{', '.join(failed)}: not as on the CPU. Train with another --applier, and report "
+            "this output."
         )
