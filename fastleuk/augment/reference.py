@@ -86,7 +86,7 @@ def gaussian_blur(image: Image, params: AugmentParams, i: int) -> Image:
     """Blur with a ``kernel_size`` x ``kernel_size`` Gaussian."""
     if params.sigma[i] == 0:
         return image
-    reach, size = params.kernel_size // 2, image.shape[-1]
+    reach, size = params.kernel_size // 2, F.get_image_size(image)[0]
     if reach >= size:  # torchvision refuses to mirror more than there is; repeated, it is right
         margin = np.pad(image.numpy(), ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
         image = torch.from_numpy(margin)

@@ -82,7 +82,7 @@ def open_dataset(
         report(f"{remark}.")
     copies = [i for same in dataset.identical for i in same.surplus]
     left_out = [
-        *dataset.ignored,
+        *(() if dataset.manifest.synthetic else dataset.ignored),  # the demo set's own README
         *(Ignored(path, "it can't be used (--skip-bad)", reason) for path, reason in dataset.bad),
         *(Ignored(dataset.found.paths[i], "a copy of another image") for i in copies),
     ]
