@@ -180,6 +180,16 @@ def test_contrast_pivots_on_the_rotated_image_with_its_black_corners(applier, fa
 
 
 @needs_numba
+@pytest.mark.parametrize("applier", ["exact", *FAST])
+def test_contrast_pivots_on_the_mean_of_the_whole_image(applier):
+    """Not of a part of it: here one quarter is darker than the rest."""
+    image = np.full((SIZE, SIZE, 3), 200, np.uint8)
+    image[: SIZE // 2, : SIZE // 2] = 40
+    params = dataclasses.replace(identity(1, SIZE), contrast=np.full(1, 0.5))
+    wanted = levels([image], params, "reference")
+    assert np.abs(levels([image], params, applier) - wanted).max() < 1.5
+
+
 @needs_numba
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 16])
 @pytest.mark.parametrize("kernel_size", [3, 7, 31])
