@@ -134,6 +134,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path):
     assert figures["samples"] == expected["samples"]
 
 
+@pytest.mark.slow
 def test_stopped_killed_and_resumed_is_as_if_nothing_had_been(cells, tmp_path, processes):
     options = {**EVERYTHING, "epochs": 3, "checkpoint_every": 1e-9, "lr": 1e-2, "batch_size": 4}
     whole = _file(_config(cells, tmp_path / "whole", **options), tmp_path / "whole.toml")
