@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tolerances import BORDER
 
-from fastleuk.augment import NONE, PAPER, augment_batch, draw, identity, sampling
+from fastleuk.augment import NONE, PAPER, augment_batch, draw, identity
 
 SIZE = 112
 FAST = ["fused", COMPILED]
@@ -153,16 +153,6 @@ def test_the_augmentation_cannot_be_read_off_the_frame(tmp_path, applier):
     )
     assert (frame[augmented] - 200).abs().max() < 0.01
     assert (frame[~augmented] - 200).abs().max() < 0.01
-
-
-def test_large_sources_are_resized_first():
-    """A checkerboard of single pixels is grey from far away: no source pixel may be left out."""
-    y, x = np.mgrid[:600, :600]
-    board = np.repeat(((x + y) % 2 * 255).astype(np.uint8)[..., None], 3, -1)
-    params = dataclasses.replace(identity(1, SIZE), hflip=np.ones(1, bool))
-    assert sampling.is_resized_first(600, 600, SIZE)
-    for applier in ("fused", "exact"):
-        assert np.abs(levels([board], params, applier)[0] - 127.5).max() < 30
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.3])
