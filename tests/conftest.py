@@ -9,6 +9,17 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores, and so do those they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # The same examples every day; FASTLEUK_EXAMPLES looks for new ones.
+    seeded = "FASTLEUK_EXAMPLES" not in os.environ
+    settings.register_profile("fastleuk", derandomize=seeded, deadline=None, print_blob=True)
+    settings.load_profile("fastleuk")
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
