@@ -24,7 +24,7 @@ from augment_stored import SIZE, ideal_case, levels, stored, stored_rows
 
 from fastleuk.augment import PAPER, STEPS, draw
 from fastleuk.augment.params import JITTER_STEPS, identity
-from fastleuk.bench.machine import machine, table, write_results
+from fastleuk.bench.measure.machine import machine, table, write_results
 
 OURS = ("exact", "fused", "compiled") if importlib.util.find_spec("numba") else ("exact", "fused")
 
@@ -107,7 +107,7 @@ def torchvision_chains(case):
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as F
 
-    from fastleuk.augment import reference
+    from fastleuk.augment.appliers import reference
 
     def pil_chain(image, params, i):
         picture = F.resize(Image.fromarray(image), [SIZE, SIZE], InterpolationMode.BILINEAR)

@@ -24,15 +24,15 @@ from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
 from fastleuk.augment import PAPER, apply_graph, draw, param_arrays, param_names
-from fastleuk.augment.dali_graph import apply_graph_to_files
-from fastleuk.bench.allocator import ALLOCATORS, choose_allocator
-from fastleuk.bench.contenders import ON_IMAGES
-from fastleuk.bench.dataloaders import PREFETCH, open_dataloader
-from fastleuk.bench.machine import machine, table, write_results
-from fastleuk.bench.process import Process, serve
+from fastleuk.augment.dali.graph import apply_graph_to_files
+from fastleuk.bench.contenders.chains import ON_IMAGES
+from fastleuk.bench.contenders.dataloaders import PREFETCH, open_dataloader
+from fastleuk.bench.measure.allocator import ALLOCATORS, choose_allocator
+from fastleuk.bench.measure.machine import machine, table, write_results
+from fastleuk.bench.measure.process import Process, serve
 from fastleuk.bench.spec import BASELINE, BenchSpec, available
 from fastleuk.bench.worker import Meter, settle
-from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
+from fastleuk.data.demo.plan import draw_demo_cell, plan_demo
 
 SIZE, BATCH = 224, 64
 BEFORE = f"{BASELINE}, from BMP"
@@ -107,7 +107,7 @@ def contender(name, files, workers):
 
 
 def commands(line):
-    """Be the process of one contender, see fastleuk.bench.process.serve."""
+    """Be the process of one contender, see fastleuk.bench.measure.process.serve."""
     name, folder, workers = json.loads(line)
     take, drain = contender(name, sorted(Path(folder).glob("*.bmp")), workers)
     meter = Meter(take, torch.device("cpu"), warm_up=8, drain=drain)

@@ -11,7 +11,8 @@ import time
 import numpy as np
 from augment_images import psnr
 
-from fastleuk.augment import PAPER, AugmentParams, augment_batch, draw, ideal
+from fastleuk.augment import PAPER, AugmentParams, augment_batch, draw
+from fastleuk.augment.appliers import ideal
 from fastleuk.augment.params import identity
 
 SIZE = 224

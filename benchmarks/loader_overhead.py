@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from fastleuk.augment import PAPER
-from fastleuk.bench.stream import MEAN, STD, EndlessStream
+from fastleuk.bench.contenders.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
@@ -68,7 +68,7 @@ def main() -> None:
             f"overhead {row['overhead']:.1%} (median of the turns' ratios)"
         )
     if options.json:
-        from fastleuk.bench.machine import machine
+        from fastleuk.bench.measure.machine import machine
 
         document = {"machine": machine("cpu"), "results": results}
         options.json.write_text(json.dumps(document, indent=2) + "\n")

@@ -26,7 +26,7 @@ SIDE = 450
 WAYS = {
     "compiled": "",
     "dali": """
-from fastleuk.loading import bmp_decode
+from fastleuk.loading.decode import bmp as bmp_decode
 bmp_decode.plain_cuts = lambda dataset, cuts, workers: [False] * len(cuts)
 """,
     "torchvision": "import sys; sys.argv += ['--loader', 'torchvision']\n",
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    from fastleuk.bench.machine import machine
+    from fastleuk.bench.measure.machine import machine
 
     document = {"machine": machine("cpu"), "images": options.images, "side": SIDE, "size": 224}
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}

@@ -54,7 +54,7 @@ def main() -> None:
         by_seed = ", ".join(f"{run['f1_macro']:.4f}" for run in figures)
         print(f"{recipe:<7} {line}   by seed: {by_seed}")
     if options.json:
-        from fastleuk.bench.machine import machine
+        from fastleuk.bench.measure.machine import machine
 
         about = {k: v for k, v in vars(options).items() if k not in ("out", "json", "data")}
         document = {"machine": machine("cpu"), "data": where, "options": about, "results": results}

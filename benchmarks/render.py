@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from fastleuk.bench.machine import markdown
+from fastleuk.bench.measure.machine import markdown
 from fastleuk.bench.report import milliseconds
 
 HERE = Path(__file__).parent

@@ -50,7 +50,7 @@ def main() -> None:
     if options.load:
         print(json.dumps(measure_loader(options.load)))
         return
-    from fastleuk.bench.machine import machine
+    from fastleuk.bench.measure.machine import machine
 
     plan = [_child("--one", rows) for rows in _sizes(10_000, options.rows)]
     for row in plan:
@@ -114,8 +114,8 @@ def fake_manifest(rows: int):
 def measure(rows: int) -> dict:
     """Seconds of each part, and the process's greatest memory."""
     from fastleuk.data.balance import plan_epoch
-    from fastleuk.data.identical import subject_groups
-    from fastleuk.data.split import make_split
+    from fastleuk.data.copies.identical import subject_groups
+    from fastleuk.data.split.split import make_split
 
     found: dict = {"rows": rows}
     base = _peak()
@@ -168,7 +168,7 @@ def measure_loader(rows: int) -> dict:
     import torch
 
     from fastleuk.augment import PAPER
-    from fastleuk.data.decoded import CacheInfo, DecodedCache
+    from fastleuk.data.decoded.read import CacheInfo, DecodedCache
     from fastleuk.loading.dali import DaliLoader
     from fastleuk.loading.prepare import Pixels
     from fastleuk.loading.stream import TrainStream

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from fastleuk.augment import PAPER
-from fastleuk.bench.stream import MEAN, STD, EndlessStream
+from fastleuk.bench.contenders.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig, OptimConfig, RunConfig
 from fastleuk.data.open import open_dataset
 from fastleuk.loading import make_loader, resolve_loader
@@ -100,7 +100,7 @@ def main() -> None:
             f"  {row['replayed_to_bare']:14.3f}  {row['loader_to_replayed']:15.3f}"
         )
     if options.json:
-        from fastleuk.bench.machine import machine
+        from fastleuk.bench.measure.machine import machine
 
         device = str(choose_device(options.device))  # auto names no GPU
         document = {"machine": machine(device), "amp": options.amp, "results": results}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastleuk.data.demo_plan import draw_demo_cell, plan_demo
+from fastleuk.data.demo.plan import draw_demo_cell, plan_demo
 
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="the applier compiled needs numba"

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastleuk.config import Config, assemble
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import make_split
+from fastleuk.data.split.split import make_split
 from fastleuk.files import write_json, write_rows
 
 

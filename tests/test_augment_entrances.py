@@ -6,7 +6,7 @@ from augment_images import COMPILED, needs_numba
 from nvidia.dali import fn, pipeline_def, types
 
 from fastleuk.augment import PAPER, apply_graph, augment, augment_batch, draw, param_names
-from fastleuk.augment.lowering import param_arrays
+from fastleuk.augment.appliers.lowering import param_arrays
 from fastleuk.errors import ConfigError
 
 SIZE = 32
@@ -86,7 +86,7 @@ def test_arrays_are_refused_before_anything_is_built(applier, form):
 
 @needs_numba
 def test_nothing_goes_to_the_kernel_by_address_unchecked():
-    from fastleuk.augment import dali_compiled
+    from fastleuk.augment.appliers.compiled import in_dali as dali_compiled
 
     kernel = np.ones((3, 3), np.float32)
     dali_compiled._place(RGB, kernel)

@@ -4,7 +4,7 @@ from augment_images import demo_cells
 from PIL import Image
 
 from fastleuk.augment import NONE
-from fastleuk.augment.dali_compiled import has_kernel
+from fastleuk.augment.appliers.compiled.in_dali import has_kernel
 from fastleuk.augment.gallery import AMPLIFY, comparison, write_gallery
 from fastleuk.errors import ConfigError
 

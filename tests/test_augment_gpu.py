@@ -8,7 +8,7 @@ from nvidia.dali import fn, pipeline_def, types
 from tolerances import GPU
 
 from fastleuk.augment import PAPER, apply_graph, augment, augment_batch, draw, param_names
-from fastleuk.augment import dali_fused as fused
+from fastleuk.augment.appliers import fused
 
 
 def traced(applier, **options):

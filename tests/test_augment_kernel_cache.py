@@ -37,7 +37,11 @@ def load(path, **names):
 
 def test_machine_code_is_kept_for_its_constants_only(tmp_path, capsys):
     """The function's own file stays as it is, as ``kernel.py`` when ``kernel_row.py`` changes."""
-    from fastleuk.augment.numba_cache import announce_compiling, compiler, identity_of
+    from fastleuk.augment.appliers.compiled.numba_cache import (
+        announce_compiling,
+        compiler,
+        identity_of,
+    )
 
     file = tmp_path / "cached_function.py"
     file.write_text("@compiled\ndef function(x):\n    return x + CONSTANT\n")
@@ -62,8 +66,11 @@ def test_machine_code_is_kept_for_its_constants_only(tmp_path, capsys):
 
 
 def test_every_constant_that_the_kernel_imports_is_part_of_its_identity(monkeypatch):
-    from fastleuk.augment import kernel, kernel_row, numba_cache, sampling
-    from fastleuk.augment.numba_cache import identity_of
+    from fastleuk.augment import sampling
+    from fastleuk.augment.appliers.compiled import cpu as kernel
+    from fastleuk.augment.appliers.compiled import numba_cache
+    from fastleuk.augment.appliers.compiled import row as kernel_row
+    from fastleuk.augment.appliers.compiled.numba_cache import identity_of
 
     digested = {module.__name__: module for module in (kernel_row, sampling, numba_cache)}
     assert identity_of(*digested.values()) == kernel.IDENTITY
@@ -76,7 +83,7 @@ def test_every_constant_that_the_kernel_imports_is_part_of_its_identity(monkeypa
         for alias in node.names
     ]
     constants = [(module, name) for module, name in imported if module != numba_cache.__name__]
-    assert ("fastleuk.augment.kernel_row", "CONTRAST") in constants
+    assert ("fastleuk.augment.appliers.compiled.row", "CONTRAST") in constants
     for module, name in constants:
         with monkeypatch.context() as patch:
             patch.setattr(digested[module], name, 12345)

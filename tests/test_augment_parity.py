@@ -17,7 +17,7 @@ from PIL import Image
 from tolerances import COMPILED_CHAIN, EXACT_CHAIN, EXACT_STEP, FUSED_CHAIN, NEAREST_SHARE
 
 from fastleuk.augment import FLIPS_ROTATIONS, PAPER, STEPS, augment_batch, draw, identity
-from fastleuk.augment.ideal import shift_hue
+from fastleuk.augment.appliers.ideal import shift_hue
 from fastleuk.augment.params import JITTER_STEPS
 
 SIZE = 224
@@ -131,7 +131,7 @@ def test_chain_on_cells(chain, applier, tolerance):
 @pytest.fixture(scope="module", params=["demo", "cnmc", "pbc"])
 def ideal_images(request):
     """Images, parameters, and what mathematics makes of them."""
-    from fastleuk.augment import ideal
+    from fastleuk.augment.appliers import ideal
 
     images = demo_cells(6) if request.param == "demo" else real_cells(request.param, 6)
     if not images:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from augment_images import COMPILED
 
-from fastleuk.augment import PAPER, augment_batch, draw, ideal, identity
+from fastleuk.augment import PAPER, augment_batch, draw, identity
+from fastleuk.augment.appliers import ideal
 
 FAST = ["fused", COMPILED]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from augment_images import needs_numba
 
-from fastleuk.augment import selftest
-from fastleuk.augment.gpu_check import check, table
-from fastleuk.augment.selftest import Verdict, first_sound, on_cpu, remembered, self_test
+from fastleuk.augment.gpu import selftest
+from fastleuk.augment.gpu.check import check, table
+from fastleuk.augment.gpu.selftest import Verdict, first_sound, on_cpu, remembered, self_test
 from fastleuk.errors import FastleukError, MissingDependencyError
 
 pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")

@@ -13,7 +13,8 @@ import triton_cases
 from augment_images import needs_numba, psnr
 from tolerances import TRITON
 
-from fastleuk.augment import augment_batch, ideal
+from fastleuk.augment import augment_batch
+from fastleuk.augment.appliers import ideal
 from fastleuk.augment.batch import IMAGENET_STD
 
 pytest.importorskip("triton", reason="Triton comes with torch for Linux")

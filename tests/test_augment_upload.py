@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastleuk.augment.upload import CudaStreams, HostStreams, UploadRing
+from fastleuk.augment.gpu.upload import CudaStreams, HostStreams, UploadRing
 
 
 def arrays(number, _device):

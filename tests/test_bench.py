@@ -15,16 +15,16 @@ from conftest import PROJECT, SUBJECT_REGEX
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastleuk.bench import usage
-from fastleuk.bench.allocator import ALLOCATORS, choose_allocator
 from fastleuk.bench.command import BenchOptions, _choose, bench_pipeline
-from fastleuk.bench.feeds import open_feed
-from fastleuk.bench.marks import Clock, HostMark, Waits
-from fastleuk.bench.process import Process
+from fastleuk.bench.contenders.feeds import open_feed
+from fastleuk.bench.contenders.stream import EndlessStream
+from fastleuk.bench.measure import usage
+from fastleuk.bench.measure.allocator import ALLOCATORS, choose_allocator
+from fastleuk.bench.measure.marks import Clock, HostMark, Waits
+from fastleuk.bench.measure.process import Process
 from fastleuk.bench.report import format_table, interval, operators_table, results_table
 from fastleuk.bench.run import Bench
 from fastleuk.bench.spec import METHODS, PEERS, BenchSpec, available
-from fastleuk.bench.stream import EndlessStream
 from fastleuk.bench.worker import Worker
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.loading import has_dali
@@ -124,7 +124,7 @@ def test_the_host_stays_a_few_steps_ahead_and_waits_for_no_later_one():
 
 CHATTY = """
 import sys
-from fastleuk.bench.process import serve
+from fastleuk.bench.measure.process import serve
 def talk(value):
     sys.stderr.write("e" * 300_000); print("o" * 300_000)
     if value: raise SystemExit("the last words")
@@ -143,7 +143,7 @@ def test_a_contender_that_prints_much_hangs_nothing_and_its_last_words_are_kept(
 
 MAPPED = """
 import ctypes
-from fastleuk.bench.process import serve
+from fastleuk.bench.measure.process import serve
 from fastleuk.memory import keep_freed_memory
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "abcd"] + [("mapped", ctypes.c_size_t)] + [
@@ -242,7 +242,7 @@ def test_gpu_memory_is_that_of_a_method_alone(spec, monkeypatch):
         return 10**9 + sum({"kornia": 3 * 10**8, "torchvision-pil": 10**8}[m] for m in alive)
 
     monkeypatch.setattr("fastleuk.bench.run.start", lambda spec: Fake(spec.method))
-    monkeypatch.setattr("fastleuk.bench.usage.device_bytes", in_use)
+    monkeypatch.setattr("fastleuk.bench.measure.usage.device_bytes", in_use)
     bench = Bench(replace(spec, device="cuda"), 1, 0.1, train_seconds=0, report=lambda _: None)
     results, _ = bench.run(["kornia", "torchvision-pil"])
     assert {r["name"]: r["gpu_memory_mb"] for r in results} == {

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from test_bench import spec as spec  # a fixture
 
-from fastleuk.bench import contenders
-from fastleuk.bench.feeds import open_feed
+from fastleuk.bench.contenders import chains as contenders
+from fastleuk.bench.contenders.feeds import open_feed
+from fastleuk.bench.contenders.stream import MEAN, STD
 from fastleuk.bench.spec import METHODS, PACKAGES, available
-from fastleuk.bench.stream import MEAN, STD
 from fastleuk.data.manifest import Manifest
 
 SIDE, DRAWS = 64, 24
@@ -60,7 +60,7 @@ def draws(library, number):
             if library == "kornia":
                 found = 255 * contenders.kornia_steps(SIDE)[number](batch)
             else:
-                from fastleuk.bench import kornia_functions
+                from fastleuk.bench.contenders import kornia_functions
 
                 found = 255 * kornia_functions.STEPS[number](batch)
         return found.permute(0, 2, 3, 1).numpy()
@@ -152,7 +152,7 @@ def test_a_contender_has_the_nine_steps_and_no_other(library):
     for package in PACKAGES.get(library.partition(" ")[0], ()):
         pytest.importorskip(package)
     if library == "kornia functions":
-        from fastleuk.bench import kornia_functions
+        from fastleuk.bench.contenders import kornia_functions
 
         assert tuple(step.__name__ for step in kornia_functions.STEPS) == contenders.STEPS
         return
@@ -208,7 +208,7 @@ def test_what_a_feed_yields_is_augmented(method, one_image, spec, tmp_path):
 
 
 def test_shards_are_no_food_for_a_dataloader(spec):
-    from fastleuk.bench.dataloaders import open_manifest
+    from fastleuk.bench.contenders.dataloaders import open_manifest
     from fastleuk.errors import DataError
 
     manifest = SimpleNamespace(packed=True)

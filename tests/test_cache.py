@@ -14,8 +14,8 @@ from conftest import SUBJECT_REGEX, write_cells
 
 from fastleuk.augment import NONE, PAPER
 from fastleuk.config import LoaderConfig
-from fastleuk.data import decoded_write
-from fastleuk.data.decoded import (
+from fastleuk.data.decoded import write as decoded_write
+from fastleuk.data.decoded.read import (
     INDEX,
     INFO,
     PIXELS,
@@ -25,7 +25,7 @@ from fastleuk.data.decoded import (
     list_caches,
     open_decoded,
 )
-from fastleuk.data.decoded_write import write_cache
+from fastleuk.data.decoded.write import write_cache
 from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 from fastleuk.loading import has_dali, make_loader
@@ -152,7 +152,7 @@ def test_a_cache_pickles_as_its_folder(dataset, caches):
 
 
 def _reference_decode(dataset, calls=None, stop_after=None, size=SIZE):
-    from fastleuk.loading.torchvision_decode import decode_rows
+    from fastleuk.loading.decode.torchvision import decode_rows
 
     def decode(rows):
         for piece, decoded in enumerate(decode_rows(dataset, rows, size=size, workers=1)):
@@ -212,10 +212,10 @@ def test_a_restart_decodes_again_what_was_torn(dataset, tmp_path, monkeypatch):
 def test_a_build_that_is_killed_outright_can_be_restarted(cells, tmp_path):
     script = f"""
 import os, signal
-from fastleuk.data import decoded_write
+from fastleuk.data.decoded import write as decoded_write
 decoded_write.CHUNK = 16
 from fastleuk.data.load import load_dataset
-from fastleuk.loading.torchvision_decode import decode_rows
+from fastleuk.loading.decode.torchvision import decode_rows
 from pathlib import Path
 dataset = load_dataset({str(cells)!r}, subject_regex={SUBJECT_REGEX!r})
 def die(done, total):
@@ -503,7 +503,8 @@ def test_a_plain_bmp_is_judged_as_pil_judges_it(header, cut, monkeypatch):
 
     from PIL import Image
 
-    from fastleuk.data import image, scan
+    from fastleuk.data import scan
+    from fastleuk.data.images import decode as image
 
     pixels = np.random.default_rng(1).integers(0, 255, (30, 41, 3), dtype=np.uint8)
     stream = io.BytesIO()

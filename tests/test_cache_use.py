@@ -56,7 +56,7 @@ def test_an_image_deleted_after_prepare_is_no_longer_used(tmp_path):
     with pytest.raises(FastleukError, match="split"):
         evaluate_run(run, report=_quiet)
     train(_config(root, tmp_path / "again", epochs=1, cache=str(caches)), report=said.append)
-    from fastleuk.data.decoded import list_caches
+    from fastleuk.data.decoded.read import list_caches
 
     assert sorted(info.images for _, info, _ in list_caches(caches)) == [31, 32]
 

@@ -16,7 +16,8 @@ from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.files import write_atomically
 from fastleuk.os_errors import as_refusal
 from fastleuk.run_log import QUIET, RunLog, logged, open_log, result
-from fastleuk.training import distributed, launch
+from fastleuk.training.distributed import join as distributed
+from fastleuk.training.distributed import launch
 
 QUICK = ["--backbone", "test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
 QUICK += ["--batch-size", "8", "--subject-regex", SUBJECT_REGEX, "--device", "cpu"]
@@ -357,7 +358,7 @@ def test_a_command_typed_into_a_shell_of_slurm_is_a_process_of_its_own(monkeypat
 
 
 def test_the_process_above_is_read():
-    script = "from fastleuk.training.launch import _parent; print(_parent())"
+    script = "from fastleuk.training.distributed.launch import _parent; print(_parent())"
     command = f'"{sys.executable}" -c "{script}"; true'
     said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     assert said.startswith("['sh', '-c',")

@@ -17,9 +17,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
 
-from fastleuk.data import demo
-from fastleuk.data.demo import MARKER, demo_root, write_demo
-from fastleuk.data.demo_plan import (
+from fastleuk.data.demo import generate as demo
+from fastleuk.data.demo.generate import MARKER, demo_root, write_demo
+from fastleuk.data.demo.plan import (
     DEFAULT_CELLS,
     MIN_CELLS,
     DemoCell,

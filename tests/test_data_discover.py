@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from data_trees import FINAL, LABELS, PRELIM, labels_csv, put, small_cnmc
 
-from fastleuk.data.cnmc import parse_name
-from fastleuk.data.cnmc_tree import bmp_size, place
+from fastleuk.data.cnmc.names import parse_name
+from fastleuk.data.cnmc.tree import bmp_size, place
 from fastleuk.data.discover import discover
 from fastleuk.errors import ConfigError, DataError
 

@@ -4,7 +4,7 @@ from data_trees import FINAL, manifest_of, picture, put, small_cnmc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastleuk.data.identical import find_identical, subject_groups
+from fastleuk.data.copies.identical import find_identical, subject_groups
 from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 

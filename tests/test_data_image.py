@@ -9,13 +9,13 @@ from conftest import write_cells
 from image_files import ACCEPTED, REFUSED, bmp32, pages, photo, png16, save, tolerance, turned
 from PIL import Image
 
-from fastleuk.data.decoded import SOURCE
-from fastleuk.data.image import decode_rgb, encode_bmp, examine
+from fastleuk.data.decoded.read import SOURCE
+from fastleuk.data.images.decode import decode_rgb, encode_bmp, examine
 from fastleuk.data.load import load_dataset
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import DataError
 from fastleuk.loading import has_dali
-from fastleuk.loading.decode import cut_centre, decode
+from fastleuk.loading.decode.pil import cut_centre, decode
 from fastleuk.loading.prepare import build_cache
 
 needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
@@ -179,7 +179,7 @@ SIDES = [(20, 33), (21, 32), (8, 40), (17, 17)]
 @pytest.mark.parametrize("crop", [9, 12, 17, 30, 64])
 def test_a_cut_is_one_for_every_loader(crop, tmp_path):
     """Odd differences, and crops larger than an image or one of its sides."""
-    from fastleuk.loading.dali_decode import decode_rows
+    from fastleuk.loading.decode.dali import decode_rows
 
     for number, (height, width) in enumerate(SIDES):
         (tmp_path / f"{number}.png").write_bytes(save(photo(number, height, width), "PNG"))
@@ -199,7 +199,7 @@ def test_a_cut_is_one_for_every_loader(crop, tmp_path):
 
 @needs_dali
 def test_a_loader_finds_out_itself_what_nobody_has_looked_at(tmp_path):
-    from fastleuk.loading.dali_decode import by_bytes, hosted_rows
+    from fastleuk.loading.decode.dali import by_bytes, hosted_rows
 
     (tmp_path / "a.png").write_bytes(save(photo(1), "PNG"))
     (tmp_path / "b.png").write_bytes(save(photo(2), "TIFF"))

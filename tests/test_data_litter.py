@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from fastleuk.data import litter
-from fastleuk.data.cachedir import cache_root
-from fastleuk.data.decoded import clear_caches, list_caches
-from fastleuk.data.litter import clear_litter, find_litter, note_unfinished
+from fastleuk.data.decoded.read import clear_caches, list_caches
+from fastleuk.data.kept import litter
+from fastleuk.data.kept.folder import cache_root
+from fastleuk.data.kept.litter import clear_litter, find_litter, note_unfinished
 from fastleuk.evaluation.plots import NUMBERED, plot_confusion_matrix
 
 
@@ -30,7 +30,7 @@ def _folder(place):
 KILLED = """if True:
     import os, signal, sys
     from pathlib import Path
-    from fastleuk.data.litter import note_unfinished
+    from fastleuk.data.kept.litter import note_unfinished
     note_unfinished(Path(sys.argv[1]), "shards")
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -90,7 +90,7 @@ def test_a_damaged_note_is_removed(note):
 
 
 def test_demo_sets_and_shards_are_noted_while_they_are_written(monkeypatch):
-    import fastleuk.data.demo as demo
+    import fastleuk.data.demo.generate as demo
 
     seen = []
     monkeypatch.setattr(demo, "write_demo", lambda *_, **__: seen.append(find_litter()) or 1 / 0)

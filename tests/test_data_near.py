@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from fastleuk.data import near as near_module
-from fastleuk.data.load import load_dataset
-from fastleuk.data.near import (
+from fastleuk.data.copies import near as near_module
+from fastleuk.data.copies.near import (
     ALIKE,
     SIDE,
     alike_pairs,
@@ -19,6 +18,7 @@ from fastleuk.data.near import (
     describe_picture,
     find_near_duplicates,
 )
+from fastleuk.data.load import load_dataset
 
 
 def jpeg(image, quality):
@@ -136,7 +136,7 @@ def test_damaged_descriptions_are_made_anew(dataset, tmp_path):
 
 @pytest.mark.parametrize("name", ["malaria", "pbc"])
 def test_real_cells_are_not_alike(name, shared_dir):
-    from fastleuk.data.image import decode_rgb
+    from fastleuk.data.images.decode import decode_rgb
 
     files = sorted(f for f in (shared_dir / "data" / name).rglob("*.[pj][np]g"))[::9][:300]
     assert files

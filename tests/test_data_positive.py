@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from protocol_runs import PretendedTraining, change, quiet, tiny_config
 
 from fastleuk.cli import main
+from fastleuk.data.labels.positive import HEALTHY, no_positive, positive_class
 from fastleuk.data.load import load_dataset
-from fastleuk.data.positive import HEALTHY, no_positive, positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
-from fastleuk.protocols import cv as cv_protocol
 from fastleuk.protocols import jobs
-from fastleuk.protocols import paper as paper_protocol
-from fastleuk.protocols.cv import cross_validate
-from fastleuk.protocols.paper import run_paper
+from fastleuk.protocols.cv import run as cv_protocol
+from fastleuk.protocols.cv.run import cross_validate
+from fastleuk.protocols.paper import run as paper_protocol
+from fastleuk.protocols.paper.run import run_paper
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from data_trees import put, small_cnmc
 
 from fastleuk.config import DataConfig
 from fastleuk.data.discover import discover
+from fastleuk.data.folders.parts import part_of
 from fastleuk.data.load import load_dataset
 from fastleuk.data.open import open_dataset
-from fastleuk.data.part_folders import part_of
-from fastleuk.data.split import PARTS, make_split, read_split, write_split
+from fastleuk.data.split.split import PARTS, make_split, read_split, write_split
 from fastleuk.errors import ConfigError, DataError
 
 

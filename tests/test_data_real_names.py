@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastleuk.data.cnmc import compare
+from fastleuk.data.cnmc.names import compare
+from fastleuk.data.copies.identical import find_identical, subject_groups, tied_subjects
 from fastleuk.data.discover import discover
-from fastleuk.data.identical import find_identical, subject_groups, tied_subjects
 from fastleuk.data.load import DataSet
 from fastleuk.data.report import describe
-from fastleuk.data.split import PARTS, check_split, make_split
+from fastleuk.data.split.split import PARTS, check_split, make_split
 
 PRELIM_HEM, PRELIM_ALL = 648, 1219
 

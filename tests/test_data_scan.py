@@ -9,11 +9,11 @@ from data_trees import picture, put, small_cnmc
 from PIL import Image
 
 from fastleuk.data import scan as scanning
-from fastleuk.data.cachedir import cache_root
 from fastleuk.data.discover import discover
+from fastleuk.data.kept.folder import cache_root
 from fastleuk.data.load import load_dataset
 from fastleuk.data.scan import decode_check, scan
-from fastleuk.data.shards import ImageReader
+from fastleuk.data.shards.read import ImageReader
 from fastleuk.errors import DataError
 
 

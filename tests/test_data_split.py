@@ -10,7 +10,14 @@ from data_trees import manifest_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastleuk.data.split import PARTS, check_split, make_split, parse_mode, read_split, write_split
+from fastleuk.data.split.split import (
+    PARTS,
+    check_split,
+    make_split,
+    parse_mode,
+    read_split,
+    write_split,
+)
 from fastleuk.errors import ConfigError, DataError
 
 
@@ -266,7 +273,7 @@ def test_split_does_not_depend_on_pythons_hash_seed():
     script = (
         "import sys; sys.path.insert(0, 'tests')\n"
         "from pathlib import Path; from test_data_split import cohort\n"
-        "from fastleuk.data.split import make_split\n"
+        "from fastleuk.data.split.split import make_split\n"
         "m, g = cohort(Path('/x'), [[7, 3, 5, 8, 2], [4, 9, 6, 1]], folds=3)\n"
         "print([make_split(m, g, mode=k).parts.tolist() for k in ('subject', 'image')])\n"
     )

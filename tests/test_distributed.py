@@ -201,9 +201,9 @@ TALK = """
     import os, time
     import numpy as np, torch
     from fastleuk.evaluation.predict import Predictions
-    from fastleuk.training.distributed import joined
-    from fastleuk.training.launch import find_launch
-    from fastleuk.training.losses import NonFiniteError
+    from fastleuk.training.distributed.join import joined
+    from fastleuk.training.distributed.launch import find_launch
+    from fastleuk.training.step_losses import NonFiniteError
 
     def tell(error, who):
         raise error

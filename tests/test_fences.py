@@ -11,12 +11,18 @@ import fastleuk
 
 PACKAGE = Path(fastleuk.__file__).parent
 FENCES = {
-    "nvidia.dali": {"augment/dali", "loading/dali", "bench/operators"},
-    "torchvision": {"augment/reference", "loading/torchvision", "bench/contenders"},
-    "triton": {"augment/kernel_gpu"},
-    "timm": {"models/backbone", "training/build", "training/objective"},
+    "nvidia.dali": {
+        "augment/appliers/exact", "augment/appliers/fused", "augment/appliers/compiled/in_dali",
+        "augment/dali/", "loading/dali", "loading/decode/dali", "bench/operators",
+    },
+    "torchvision": {
+        "augment/appliers/reference", "loading/torchvision", "loading/decode/torchvision",
+        "bench/contenders/chains",
+    },
+    "triton": {"augment/appliers/compiled/gpu"},
+    "timm": {"models/backbone", "training/optimizer", "training/objective"},
     "typer": {"cli/"},
-}
+}  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
     "cli", "protocols", "bench", "training", "tracking", "evaluation", "models", "loading",

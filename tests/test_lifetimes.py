@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastleuk.augment import NONE, PAPER, augment_batch, draw
-from fastleuk.augment.hold import Hold
+from fastleuk.augment.gpu.hold import Hold
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
 from fastleuk.errors import FastleukError
@@ -94,7 +94,7 @@ def test_loaders_that_nobody_closes_are_freed_with_their_threads(manifest, appli
 @needs_dali
 @pytest.mark.parametrize("applier", APPLIERS)
 def test_array_pipelines_are_freed_when_others_take_their_place(applier):
-    from fastleuk.augment.dali_pipeline import array_pipeline
+    from fastleuk.augment.dali.pipeline import array_pipeline
 
     def use(size):
         params = draw(PAPER, seed=1, epoch=0, indices=[0], size=size)
@@ -130,7 +130,7 @@ def test_no_image_is_kept_after_a_call(applier):
     gc.collect()
     assert gone() is None
     assert sys.getrefcount(image) <= references
-    from fastleuk.augment.dali_pipeline import array_pipeline
+    from fastleuk.augment.dali.pipeline import array_pipeline
 
     options = {"applier": applier, "size": 16, "interpolation": "bilinear"}
     pipeline = array_pipeline(1, "cpu", **options)
@@ -140,7 +140,7 @@ def test_no_image_is_kept_after_a_call(applier):
 
 @needs_dali
 def test_a_pipeline_has_no_more_threads_than_cores_it_may_use(monkeypatch):
-    from fastleuk.augment import dali_pipeline
+    from fastleuk.augment.dali import pipeline as dali_pipeline
 
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
@@ -194,7 +194,7 @@ def test_an_epoch_after_another_has_the_same_pipeline(manifest):
 @needs_numba
 @needs_dali
 def test_nan_is_no_changed_bmp(tmp_path, monkeypatch):
-    from fastleuk.augment import dali_compiled
+    from fastleuk.augment.appliers.compiled import in_dali as dali_compiled
 
     manifest = discover(write_cells(tmp_path / "set", subjects=4, per_subject=1, side=40)).manifest
     known = dali_compiled._batch_function

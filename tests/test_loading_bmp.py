@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastleuk.data.bmp import read_layout
-from fastleuk.data.decoded import INDEX, SOURCE
+from fastleuk.data.decoded.read import INDEX, SOURCE
+from fastleuk.data.images.bmp import read_layout
 from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 from fastleuk.loading.prepare import build_cache
@@ -22,7 +22,7 @@ SIDES = st.integers(8, 400)
 def _by_dali(image, size):
     from nvidia.dali import Pipeline, fn
 
-    from fastleuk.augment.dali import resize
+    from fastleuk.augment.appliers.exact import resize
 
     pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None)
     with pipeline:
@@ -33,7 +33,7 @@ def _by_dali(image, size):
 
 
 def _by_kernel(image, size, **options):
-    from fastleuk.loading.resize_kernel import plan_resize, resize_bmp
+    from fastleuk.loading.decode.resize_kernel import plan_resize, resize_bmp
 
     data = np.frombuffer(bmp(image, **options), np.uint8)
     layout = read_layout(data.data)
@@ -93,7 +93,7 @@ def _cache(root, folder, size):
 
 @pytest.mark.parametrize("size", [48, SOURCE])
 def test_a_cache_is_the_same_with_dali_alone(size, mixed, tmp_path, monkeypatch):
-    from fastleuk.loading import bmp_decode
+    from fastleuk.loading.decode import bmp as bmp_decode
 
     decided = []
     known = bmp_decode.plain_cuts
@@ -121,7 +121,7 @@ def test_a_cache_is_the_same_with_dali_alone(size, mixed, tmp_path, monkeypatch)
     ],
 )
 def test_a_file_that_changes_while_the_cache_is_built_is_named(change, says, mixed):
-    from fastleuk.loading.bmp_decode import decode_plain
+    from fastleuk.loading.decode.bmp import decode_plain
 
     dataset = load_dataset(mixed)
     change(mixed / "a" / "05.bmp")
@@ -131,7 +131,7 @@ def test_a_file_that_changes_while_the_cache_is_built_is_named(change, says, mix
 
 
 def test_nothing_runs_on_when_the_building_stops(mixed):
-    from fastleuk.loading.bmp_decode import decode_plain
+    from fastleuk.loading.decode.bmp import decode_plain
 
     cuts = np.split(np.arange(120), 12)
     decoded = decode_plain(load_dataset(mixed), cuts, size=48, workers=2)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import SUBJECT_REGEX
 
-from fastleuk.data.decoded import is_sound
-from fastleuk.data.decoded_write import pieces, write_cache
+from fastleuk.data.decoded.read import is_sound
+from fastleuk.data.decoded.write import pieces, write_cache
 from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 from fastleuk.locks import is_held, locked, owned, read_owner

@@ -13,11 +13,11 @@ from PIL import Image
 
 from fastleuk.augment import NONE
 from fastleuk.config import LoaderConfig
-from fastleuk.data import pack as pack_module
 from fastleuk.data.discover import discover
 from fastleuk.data.load import load_dataset
-from fastleuk.data.pack import write_shards
-from fastleuk.data.shards import image_bytes, open_shard
+from fastleuk.data.shards import pack as pack_module
+from fastleuk.data.shards.pack import write_shards
+from fastleuk.data.shards.read import image_bytes, open_shard
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.loading import has_dali, make_loader
 from fastleuk.loading.prepare import build_cache
@@ -122,7 +122,7 @@ def test_dalis_own_reader_takes_shards_and_indices(dataset, shards):
 
 
 def test_subjects_stay_together_when_shards_are_split(dataset, shards):
-    from fastleuk.data.split import make_split
+    from fastleuk.data.split.split import make_split
 
     packed = load_dataset(shards / "*.tar")
     split = make_split(packed.manifest, packed.groups, seed=1)

@@ -90,7 +90,7 @@ if __name__ == "__main__":
     [
         "fork",
         # DALI's own locks may be held at such a moment, which no Python code can know: see
-        # fastleuk.augment.dali_fork. So this one is kept out of the default tests.
+        # fastleuk.augment.dali.fork. So this one is kept out of the default tests.
         pytest.param("bare-fork", marks=pytest.mark.slow),
         pytest.param("forkserver", marks=pytest.mark.slow),
         pytest.param("spawn", marks=pytest.mark.slow),

@@ -19,14 +19,14 @@ from image_files import ACCEPTED, REFUSED, photo, tolerance
 from fastleuk.augment import NONE
 from fastleuk.config import Config, DataConfig, LoaderConfig, ModelConfig, OptimConfig, RunConfig
 from fastleuk.config.sections import AugmentConfig
-from fastleuk.data.decoded import SOURCE
+from fastleuk.data.decoded.read import SOURCE
 from fastleuk.data.load import load_dataset
-from fastleuk.data.pack import write_shards
+from fastleuk.data.shards.pack import write_shards
 from fastleuk.errors import DataError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.files import CsvWriter
 from fastleuk.loading import has_dali, make_loader
-from fastleuk.loading.decode import decode
+from fastleuk.loading.decode.pil import decode
 from fastleuk.loading.prepare import Pixels, build_cache
 from fastleuk.loading.stream import EvalStream
 from fastleuk.training.run import resume, train

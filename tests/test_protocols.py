@@ -12,15 +12,15 @@ from protocol_runs import PretendedTraining, change, quiet, read_json, tiny_conf
 from scipy.stats import t
 
 from fastleuk.cli import main
-from fastleuk.data.demo import write_demo
+from fastleuk.data.demo.generate import write_demo
 from fastleuk.data.open import open_dataset
 from fastleuk.errors import CheckpointError, ConfigError, WeightsError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.protocols import jobs
-from fastleuk.protocols.cv import cross_validate
-from fastleuk.protocols.paper import QUICK, SPLITS, run_paper
+from fastleuk.protocols.cv.run import cross_validate
+from fastleuk.protocols.paper.published import PUBLISHED
+from fastleuk.protocols.paper.run import QUICK, SPLITS, run_paper
 from fastleuk.protocols.predictions import predict_rows, read_predictions
-from fastleuk.protocols.published import PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_a_subject_that_a_fold_knows_is_no_part_of_the_unseen(tmp_path):
     text = csv_file.read_text()
     csv_file.write_text(text.replace("UID_57_29_1_all.bmp", "UID_1_29_1_all.bmp"))
     dataset = open_dataset(tiny_config(root).data, report=quiet)
-    from fastleuk.protocols.cv import _unseen
+    from fastleuk.protocols.cv.run import _unseen
 
     names = {dataset.manifest.paths[row].rsplit("/", 1)[-1] for row in _unseen(dataset)}
     assert names == {"2.bmp", "3.bmp", "4.bmp"}

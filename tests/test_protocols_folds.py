@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data_split import cohort, number
 
-from fastleuk.data.draw_folds import _deal, draw_folds
-from fastleuk.data.split import PARTS, check_split, make_split, parse_mode, read_split, write_split
+from fastleuk.data.split.draw_folds import _deal, draw_folds
+from fastleuk.data.split.split import (
+    PARTS,
+    check_split,
+    make_split,
+    parse_mode,
+    read_split,
+    write_split,
+)
 from fastleuk.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from fastleuk.data.load import load_dataset
-from fastleuk.data.split import make_split
+from fastleuk.data.split.split import make_split
 from fastleuk.protocols.gaps import format_gaps, gap
 
 FIGURES = {"f1_macro": "macro-F1", "auc": "AUC"}

@@ -27,7 +27,7 @@ from fastleuk.run_folder.state import (
     set_mark,
 )
 from fastleuk.tracking.runs import find_runs, read_run
-from fastleuk.training.agreement import changed, check_agreement, check_epochs
+from fastleuk.training.checkpoint.agreement import changed, check_agreement, check_epochs
 
 
 class Holder:

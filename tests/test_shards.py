@@ -13,9 +13,9 @@ from test_pack import _add
 
 from fastleuk.data.discover import discover
 from fastleuk.data.load import load_dataset
-from fastleuk.data.pack import partial_folders, write_shards
-from fastleuk.data.shard_maps import MAPS
-from fastleuk.data.shards import image_bytes, open_shard
+from fastleuk.data.shards.maps import MAPS
+from fastleuk.data.shards.pack import partial_folders, write_shards
+from fastleuk.data.shards.read import image_bytes, open_shard
 from fastleuk.errors import DataError
 
 

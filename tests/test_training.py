@@ -14,7 +14,7 @@ from fastleuk import config as cfg
 from fastleuk.errors import CheckpointError, ConfigError, DataError, FastleukError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.training import loop
-from fastleuk.training.checkpoint import load_checkpoint
+from fastleuk.training.checkpoint.file import load_checkpoint
 from fastleuk.training.run import resume, train
 
 TIMED = {"seconds", "images_per_s", "data_wait", "val_seconds"}

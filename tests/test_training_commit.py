@@ -11,8 +11,8 @@ from safetensors import safe_open
 from test_training_resume import _Batches, _Killed, _same, _trainer
 
 from fastleuk.training import loop
-from fastleuk.training.agreement import departures
-from fastleuk.training.checkpoint import load_checkpoint
+from fastleuk.training.checkpoint.agreement import departures
+from fastleuk.training.checkpoint.file import load_checkpoint
 
 
 @pytest.fixture(autouse=True)

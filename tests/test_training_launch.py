@@ -3,7 +3,7 @@
 import pytest
 
 from fastleuk.errors import ConfigError
-from fastleuk.training.launch import Launch, find_launch, first_host
+from fastleuk.training.distributed.launch import Launch, find_launch, first_host
 
 TORCHRUN = {
     "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4",

@@ -17,8 +17,9 @@ from fastleuk.config import OptimConfig
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import kernels
-from fastleuk.training import best
-from fastleuk.training.build import (
+from fastleuk.training.checkpoint import best
+from fastleuk.training.objective import Objective, SeededMixup
+from fastleuk.training.optimizer import (
     build_average,
     build_optimizer,
     build_schedule,
@@ -26,8 +27,7 @@ from fastleuk.training.build import (
     train_mode,
     update_share,
 )
-from fastleuk.training.losses import StepLosses, non_finite
-from fastleuk.training.objective import Objective, SeededMixup
+from fastleuk.training.step_losses import StepLosses, non_finite
 
 CPU = torch.device("cpu")
 

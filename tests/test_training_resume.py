@@ -24,8 +24,9 @@ from fastleuk.loading.batch import Batch
 from fastleuk.loading.stream import EvalStream
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import choose_precision
-from fastleuk.training import checkpoint, loop
-from fastleuk.training.checkpoint import load_checkpoint
+from fastleuk.training import loop
+from fastleuk.training.checkpoint import file as checkpoint
+from fastleuk.training.checkpoint.file import load_checkpoint
 from fastleuk.training.run import resume, train
 
 EVERYTHING = {

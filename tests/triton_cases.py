@@ -134,7 +134,7 @@ def run(out):
     """Run every case and write the results."""
     import torch
 
-    from fastleuk.augment.gpu import Kernels
+    from fastleuk.augment.gpu.images import Kernels
 
     found = {}
     for name, (images, params) in cases().items():
@@ -161,8 +161,8 @@ def _self_test():
     """What the self-test finds of kernels that are right, as text."""
     import torch
 
-    from fastleuk.augment.gpu import Kernels
-    from fastleuk.augment.selftest import self_test
+    from fastleuk.augment.gpu.images import Kernels
+    from fastleuk.augment.gpu.selftest import self_test
 
     def apply(images, params, _applier):
         kernels = Kernels(params.size, normalize=False, layout="HWC", block=BLOCK)
@@ -175,7 +175,7 @@ def _self_test():
 def _from_bmp(params):
     import torch
 
-    from fastleuk.augment.gpu import Kernels, packed_rows
+    from fastleuk.augment.gpu.images import Kernels, packed_rows
 
     table, files = [], bmp_files()
     height, width = BMP_SHAPE

@@ -15,9 +15,9 @@ import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fastleuk.augment import kernel_gpu
-from fastleuk.augment.gpu import BLOCK, PIVOT_POINTS
-from fastleuk.augment.kernel_row import ROW
+from fastleuk.augment.appliers.compiled import gpu as kernel_gpu
+from fastleuk.augment.appliers.compiled.row import ROW
+from fastleuk.augment.gpu.images import BLOCK, PIVOT_POINTS
 
 COMMON = {"LENGTH": ROW + 1 + 25, "SIZE": 224, "BLOCK": BLOCK}
 KERNELS = {

@@ -11,22 +11,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastleuk.augment.appliers.lowering import APPLIERS, param_arrays, param_names
 from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
-from fastleuk.augment.lowering import APPLIERS, param_arrays, param_names
 from fastleuk.augment.params import STEPS, AugmentParams, identity
 from fastleuk.augment.policy import FLIPS_ROTATIONS, NONE, PAPER, POLICIES, AugmentPolicy
 
 if TYPE_CHECKING:
-    from fastleuk.augment.dali_graph import apply_graph
-    from fastleuk.augment.dali_pipeline import augment
-    from fastleuk.augment.transform import Augment, AugmentCollate
+    from fastleuk.augment.collate import Augment, AugmentCollate
+    from fastleuk.augment.dali.graph import apply_graph
+    from fastleuk.augment.dali.pipeline import augment
 
 _LAZY = {
-    "apply_graph": "fastleuk.augment.dali_graph",
-    "augment": "fastleuk.augment.dali_pipeline",
-    "Augment": "fastleuk.augment.transform",
-    "AugmentCollate": "fastleuk.augment.transform",
+    "apply_graph": "fastleuk.augment.dali.graph",
+    "augment": "fastleuk.augment.dali.pipeline",
+    "Augment": "fastleuk.augment.collate",
+    "AugmentCollate": "fastleuk.augment.collate",
 }
 
 __all__ = [

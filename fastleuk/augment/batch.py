@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.augment.lowering import APPLIERS
+from fastleuk.augment.appliers.lowering import APPLIERS
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
 from fastleuk.errors import ConfigError, MissingDependencyError
@@ -190,7 +190,7 @@ def _reference(
     layout: str,
     dtype: str,
 ) -> np.ndarray:
-    from fastleuk.augment import reference
+    from fastleuk.augment.appliers import reference
 
     levels = np.stack([reference.apply(image, params, i) for i, image in enumerate(arrays)])
     result = levels.astype(np.float32)
@@ -214,7 +214,7 @@ def _kernels(
     """By the Triton kernels: a tensor on a GPU stays there, arrays go up and come back."""
     import torch
 
-    from fastleuk.augment.gpu import Kernels
+    from fastleuk.augment.gpu.images import Kernels
 
     kernels = Kernels(
         size, normalize=normalize, mean=moments[0], std=moments[1], layout=layout, dtype=dtype
@@ -230,7 +230,7 @@ def _kernels(
 
 
 def _dali(images: Any, params: AugmentParams, device: str, is_tensor: bool, **options: Any) -> Any:
-    from fastleuk.augment.dali_pipeline import array_pipeline, types
+    from fastleuk.augment.dali.pipeline import array_pipeline, types
 
     options["dtype"] = types.FLOAT if options["dtype"] == "float32" else types.FLOAT16
     capacity = 1 << (len(images) - 1).bit_length()  # few pipelines serve all batch sizes

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fastleuk.augment.appliers.compiled.in_dali import has_kernel
 from fastleuk.augment.batch import augment_batch, checked_images
-from fastleuk.augment.dali_compiled import has_kernel
 from fastleuk.augment.draw import draw
 from fastleuk.augment.params import STEPS, AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy

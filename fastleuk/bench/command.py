@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastleuk.bench.allocator import ALLOCATORS, choose_allocator
-from fastleuk.bench.machine import machine
+from fastleuk.bench.measure.allocator import ALLOCATORS, choose_allocator
+from fastleuk.bench.measure.machine import machine
 from fastleuk.bench.report import operators_table, plot, results_table, training_table
 from fastleuk.bench.run import Bench, Report, sweep
 from fastleuk.bench.spec import METHODS, PEERS, BenchSpec, available
 from fastleuk.config import DataConfig, LoaderConfig
-from fastleuk.data.decoded import decoded_root
+from fastleuk.data.decoded.read import decoded_root
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.errors import ConfigError

@@ -17,12 +17,12 @@ from nvidia.dali import Pipeline, fn
 from nvidia.dali.data_node import DataNode
 
 from fastleuk.augment import PAPER, draw, param_arrays, param_names
-from fastleuk.augment.dali import resize
-from fastleuk.augment.dali_graph import CHAINS, apply_graph
+from fastleuk.augment.appliers.exact import resize
+from fastleuk.augment.dali.graph import CHAINS, apply_graph
 from fastleuk.bench.report import interval
 from fastleuk.data.manifest import Manifest
 from fastleuk.loading import has_numba
-from fastleuk.loading.dali_decode import decode_bytes, file_inputs
+from fastleuk.loading.decode.dali import decode_bytes, file_inputs
 from fastleuk.memory import keep_freed_memory
 
 COPIES = 2

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastleuk.bench import usage
-from fastleuk.bench.process import Process
+from fastleuk.bench.measure import usage
+from fastleuk.bench.measure.process import Process
 from fastleuk.bench.spec import BASELINE, IDEAL, METHODS, BenchSpec
 from fastleuk.errors import FastleukError
 

@@ -58,7 +58,7 @@ class BenchSpec:
         cache: Folder of decoded caches.
         backbone: What ``train`` commands train.
         amp: Whether it trains in mixed precision.
-        allocator: A key of :data:`fastleuk.bench.allocator.ALLOCATORS`.
+        allocator: A key of :data:`fastleuk.bench.measure.allocator.ALLOCATORS`.
     """
 
     method: str

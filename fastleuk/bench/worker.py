@@ -1,6 +1,6 @@
 """One process of the benchmark: it opens one way of loading and measures when it is told to.
 
-Its commands (:mod:`fastleuk.bench.process`): first the specification, then ``measure`` and
+Its commands (:mod:`fastleuk.bench.measure.process`): first the specification, then ``measure`` and
 ``train`` with seconds, and ``settle``.
 """
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastleuk.bench import usage
-from fastleuk.bench.feeds import open_feed
-from fastleuk.bench.marks import Clock, Waits, new_mark
-from fastleuk.bench.process import serve
+from fastleuk.bench.contenders.feeds import open_feed
+from fastleuk.bench.contenders.stream import Feed
+from fastleuk.bench.measure import usage
+from fastleuk.bench.measure.marks import Clock, Waits, new_mark
+from fastleuk.bench.measure.process import serve
 from fastleuk.bench.spec import BenchSpec
-from fastleuk.bench.stream import Feed
 
 if TYPE_CHECKING:
     from fastleuk.models.device import Precision

@@ -67,7 +67,7 @@ def data(
     typer.echo(describe(dataset))
     real_cnmc = dataset.manifest.layout == "cnmc" and not dataset.manifest.synthetic
     if real_cnmc if near_duplicates is None else near_duplicates:
-        from fastleuk.data.near import describe_near, find_near_duplicates
+        from fastleuk.data.copies.near import describe_near, find_near_duplicates
 
         with progress_bar("comparing images") as progress:
             near = find_near_duplicates(dataset, progress=progress)
@@ -117,7 +117,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Another seed, other cells.")] = 0,
 ) -> None:
     """Write a synthetic data set in the layout of C-NMC 2019."""
-    from fastleuk.data.demo import DEFAULT_CELLS, write_demo
+    from fastleuk.data.demo.generate import DEFAULT_CELLS, write_demo
     from fastleuk.data.open import progress_bar
 
     with progress_bar("drawing cells") as progress:
@@ -140,10 +140,10 @@ def gallery(
 ) -> None:
     """Draw every augmentation step by torchvision, exact and fused, and their differences."""
     from fastleuk.augment.gallery import write_gallery
+    from fastleuk.data.demo.showcase import showcase
     from fastleuk.data.open import open_dataset
-    from fastleuk.data.showcase import showcase
     from fastleuk.loading import load_policy
-    from fastleuk.loading.decode import decode
+    from fastleuk.loading.decode.pil import decode
 
     chosen = load_policy(policy)
     manifest = open_dataset(DataConfig(data=data, layout=layout)).manifest

@@ -52,7 +52,7 @@ def prepare(
     """Verify every image, then decode and resize each once into the cache that train uses."""
     import time
 
-    from fastleuk.data.decoded import SOURCE, decoded_root
+    from fastleuk.data.decoded.read import SOURCE, decoded_root
     from fastleuk.data.open import open_dataset
     from fastleuk.loading import resolve_loader
     from fastleuk.loading.prepare import build_cache, find_cache
@@ -83,8 +83,8 @@ def prepare(
 @cache_app.command("list")
 def list_(cache: FolderOption = "") -> None:
     """Show every decoded cache, and what killed processes have left of demo sets and shards."""
-    from fastleuk.data.decoded import VERSION, decoded_root, list_caches
-    from fastleuk.data.litter import being_built, find_litter
+    from fastleuk.data.decoded.read import VERSION, decoded_root, list_caches
+    from fastleuk.data.kept.litter import being_built, find_litter
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     found = list_caches(folder)
@@ -112,8 +112,8 @@ def clear(cache: FolderOption = "") -> None:
 
     Caches are made again when needed. What a process is writing is left alone.
     """
-    from fastleuk.data.decoded import clear_caches, decoded_root, list_caches
-    from fastleuk.data.litter import clear_litter
+    from fastleuk.data.decoded.read import clear_caches, decoded_root, list_caches
+    from fastleuk.data.kept.litter import clear_litter
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     typer.echo(f"Freed {clear_caches(folder) / 1e9:.2f} GB in {folder}")
@@ -206,7 +206,7 @@ def pack(
 ) -> None:
     """Write a data set as tar shards with index files; train --data 'OUT/*.tar' reads them."""
     from fastleuk.data.open import open_dataset, progress_bar
-    from fastleuk.data.pack import write_shards
+    from fastleuk.data.shards.pack import write_shards
 
     if form != "webdataset":
         raise ConfigError(f"--format {form!r}: there is only webdataset.")

@@ -13,7 +13,7 @@ from fastleuk.config import Config, assemble
 from fastleuk.errors import ConfigError
 from fastleuk.run_folder.start import plain_name
 from fastleuk.run_log import say
-from fastleuk.training.launch import find_launch
+from fastleuk.training.distributed.launch import find_launch
 
 ConfigOption = Annotated[
     str, typer.Option("--config", help="TOML file of options, such as a run's config.toml.")
@@ -39,7 +39,7 @@ def cv(
     """
     chosen = _assemble(context, config_file, split="the folds are the split: see --folds")
     out = Path(chosen.run.out or f"runs/cv-{plain_name(chosen.model.backbone)}")
-    from fastleuk.protocols.cv import cross_validate
+    from fastleuk.protocols.cv.run import cross_validate
 
     cross_validate(chosen, folds=folds, seeds=seeds, out=out, report=say)
 
@@ -63,7 +63,7 @@ def paper(
     folder with BACKBONE.safetensors for each. A seed changes split and training. The same command
     again goes on: finished runs are kept.
     """
-    from fastleuk.protocols.paper import PRESET, QUICK, run_paper
+    from fastleuk.protocols.paper.run import PRESET, QUICK, run_paper
 
     chosen = _assemble(
         context,

@@ -16,10 +16,10 @@ from fastleuk.errors import ConfigError
 from fastleuk.run_folder.identity import CHANGEABLE, flat
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_log import quiet
-from fastleuk.training.launch import by_hand, find_launch
+from fastleuk.training.distributed.launch import by_hand, find_launch
 
 if TYPE_CHECKING:
-    from fastleuk.training.ranks import Ranks
+    from fastleuk.training.distributed.ranks import Ranks
 
 
 @app.command(cls=GroupedCommand)
@@ -51,7 +51,7 @@ def train(
         return
     # torch warns of what is meant to be so, once in each process; it reads this when imported.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from fastleuk.training.distributed import joined
+    from fastleuk.training.distributed.join import joined
 
     with joined(launch, tell) as ranks:
         _train(context, config, resume, ranks)

@@ -6,15 +6,15 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastleuk.data.cnmc_names import check_names
-from fastleuk.data.cnmc_tree import cnmc_manifest, has_cnmc_folders, is_cnmc
-from fastleuk.data.folders import class_folders
+from fastleuk.data.cnmc.folder_names import check_names
+from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
+from fastleuk.data.folders.classes import class_folders
+from fastleuk.data.labels.subjects import settle_subjects, subject_pattern
 from fastleuk.data.left_out import Ignored
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.manifest_file import bad_lines, parse_manifest
-from fastleuk.data.shard_manifest import shards_manifest
-from fastleuk.data.shards import SUFFIX
-from fastleuk.data.subjects import settle_subjects, subject_pattern
+from fastleuk.data.shards.manifest import shards_manifest
+from fastleuk.data.shards.read import SUFFIX
 from fastleuk.data.walk import Tree, walk
 from fastleuk.errors import ConfigError, DataError, listed
 

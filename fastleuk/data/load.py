@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fastleuk.data.copies.identical import IdenticalSet, find_identical, subject_groups
 from fastleuk.data.discover import Discovery, discover
-from fastleuk.data.identical import IdenticalSet, find_identical, subject_groups
+from fastleuk.data.labels.positive import positive_class
 from fastleuk.data.left_out import Ignored, heavy_losses
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.manifest_file import bad_lines
-from fastleuk.data.positive import positive_class
 from fastleuk.data.scan import Progress, changed_files, scan
-from fastleuk.data.shard_index import check_contents
+from fastleuk.data.shards.index import check_contents
 from fastleuk.errors import DataError, listed
 from fastleuk.files import is_utf8
 
@@ -41,7 +41,7 @@ class DataSet:
     found: Manifest
     """As discovered, with bad files and copies."""
     positive: str | None = None
-    """The positive class, see :func:`fastleuk.data.positive.positive_class`."""
+    """The positive class, see :func:`fastleuk.data.labels.positive.positive_class`."""
     remarks: tuple[str, ...] = ()
     """How the data were read, where that may surprise."""
     notes: tuple[tuple[str, str], ...] = ()
@@ -50,7 +50,7 @@ class DataSet:
     stamps: tuple[str, ...] = ()
     """Of the N files when they were read; empty: not known."""
     pixels: tuple[str, ...] = ()
-    """Hashes of the N images' pixels, see :attr:`fastleuk.data.image.Examined.pixels`."""
+    """Hashes of the N images' pixels, see :attr:`fastleuk.data.images.decode.Examined.pixels`."""
 
     @cached_property
     def content_hash(self) -> str:

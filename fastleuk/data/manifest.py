@@ -90,7 +90,8 @@ class Manifest:
     synthetic: bool = False
     """True where a ``fastleuk-demo.json`` marks the folder."""
     hosted: np.ndarray | None = None
-    """(N,) bool, see :attr:`fastleuk.data.image.Examined.hosted`; None: nobody has looked."""
+    """(N,) bool, see :attr:`fastleuk.data.images.decode.Examined.hosted`;
+    None: nobody has looked."""
 
     def __post_init__(self) -> None:
         size = len(self.paths)

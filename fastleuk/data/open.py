@@ -63,7 +63,7 @@ def open_dataset(
         report(f"note: --root {manifest_root} has no effect: the data are no manifest CSV")
         manifest_root = ""
     if not root:
-        from fastleuk.data.demo import demo_root
+        from fastleuk.data.demo.generate import demo_root
 
         with progress_bar("making the synthetic demo set", hidden=hidden) as progress:
             root = str(demo_root(progress=progress))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastleuk.data.cnmc import compare
-from fastleuk.data.identical import IdenticalSet, tied_subjects
+from fastleuk.data.cnmc.names import compare
+from fastleuk.data.copies.identical import IdenticalSet, tied_subjects
+from fastleuk.data.labels.positive import no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
-from fastleuk.data.positive import no_positive
 from fastleuk.errors import listed
 
 _SHOWN = 5

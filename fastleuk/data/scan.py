@@ -17,11 +17,11 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fastleuk.data.cachedir import cache_root
-from fastleuk.data.image import VERSION, examine
-from fastleuk.data.image_headers import content_endings
+from fastleuk.data.images.decode import VERSION, examine
+from fastleuk.data.images.headers import content_endings
+from fastleuk.data.kept.folder import cache_root
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.shards import ImageReader, image_bytes, split_member
+from fastleuk.data.shards.read import ImageReader, image_bytes, split_member
 from fastleuk.errors import DataError
 
 _CACHE_VERSION = f"{VERSION}/PIL {PIL.__version__}"
@@ -40,10 +40,10 @@ class Scan:
     sizes: np.ndarray
     """(N, 2) int64: width, height in pixels, upright; 0 where unknown."""
     pixels: tuple[str, ...]
-    """Hex digest of each image's pixels, see :attr:`fastleuk.data.image.Examined.pixels`; ``""``
-    for those with an error."""
+    """Hex digest of each image's pixels, see :attr:`fastleuk.data.images.decode.Examined.pixels`;
+    ``""`` for those with an error."""
     hosted: np.ndarray
-    """(N,) bool: see :attr:`fastleuk.data.image.Examined.hosted`."""
+    """(N,) bool: see :attr:`fastleuk.data.images.decode.Examined.hosted`."""
     notes: dict[int, str]
     """Index to what of the file is not used as it stands."""
     stamps: tuple[str, ...]

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import PARTS, read_split
+from fastleuk.data.split.split import PARTS, read_split
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from fastleuk.data.positive import no_positive, positive_class
+from fastleuk.data.labels.positive import no_positive, positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.subjects import format_summary
 
@@ -41,7 +41,7 @@ def classification_metrics(
         probabilities: float64 ``(N, C)``, rows summing to 1.
         class_names: C names.
         positive: The positive class; by default that of two whose names tell, see
-            :func:`fastleuk.data.positive.positive_class`.
+            :func:`fastleuk.data.labels.positive.positive_class`.
 
     Returns:
         Plain numbers, lists and strings, fit for JSON. ``auc`` is None where only one class

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastleuk.data.showcase import showcase
+from fastleuk.data.demo.showcase import showcase
 from fastleuk.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -
         MissingDependencyError: ``compiled`` without numba or, on a GPU, without Triton.
     """
     if applier == "compiled" and device.type != "cpu":
-        from fastleuk.augment.gpu import load_kernels
+        from fastleuk.augment.gpu.images import load_kernels
 
         if policy.interpolation != "bilinear":
             raise ConfigError(
@@ -116,7 +116,7 @@ def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -
 
 
 def _load_kernel() -> None:
-    from fastleuk.augment.dali_compiled import load_kernel
+    from fastleuk.augment.appliers.compiled.in_dali import load_kernel
 
     load_kernel()
 

@@ -30,21 +30,21 @@ from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.data_node import DataNode
 
 from fastleuk.augment import AugmentPolicy, apply_graph, param_names
-from fastleuk.augment.dali import resize
-from fastleuk.augment.dali_fork import shield_from_fork
-from fastleuk.augment.dali_graph import apply_graph_to_files
-from fastleuk.augment.hold import Hold
+from fastleuk.augment.appliers.exact import resize
+from fastleuk.augment.dali.fork import shield_from_fork
+from fastleuk.augment.dali.graph import apply_graph_to_files
+from fastleuk.augment.gpu.hold import Hold
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import ConfigError, DataError, FastleukError, listed
 from fastleuk.loading.batch import Batch, Loader
-from fastleuk.loading.dali_decode import (
+from fastleuk.loading.dali_feed import Feed, PlainBmps
+from fastleuk.loading.decode.dali import (
     count_inputs,
     decode_bytes,
     decode_graph,
     explain,
     read_graph,
 )
-from fastleuk.loading.dali_feed import Feed, PlainBmps
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import Stream
 from fastleuk.memory import keep_freed_memory

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from fastleuk.augment import AugmentPolicy, draw, param_arrays
-from fastleuk.augment.dali_compiled import is_plain_bmp
-from fastleuk.data.bmp import HEADER, read_layout
+from fastleuk.augment.appliers.compiled.in_dali import is_plain_bmp
+from fastleuk.data.images.bmp import HEADER, read_layout
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.shards import image_bytes, read_header
+from fastleuk.data.shards.read import image_bytes, read_header
 from fastleuk.errors import DataError
-from fastleuk.loading.dali_decode import file_inputs, hosted_rows
+from fastleuk.loading.decode.dali import file_inputs, hosted_rows
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan
 

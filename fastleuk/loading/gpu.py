@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from fastleuk.augment import AugmentPolicy, draw, identity
-from fastleuk.augment.gpu import BLOCK, IMAGE_NUMBERS, Kernels
-from fastleuk.augment.upload import CudaStreams, HostStreams, Slot, UploadRing
+from fastleuk.augment.gpu.images import BLOCK, IMAGE_NUMBERS, Kernels
+from fastleuk.augment.gpu.upload import CudaStreams, HostStreams, Slot, UploadRing
 from fastleuk.data.manifest import Manifest
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.prepare import Pixels

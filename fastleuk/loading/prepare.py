@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastleuk.config import LoaderConfig
-from fastleuk.data.decoded import (
+from fastleuk.data.decoded.read import (
     INFO,
     SOURCE,
     DecodedCache,
@@ -18,7 +18,7 @@ from fastleuk.data.decoded import (
     open_decoded,
     read_info,
 )
-from fastleuk.data.decoded_write import Decode, final_shapes, write_cache
+from fastleuk.data.decoded.write import Decode, final_shapes, write_cache
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import progress_bar
 from fastleuk.errors import DataError
@@ -168,9 +168,9 @@ def decoder(dataset: DataSet, size: int, backend: str, workers: int) -> Decode:
         workers: Threads.
     """
     if backend == "dali":
-        from fastleuk.loading.dali_decode import decode_rows
+        from fastleuk.loading.decode.dali import decode_rows
     else:
-        from fastleuk.loading.torchvision_decode import decode_rows
+        from fastleuk.loading.decode.torchvision import decode_rows
     return lambda rows: decode_rows(dataset, rows, size=size, workers=workers)
 
 

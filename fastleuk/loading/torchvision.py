@@ -20,11 +20,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fastleuk.augment import AugmentPolicy, draw
-from fastleuk.augment.reference import apply
+from fastleuk.augment.appliers.reference import apply
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import DataError, FastleukError
 from fastleuk.loading.batch import Batch, Loader
-from fastleuk.loading.decode import decode
+from fastleuk.loading.decode.pil import decode
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream
 from fastleuk.loading.watch import end_with

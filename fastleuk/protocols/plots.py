@@ -9,7 +9,7 @@ import numpy as np
 
 from fastleuk.evaluation.plots import draw_confusion, new_figure, save_figure
 from fastleuk.protocols.figures import title_of
-from fastleuk.protocols.paper_report import all_rows
+from fastleuk.protocols.paper.report import all_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.data.load import DataSet
-from fastleuk.data.split import Split
+from fastleuk.data.split.split import Split
 from fastleuk.loading.prepare import decoder
 from fastleuk.protocols.predictions import make_table
 

@@ -21,24 +21,24 @@ from fastleuk.loading.batch import Batch, Loader
 from fastleuk.models.device import Precision, kernels
 from fastleuk.run_folder.names import LAST, METRICS
 from fastleuk.tracking.writers import Writers
-from fastleuk.training.best import Kept, publish, ranked, write_best
-from fastleuk.training.build import (
+from fastleuk.training.checkpoint.best import Kept, publish, ranked, write_best
+from fastleuk.training.checkpoint.file import save_checkpoint
+from fastleuk.training.checkpoint.snapshot import TrainingState
+from fastleuk.training.distributed.join import accumulating, share_gradients, statistics
+from fastleuk.training.distributed.ranks import ALONE, Ranks
+from fastleuk.training.interrupt import Interrupted, StopRequest
+from fastleuk.training.objective import Objective
+from fastleuk.training.optimizer import (
     build_average,
     build_optimizer,
     build_schedule,
     train_mode,
     update_share,
 )
-from fastleuk.training.checkpoint import save_checkpoint
-from fastleuk.training.distributed import accumulating, share_gradients, statistics
-from fastleuk.training.interrupt import Interrupted, StopRequest
-from fastleuk.training.losses import CHECK_EVERY, NonFiniteError, StepLosses
-from fastleuk.training.objective import Objective
 from fastleuk.training.profile import StepProfile
-from fastleuk.training.progress import EpochProgress
-from fastleuk.training.ranks import ALONE, Ranks
-from fastleuk.training.snapshot import TrainingState
+from fastleuk.training.progress_bar import EpochProgress
 from fastleuk.training.state import Progress, epoch_line, epoch_row
+from fastleuk.training.step_losses import CHECK_EVERY, NonFiniteError, StepLosses
 
 ASK_EVERY = 10
 """Updates on several GPUs between two times that the processes ask each other for signals; on a

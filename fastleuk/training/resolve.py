@@ -13,7 +13,7 @@ import torch
 from fastleuk.augment import NONE
 from fastleuk.config import Config, LoaderConfig
 from fastleuk.data.balance import parse_per_class
-from fastleuk.data.split import parse_mode
+from fastleuk.data.split.split import parse_mode
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier, resolve_loader
 from fastleuk.memory import keep_freed_memory
@@ -29,9 +29,9 @@ from fastleuk.models.device import (
 from fastleuk.run_folder.names import POLICY
 from fastleuk.run_folder.start import plain_name
 from fastleuk.tracking.writers import check_writers
-from fastleuk.training.build import has_batch_norm, head_of
-from fastleuk.training.distributed import rank_device
-from fastleuk.training.ranks import ALONE, Ranks
+from fastleuk.training.distributed.join import rank_device
+from fastleuk.training.distributed.ranks import ALONE, Ranks
+from fastleuk.training.optimizer import has_batch_norm, head_of
 
 Report = Callable[[str], None]
 

@@ -14,7 +14,7 @@ from fastleuk.augment import AugmentPolicy
 from fastleuk.config import Config, read_config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
-from fastleuk.data.split import check_split, make_split, read_split
+from fastleuk.data.split.split import check_split, make_split, read_split
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.files import write_text
 from fastleuk.loading import load_policy, resolve_applier
@@ -24,15 +24,20 @@ from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
 from fastleuk.run_folder.state import BEGUN, clear_temporaries, is_new, set_mark
 from fastleuk.run_log import logged, open_log
-from fastleuk.training.agreement import changed, check_agreement, check_epochs, departures
-from fastleuk.training.checkpoint import load_checkpoint, version_note, versions
-from fastleuk.training.loop import Trainer
-from fastleuk.training.ranks import ALONE, Ranks
-from fastleuk.training.resolve import resolve
-from fastleuk.training.setup import Setup
-from fastleuk.training.summary import (
+from fastleuk.training.checkpoint.agreement import (
+    changed,
+    check_agreement,
+    check_epochs,
+    departures,
+)
+from fastleuk.training.checkpoint.file import load_checkpoint, version_note, versions
+from fastleuk.training.data_summary import (
     report_data,
 )
+from fastleuk.training.distributed.ranks import ALONE, Ranks
+from fastleuk.training.loop import Trainer
+from fastleuk.training.resolve import resolve
+from fastleuk.training.setup import Setup
 
 Report = Callable[[str], None]
 
@@ -45,7 +50,7 @@ def train(config: Config, *, report: Report = print, ranks: Ranks | None = None)
         config: What to train, on what, and how.
         report: Takes what is printed.
         ranks: The processes that train together, see
-            :func:`fastleuk.training.distributed.joined`; None for this one alone.
+            :func:`fastleuk.training.distributed.join.joined`; None for this one alone.
 
     Raises:
         FastleukError: any of its family, before training starts wherever that can be known.
@@ -124,7 +129,8 @@ def resume(
         device: Where to go on; the run's own by default.
         changes: Values by section and field that are to be others from now on, such as
             ``{"data": {"data": "/new/place"}}``; any of
-            :data:`fastleuk.training.agreement.CHANGEABLE`. They are kept in its ``config.toml``.
+            :data:`fastleuk.training.checkpoint.agreement.CHANGEABLE`. They are kept in its
+            ``config.toml``.
         report: Takes what is printed.
         ranks: The processes that go on together. There may be more or fewer than before, if
             their batches together have the same size.

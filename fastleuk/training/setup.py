@@ -16,7 +16,7 @@ from torch import nn
 from fastleuk.augment import NONE, AugmentPolicy
 from fastleuk.config import Config
 from fastleuk.data.load import DataSet
-from fastleuk.data.split import Split, write_split
+from fastleuk.data.split.split import Split, write_split
 from fastleuk.errors import ConfigError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
@@ -31,15 +31,15 @@ from fastleuk.run_folder.names import CONFIG, POLICY, SKIPPED, SPLIT
 from fastleuk.run_folder.state import BEGUN, ENDED, set_mark
 from fastleuk.run_log import open_log
 from fastleuk.tracking.writers import Writers, open_writers
-from fastleuk.training.agreement import SAME_PROCESSES
-from fastleuk.training.build import synchronise_norms
-from fastleuk.training.loop import Trainer
-from fastleuk.training.ranks import Ranks
-from fastleuk.training.summary import (
+from fastleuk.training.checkpoint.agreement import SAME_PROCESSES
+from fastleuk.training.data_summary import (
     report_balance,
     report_ranks,
     report_training,
 )
+from fastleuk.training.distributed.ranks import Ranks
+from fastleuk.training.loop import Trainer
+from fastleuk.training.optimizer import synchronise_norms
 
 Report = Callable[[str], None]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastleuk.training.best import Kept
+from fastleuk.training.checkpoint.best import Kept
 
 
 @dataclass

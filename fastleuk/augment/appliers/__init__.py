@@ -1,0 +1,1 @@
+"""The appliers, side by side: the same nine steps by torchvision, by DALI, and compiled."""

@@ -1,0 +1,371 @@
+"""The nine steps as three Triton kernels for the GPU: ``compiled`` there.
+
+The same arithmetic in the same order as :mod:`fastleuk.augment.appliers.compiled.cpu`, function
+by function, from the same row of parameters. There a row of pixels is worked on at a time, here a
+block of them; a program works on one image, so that the order of the jitter, the box and the
+perspective are branches that all of its threads take alike.
+
+Triton runs here in three ways: compiled for the GPU that is there, compiled ahead of time for any
+other (no driver is needed), and interpreted with NumPy (``TRITON_INTERPRET=1``), which the tests
+use. Coordinates are clamped before they become integers, for the interpreter and a GPU differ in
+what they do with others. Only Triton's own functions are used, which all three know.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from fastleuk.augment import sampling
+from fastleuk.augment.appliers.compiled import row as kernel_row
+
+TURNED = tl.constexpr(kernel_row.TURNED)
+CROPPED = tl.constexpr(kernel_row.CROPPED)
+AFFINE = tl.constexpr(kernel_row.AFFINE)
+PERSPECTIVE = tl.constexpr(kernel_row.PERSPECTIVE)
+PERSPECTIVE_ON = tl.constexpr(kernel_row.PERSPECTIVE_ON)
+SHARPNESS_ON = tl.constexpr(kernel_row.SHARPNESS_ON)
+JITTER_ORDER = tl.constexpr(kernel_row.JITTER_ORDER)
+BRIGHTNESS = tl.constexpr(kernel_row.BRIGHTNESS)
+CONTRAST = tl.constexpr(kernel_row.CONTRAST)
+SATURATION = tl.constexpr(kernel_row.SATURATION)
+HUE_SIXTHS = tl.constexpr(kernel_row.HUE_SIXTHS)
+MARGIN_X = tl.constexpr(kernel_row.MARGIN_X)
+MARGIN_Y = tl.constexpr(kernel_row.MARGIN_Y)
+HUE_THIRDS = tl.constexpr(kernel_row.HUE_THIRDS)
+EDGE = tl.constexpr(kernel_row.ROW)
+"""Behind an image's row: the edge of its kernel of blur and sharpness, odd; then its weights."""
+WEIGHTS = tl.constexpr(kernel_row.ROW + 1)
+
+ADDRESS, STRIDE, HEIGHT, WIDTH, BGR = (tl.constexpr(i) for i in range(5))
+IMAGE = tl.constexpr(5)
+"""Where an image lies, int64: the address of its top left pixel, the bytes from a row to the next
+(negative where the last row comes first), height, width, and whether blue comes first."""
+
+BOX_RATIO = tl.constexpr(sampling.BOX_RATIO)
+RED, GREEN, BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
+
+
+@triton.jit
+def mean_grey(
+    images,
+    rows,
+    pivots,
+    LENGTH: tl.constexpr,
+    SIZE: tl.constexpr,
+    POINTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Mean grey of each flipped and rotated image after the jitter steps before contrast.
+
+    Args:
+        images: ``(N, IMAGE)`` int64.
+        rows: ``(N, LENGTH)`` float32.
+        pivots: ``(N,)`` float32, written where contrast is on.
+        LENGTH: Numbers a row.
+        SIZE: Edge of the output.
+        POINTS: So many along each edge are sampled.
+        BLOCK: Points at a time, a power of two.
+    """
+    n = tl.program_id(0)
+    image, row = images + n * IMAGE, rows + n * LENGTH
+    if tl.load(row + CONTRAST) != 1:
+        step: tl.constexpr = SIZE / POINTS
+        total = tl.zeros((BLOCK,), tl.float32)
+        for first in range(0, POINTS * POINTS, BLOCK):
+            k = first + tl.arange(0, BLOCK)
+            there = k < POINTS * POINTS
+            x = ((k % POINTS).to(tl.float32) + 0.5) * step
+            y = ((k // POINTS).to(tl.float32) + 0.5) * step
+            s, t = _affine(row + TURNED, x, y)
+            r, g, b = _sample(image, s, t, there, SIZE)
+            r, g, b = _jitter(r, g, b, row, 0.0, True)
+            total += tl.where(there, RED * r + GREEN * g + BLUE * b, 0.0)
+        tl.store(pivots + n, tl.sum(total, axis=0) / (POINTS * POINTS))
+
+
+@triton.jit
+def warp_and_jitter(
+    images,
+    rows,
+    pivots,
+    canvas,
+    LENGTH: tl.constexpr,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Sample each image once through flips, rotation, crop and affine; jitter; onto the canvas.
+
+    Args:
+        images: ``(N, IMAGE)`` int64.
+        rows: ``(N, LENGTH)`` float32.
+        pivots: ``(N,)`` float32, of :func:`mean_grey`.
+        canvas: ``(N, 3, SIZE, SIZE)`` float32 or float16, written.
+        LENGTH: Numbers a row.
+        SIZE: Edge of the output.
+        BLOCK: Pixels a program, a power of two.
+    """
+    n = tl.program_id(0)
+    image, row = images + n * IMAGE, rows + n * LENGTH
+    k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there = k < SIZE * SIZE
+    x, y = (k % SIZE).to(tl.float32) + 0.5, (k // SIZE).to(tl.float32) + 0.5
+    u, v = _affine(row + AFFINE, x, y)
+    inside = _coverage(u, SIZE) * _coverage(v, SIZE)  # beyond the crop it is black
+    across, down = tl.load(row + MARGIN_X), tl.load(row + MARGIN_Y)
+    u = tl.minimum(tl.maximum(u, across), SIZE - across)
+    v = tl.minimum(tl.maximum(v, down), SIZE - down)
+    s, t = _affine(row + CROPPED, u, v)
+    r, g, b = _sample(image, s, t, there, SIZE)
+    pivot = tl.load(pivots + n)
+    r, g, b = _jitter(r, g, b, row, pivot, False)
+    target = canvas + n.to(tl.int64) * (3 * SIZE * SIZE) + k
+    kind = canvas.dtype.element_ty
+    tl.store(target, (r * inside).to(kind), there)
+    tl.store(target + SIZE * SIZE, (g * inside).to(kind), there)
+    tl.store(target + 2 * SIZE * SIZE, (b * inside).to(kind), there)
+
+
+@triton.jit
+def filter_and_write(
+    canvas,
+    rows,
+    moments,
+    outputs,
+    LENGTH: tl.constexpr,
+    SIZE: tl.constexpr,
+    PLANAR: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Blur and sharpness, perspective, normalisation.
+
+    Args:
+        canvas: ``(N, 3, SIZE, SIZE)``, of :func:`warp_and_jitter`.
+        rows: ``(N, LENGTH)`` float32.
+        moments: ``(6,)`` float32: factors of the three channels, then offsets.
+        outputs: ``(N, 3, SIZE, SIZE)`` if ``PLANAR``, else ``(N, SIZE, SIZE, 3)``, written.
+        LENGTH: Numbers a row.
+        SIZE: Edge of the output.
+        PLANAR: Which of the two layouts.
+        BLOCK: Pixels a program, a power of two.
+    """
+    n = tl.program_id(0)
+    row = rows + n * LENGTH
+    kernel, edge = row + WEIGHTS, tl.load(row + EDGE).to(tl.int32)
+    clips = tl.load(row + SHARPNESS_ON) != 0
+    k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there = k < SIZE * SIZE
+    x, y = k % SIZE, k // SIZE
+    place = n.to(tl.int64) * (3 * SIZE * SIZE)
+    if tl.load(row + PERSPECTIVE_ON) == 0:
+        r, g, b = _filter(canvas + place, kernel, edge, clips, x, y, there, SIZE)
+    else:
+        u, v = _perspective(row + PERSPECTIVE, x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5, SIZE)
+        i, j = u.to(tl.int32), v.to(tl.int32)
+        fx, fy = u - i.to(tl.float32), v - j.to(tl.float32)
+        r = tl.zeros((BLOCK,), tl.float32)
+        g = tl.zeros((BLOCK,), tl.float32)
+        b = tl.zeros((BLOCK,), tl.float32)
+        for corner in range(4):  # the canvas has a black frame, one pixel wide: hence the - 1
+            right, below = corner % 2, corner // 2
+            across, down = i + right - 1, j + below - 1
+            on = there & (across >= 0) & (across < SIZE) & (down >= 0) & (down < SIZE)
+            share = tl.where(right == 1, fx, 1 - fx) * tl.where(below == 1, fy, 1 - fy)
+            share = tl.where(on, share, 0.0)
+            across = tl.minimum(tl.maximum(across, 0), SIZE - 1)
+            down = tl.minimum(tl.maximum(down, 0), SIZE - 1)
+            fr, fg, fb = _filter(canvas + place, kernel, edge, clips, across, down, on, SIZE)
+            r, g, b = r + share * fr, g + share * fg, b + share * fb
+    _write(r, g, b, moments, outputs + place, k, there, SIZE, PLANAR)
+
+
+@triton.jit
+def _affine(matrix, x, y):
+    """Where points go by a homography whose last row is (0, 0, 1)."""
+    a, b, c = tl.load(matrix), tl.load(matrix + 1), tl.load(matrix + 2)
+    d, e, f = tl.load(matrix + 3), tl.load(matrix + 4), tl.load(matrix + 5)
+    return a * x + b * y + c, d * x + e * y + f
+
+
+@triton.jit
+def _perspective(matrix, x, y, SIZE: tl.constexpr):
+    """Where points lie on the canvas with a black frame, one pixel wide; beyond it: on it."""
+    depth = tl.load(matrix + 6) * x + tl.load(matrix + 7) * y + tl.load(matrix + 8)
+    s, t = _affine(matrix, x, y)
+    u, v = s / depth + 0.5, t / depth + 0.5
+    last = SIZE + 2 - 0.001
+    return tl.minimum(tl.maximum(u, 0.0), last), tl.minimum(tl.maximum(v, 0.0), last)
+
+
+@triton.jit
+def _coverage(coordinate, SIZE: tl.constexpr):
+    """How much of a pixel at ``coordinate`` lies on a canvas from 0 to ``SIZE``."""
+    return tl.minimum(tl.maximum(tl.minimum(coordinate, SIZE - coordinate) + 0.5, 0.0), 1.0)
+
+
+@triton.jit
+def _sample(image, s, t, there, SIZE: tl.constexpr):
+    """Bilinear interpolation of the source at points of the canvas; black beyond its edges.
+
+    From ``BOX_RATIO`` source pixels for one of the output on, of its pixels averaged in twos.
+    """
+    height, width = tl.load(image + HEIGHT).to(tl.int32), tl.load(image + WIDTH).to(tl.int32)
+    inside = _coverage(s, SIZE) * _coverage(t, SIZE)
+    seen = there & (inside > 0)
+    wide, tall = width > BOX_RATIO * SIZE, height > BOX_RATIO * SIZE
+    i, fx = _place(s, width, wide, SIZE)
+    j, fy = _place(t, height, tall, SIZE)
+    r, g, b = inside * 0, inside * 0, inside * 0
+    if wide or tall:  # the mean of two neighbours, interpolated, is one of three
+        for row in tl.static_range(3):
+            for column in tl.static_range(3):
+                share = inside * _third(row, fy, tall) * _third(column, fx, wide)
+                r, g, b = _add(
+                    r, g, b, share, image, i + column - 1, j + row - 1, width, height, seen
+                )
+    else:
+        for row in tl.static_range(2):
+            for column in tl.static_range(2):
+                share = inside * _half(row, fy) * _half(column, fx)
+                r, g, b = _add(r, g, b, share, image, i + column, j + row, width, height, seen)
+    return r, g, b
+
+
+@triton.jit
+def _place(coordinate, count, boxed, SIZE: tl.constexpr):
+    """The pixel to the left of a point of the canvas, and the share of the one to the right.
+
+    Pixels averaged in twos lie on the edges between pixels.
+    """
+    shift = tl.where(boxed, 0.0, 0.5)
+    place = coordinate * (count.to(tl.float32) / SIZE) - shift
+    place = tl.minimum(tl.maximum(place, -0.5), count.to(tl.float32) + 0.5)
+    left = tl.floor(place)
+    return left.to(tl.int32), place - left
+
+
+@triton.jit
+def _half(which: tl.constexpr, share):
+    return share if which == 1 else 1 - share
+
+
+@triton.jit
+def _third(which: tl.constexpr, share, boxed):
+    """The weight of the pixel before, at, or behind a place; without a box of the latter two."""
+    if which == 0:
+        return tl.where(boxed, 0.5 * (1 - share), 0.0)
+    if which == 1:
+        return tl.where(boxed, 0.5, 1 - share)
+    return tl.where(boxed, 0.5 * share, share)
+
+
+@triton.jit
+def _add(r, g, b, share, image, column, row, width, height, seen):
+    """Add ``share`` of a pixel; those beyond the source's edge are as the last within it."""
+    stride = tl.load(image + STRIDE)
+    bgr = tl.load(image + BGR).to(tl.int32)
+    column = tl.minimum(tl.maximum(column, 0), width - 1)
+    row = tl.minimum(tl.maximum(row, 0), height - 1)
+    pixel = tl.load(image + ADDRESS).to(tl.pointer_type(tl.uint8)) + row * stride + 3 * column
+    r += share * tl.load(pixel + 2 * bgr, seen, 0).to(tl.float32)
+    g += share * tl.load(pixel + 1, seen, 0).to(tl.float32)
+    b += share * tl.load(pixel + 2 - 2 * bgr, seen, 0).to(tl.float32)
+    return r, g, b
+
+
+@triton.jit
+def _clip(value):
+    return tl.minimum(tl.maximum(value, 0.0), 255.0)
+
+
+@triton.jit
+def _linear(r, g, b, factor, offset):
+    return _clip(r * factor + offset), _clip(g * factor + offset), _clip(b * factor + offset)
+
+
+@triton.jit
+def _jitter(r, g, b, row, pivot, BEFORE_CONTRAST: tl.constexpr):
+    """The four steps in their order; or only those before contrast."""
+    going = True
+    for slot in tl.static_range(4):
+        step = tl.load(row + JITTER_ORDER + slot).to(tl.int32)
+        if step == 1 and BEFORE_CONTRAST:
+            going = False
+        if going:
+            if step == 0:
+                factor = tl.load(row + BRIGHTNESS)
+                r, g, b = _linear(r, g, b, factor, 0.0)
+            elif step == 1:
+                factor = tl.load(row + CONTRAST)
+                offset = (1 - factor) * pivot
+                r, g, b = _linear(r, g, b, factor, offset)
+            elif step == 2:
+                factor = tl.load(row + SATURATION)
+                grey = (RED * r + GREEN * g + BLUE * b) * (1 - factor)
+                r, g, b = _linear(r, g, b, factor, grey)
+            else:
+                r, g, b = _shift_hue(r, g, b, tl.load(row + HUE_SIXTHS), tl.load(row + HUE_THIRDS))
+    return r, g, b
+
+
+@triton.jit
+def _shift_hue(r, g, b, sixths, thirds):
+    """See :func:`fastleuk.augment.matrices.hue_shift`."""
+    red = tl.where(thirds == 0, r, tl.where(thirds == 1, b, g))
+    green = tl.where(thirds == 0, g, tl.where(thirds == 1, r, b))
+    blue = tl.where(thirds == 0, b, tl.where(thirds == 1, g, r))
+    rest = 1 - tl.abs(sixths)
+    low, high = tl.minimum(red, green), tl.maximum(red, green)
+    least, greatest = tl.minimum(low, blue), tl.maximum(high, blue)
+    middle = tl.maximum(low, tl.minimum(high, blue)) * rest
+    own = rest + 1
+    r = tl.minimum(tl.maximum(red * own - middle + sixths * (blue - green), least), greatest)
+    g = tl.minimum(tl.maximum(green * own - middle + sixths * (red - blue), least), greatest)
+    b = tl.minimum(tl.maximum(blue * own - middle + sixths * (green - red), least), greatest)
+    return r, g, b
+
+
+@triton.jit
+def _reflect(k, SIZE: tl.constexpr):
+    """``reflect_101``: 1 for -1, ``SIZE - 2`` for ``SIZE``, whatever the distance."""
+    if SIZE == 1:
+        return k * 0
+    period: tl.constexpr = 2 * (SIZE - 1)
+    k = (k % period + period) % period
+    return tl.minimum(k, period - k)
+
+
+@triton.jit
+def _filter(canvas, kernel, edge, clips, x, y, there, SIZE: tl.constexpr):
+    """The correlation with ``kernel``, clipped to the range where sharpened."""
+    reach = edge // 2
+    r = x.to(tl.float32) * 0
+    g, b = r, r
+    for j in range(edge):
+        line = _reflect(y + j - reach, SIZE) * SIZE
+        for i in range(edge):
+            weight = tl.load(kernel + j * edge + i)
+            pixel = canvas + line + _reflect(x + i - reach, SIZE)
+            r += weight * tl.load(pixel, there, 0).to(tl.float32)
+            g += weight * tl.load(pixel + SIZE * SIZE, there, 0).to(tl.float32)
+            b += weight * tl.load(pixel + 2 * SIZE * SIZE, there, 0).to(tl.float32)
+    if clips:
+        r, g, b = _clip(r), _clip(g), _clip(b)
+    return r, g, b
+
+
+@triton.jit
+def _write(r, g, b, moments, output, k, there, SIZE: tl.constexpr, PLANAR: tl.constexpr):
+    """Normalise and write."""
+    r = r * tl.load(moments) + tl.load(moments + 3)
+    g = g * tl.load(moments + 1) + tl.load(moments + 4)
+    b = b * tl.load(moments + 2) + tl.load(moments + 5)
+    kind = output.dtype.element_ty
+    if PLANAR:
+        tl.store(output + k, r.to(kind), there)
+        tl.store(output + SIZE * SIZE + k, g.to(kind), there)
+        tl.store(output + 2 * SIZE * SIZE + k, b.to(kind), there)
+    else:
+        tl.store(output + 3 * k, r.to(kind), there)
+        tl.store(output + 3 * k + 1, g.to(kind), there)
+        tl.store(output + 3 * k + 2, b.to(kind), there)

@@ -1,0 +1,99 @@
+"""The appliers on a GPU beside the CPU's, and how fast they are: ``fastleuk gpu-check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastleuk.augment.batch import augment_batch
+from fastleuk.augment.draw import draw
+from fastleuk.augment.gpu.selftest import ORDER, Verdict, on_gpu, self_test, test_images, versions
+from fastleuk.augment.policy import PAPER
+
+RATE_SIZE, RATE_BATCH, RATE_ROUNDS = 224, 128, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An applier's self-test, and its rate if it passed."""
+
+    verdict: Verdict
+    images_per_s: float | None
+
+
+def check(
+    device: Any,
+    *,
+    appliers: Sequence[str] = ORDER,
+    test: Callable[[str], Verdict] | None = None,
+    rate: Callable[[str], float] | None = None,
+) -> list[Checked]:
+    """Test every applier anew, whatever is remembered, and measure those that pass.
+
+    Args:
+        device: A GPU.
+        appliers: Which.
+        test: From an applier to its verdict; None for the self-test on ``device``.
+        rate: From an applier to images a second; None to measure on ``device``.
+    """
+    apply = on_gpu(device)
+    test = test or (lambda applier: self_test(applier, apply))
+    rate = rate or (lambda applier: measure(applier, device))
+    found = []
+    for applier in appliers:
+        verdict = test(applier)
+        found.append(Checked(verdict, rate(applier) if verdict.passed else None))
+    return found
+
+
+def measure(applier: str, device: Any) -> float:
+    """Images a second of an applier from uint8 in GPU memory, by CUDA's events.
+
+    ``compiled`` takes a batch where it lies; ``fused`` and ``exact`` are given arrays, whose
+    upload is in their time.
+    """
+    import torch
+
+    images = [np.resize(image, (RATE_SIZE, RATE_SIZE, 3)) for image in test_images()]
+    images = [images[i % len(images)] for i in range(RATE_BATCH)]
+    params = [
+        draw(PAPER, seed=1, epoch=e, indices=np.arange(RATE_BATCH), size=RATE_SIZE)
+        for e in range(RATE_ROUNDS)
+    ]
+    if applier == "compiled":
+        from fastleuk.augment.gpu.images import Kernels
+
+        kernels = Kernels(RATE_SIZE, dtype="float16", layout="HWC")
+        there = torch.from_numpy(np.stack(images)).to(device)
+        runs = [lambda p=p: kernels(there, p) for p in params]
+    else:
+        runs = [
+            lambda p=p: augment_batch(images, p, applier=applier, device="gpu", dtype="float16")
+            for p in params
+        ]
+    for run in runs[:2]:
+        run()
+    with torch.cuda.device(device):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for run in runs[2:]:
+            run()
+        end.record()
+        end.synchronize()
+        seconds = begin.elapsed_time(end) / 1e3
+    return RATE_BATCH * len(runs[2:]) / seconds
+
+
+def table(found: Sequence[Checked], device: Any) -> str:
+    """What was found, for a terminal."""
+    lines = [f"{name:20} {value}" for name, value in versions(device).items()]
+    lines.append("")
+    for row in found:
+        verdict = row.verdict
+        rate = f"{row.images_per_s:,.0f} images/s" if row.images_per_s else "not measured"
+        state = "ok" if verdict.passed else "none" if verdict.missing else "FAILS"
+        lines.append(f"{verdict.applier:10} {state:6} {rate:>18}   {verdict.found}")
+    return "\n".join(lines)

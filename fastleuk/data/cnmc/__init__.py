@@ -1,0 +1,1 @@
+"""C-NMC 2019: its names, its labels and its folders."""

@@ -1,0 +1,1 @@
+"""Images that are copies of others, or look like them."""

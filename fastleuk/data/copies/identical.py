@@ -1,0 +1,95 @@
+"""Images with identical pixels, whatever their files, and the subjects that they tie together."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastleuk.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class IdenticalSet:
+    """Two or more files with the same pixels."""
+
+    pixels: str
+    """Hex digest of them, see :attr:`fastleuk.data.images.decode.Examined.pixels`."""
+    indices: tuple[int, ...]
+    """Positions in the manifest that was searched, ascending."""
+    paths: tuple[str, ...]
+    subjects: tuple[str, ...]
+    folds: tuple[int, ...]
+    labels: tuple[int, ...]
+    """-1 = unlabelled."""
+
+    @property
+    def conflicting(self) -> bool:
+        """True where the same pixels bear two different labels."""
+        return len(set(self.labels) - {-1}) > 1
+
+    @property
+    def across_folds(self) -> bool:
+        """True where copies stand in two official folds."""
+        return len(set(self.folds) - {-1}) > 1
+
+    @property
+    def surplus(self) -> tuple[int, ...]:
+        """Indices of the labelled copies but the first. Unlabelled images are never surplus."""
+        return tuple(i for i, c in zip(self.indices, self.labels, strict=True) if c >= 0)[1:]
+
+
+def find_identical(pixels: Sequence[str], manifest: Manifest) -> tuple[IdenticalSet, ...]:
+    """Return the sets of files with one hash, in manifest order; an empty hash matches none."""
+    assert len(pixels) == len(manifest), f"{len(pixels)} hashes for {len(manifest)} images"
+    by_hash: dict[str, list[int]] = {}
+    for i, digest in enumerate(pixels):
+        if digest:
+            by_hash.setdefault(digest, []).append(i)
+    return tuple(
+        IdenticalSet(
+            pixels=digest,
+            indices=tuple(members),
+            paths=tuple(manifest.paths[i] for i in members),
+            subjects=tuple(manifest.subjects[i] for i in members),
+            folds=tuple(int(manifest.folds[i]) for i in members),
+            labels=tuple(int(manifest.labels[i]) for i in members),
+        )
+        for digest, members in by_hash.items()
+        if len(members) > 1
+    )
+
+
+def subject_groups(manifest: Manifest, identical: Iterable[IdenticalSet]) -> np.ndarray:
+    """Return the (N,) int64 group of each image: subjects tied by an identical file are one.
+
+    ``identical`` must be what :func:`find_identical` found in this very manifest, before any copy
+    is dropped. Groups are numbered by first appearance. C-NMC spells one subject ``h3``, so
+    there two subjects that differ only by case also count as one.
+    """
+    fold_case = manifest.layout == "cnmc"
+    keys = [s.casefold() if fold_case else s for s in manifest.subjects]
+    parent = {key: key for key in keys}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for same in identical:
+        first = find(keys[same.indices[0]])
+        for i in same.indices[1:]:
+            parent[find(keys[i])] = first
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(find(k), len(number)) for k in keys], dtype=np.int64)
+
+
+def tied_subjects(manifest: Manifest, identical: Iterable[IdenticalSet]) -> list[tuple[str, ...]]:
+    """Return the sets of two or more labelled subjects that identical files make into one group."""
+    groups = subject_groups(manifest, identical)
+    people: dict[int, list[str]] = {}
+    for i in manifest.labelled:
+        names = people.setdefault(int(groups[i]), [])
+        if manifest.subjects[i] not in names:
+            names.append(manifest.subjects[i])
+    return [tuple(names) for names in people.values() if len(names) > 1]

@@ -1,0 +1,1 @@
+"""The demo set: synthetic cells in the layout of C-NMC 2019."""

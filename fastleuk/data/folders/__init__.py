@@ -1,0 +1,1 @@
+"""Class folders, and folders that are a ready-made split."""

@@ -1,0 +1,1 @@
+"""Image files to 8-bit RGB: one set of rules for every loader."""

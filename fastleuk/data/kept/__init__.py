@@ -1,0 +1,1 @@
+"""The cache folder: what is kept there, and what killed processes left."""

@@ -1,0 +1,1 @@
+"""What a row says beyond its image: the positive class, and the subject."""

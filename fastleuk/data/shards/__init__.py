@@ -1,0 +1,1 @@
+"""WebDataset tar shards: read where they lie, and written."""

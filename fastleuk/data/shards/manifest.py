@@ -1,0 +1,134 @@
+"""From WebDataset tar shards to a manifest: images with their labels, read where they lie."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from fastleuk.data.left_out import NOT_AN_IMAGE, Ignored
+from fastleuk.data.manifest import Manifest, natural_key, order_classes
+from fastleuk.data.manifest_file import bad_lines
+from fastleuk.data.shards.index import check_index
+from fastleuk.data.shards.labels import WRONG_KIND, check_labels, odd_numbers, sample_row
+from fastleuk.data.shards.read import Shard, open_shard
+from fastleuk.data.walk import is_image_name
+from fastleuk.errors import DataError, listed
+
+Bad = tuple[tuple[str, str], ...]
+
+
+def find_shards(pattern: Path) -> list[Path]:
+    """Return the tar files that a path or a pattern (``shards/*.tar``) names, in natural order.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = [pattern] if pattern.is_file() else [Path(name) for name in glob.glob(str(pattern))]
+    # A link to a shard keeps its own name: what it leads to may have none that says so.
+    whole = dict.fromkeys(f.parent.resolve() / f.name for f in found if f.is_file())
+    files = sorted(whole, key=lambda f: natural_key(f.name))
+    if not files:
+        raise DataError(
+            f"{pattern}: no such shard. Give tar files made by fastleuk pack, such as "
+            "'shards/*.tar' (in quotes, so that the shell leaves the star)."
+        )
+    return files
+
+
+def shards_manifest(
+    pattern: Path,
+) -> tuple[Manifest, tuple[Ignored, ...], Bad, tuple[str, ...]]:
+    """Read the shards' headers and labels; image bytes stay where they are.
+
+    A sample is what shares a name up to its first dot: one image, and its label as
+    :func:`fastleuk.data.shards.labels.sample_row` finds it: by ``.json`` (``label``, ``subject``,
+    ``fold``, ``source``, ``crop``, as ``fastleuk pack`` writes it), ``.cls`` or ``.txt``.
+
+    Returns:
+        The manifest, what was ignored, (path, reason) of what can't be used, and what a user
+        should know.
+
+    Raises:
+        DataError: no shard, or one that is damaged, missing or has members that are refused.
+    """
+    files = find_shards(pattern)
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    rows: list[dict[str, Any]] = []
+    bad: list[tuple[str, str]] = []
+    ignored: list[Ignored] = []
+    counts: dict[Path, int] = {}
+    for file in files:
+        shard, prefix = open_shard(file), file.relative_to(root).as_posix()
+        counts[file] = 0
+        for members in _samples(shard, prefix, ignored):
+            counts[file] += 1
+            row = _row(shard, prefix, members)
+            if isinstance(row, str):
+                bad.append((f"{prefix}/{members[0]}", row))
+            else:
+                rows.append(row)
+                endings = _ABOUT if row["told_by"] == ".txt" else _ABOUT[:-1]
+                known = {row["member"], *(m for m in members if m.endswith(endings))}
+                others = sorted(set(members) - known)
+                ignored += [Ignored(f"{prefix}/{name}", NOT_AN_IMAGE) for name in others]
+    odd = odd_numbers(rows)
+    bad += [(row["path"], f"{WRONG_KIND}: label (others have words)") for row in odd]
+    rows = [row for row in rows if row not in odd] if odd else rows
+    remarks = check_index(files, counts)
+    if not rows:
+        raise DataError(f"{pattern}: no sample can be used:\n{listed(bad_lines(bad))}")
+    remarks = (*check_labels(rows, str(pattern)), *remarks)
+    return _assemble(rows, root, str(pattern)), tuple(ignored), tuple(bad), remarks
+
+
+_ABOUT = (".json", ".cls", ".txt")
+
+
+def _samples(shard: Shard, prefix: str, ignored: list[Ignored]) -> Iterator[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in shard.members:
+        path = PurePosixPath(name)
+        if any(part.startswith(".") for part in path.parts):
+            ignored.append(Ignored(f"{prefix}/{name}", "hidden file"))
+            continue
+        key = (path.parent / path.name.partition(".")[0]).as_posix()
+        groups.setdefault(key, []).append(name)
+    yield from groups.values()
+
+
+def _row(shard: Shard, prefix: str, members: list[str]) -> dict[str, Any] | str:
+    """Return what is known of a sample, or what is wrong with it."""
+    images = [name for name in members if is_image_name(name)]
+    if len(images) != 1:
+        return f"{len(images) or 'no'} image(s) in this sample, not one"
+    about = {
+        ending: shard.read(name).tobytes()
+        for ending in _ABOUT
+        if (name := next((m for m in members if m.endswith(ending)), None))
+    }
+    row = sample_row(about, f"{prefix}/{images[0]}")
+    return row if isinstance(row, str) else {**row, "member": images[0]}
+
+
+def _assemble(rows: list[dict[str, Any]], root: Path, where: str) -> Manifest:
+    rows = sorted(rows, key=lambda row: natural_key(row["path"]))
+    names = order_classes({row["label"] for row in rows} - {None}, where)
+    code = {name.casefold(): i for i, name in enumerate(names)} | {None: -1}
+    labels = [r["label"] and r["label"].casefold() for r in rows]
+    return Manifest(
+        root=root,
+        paths=tuple(row["path"] for row in rows),
+        labels=np.array([code[label] for label in labels], np.int64),
+        class_names=names,
+        subjects=tuple(row["subject"] for row in rows),
+        folds=np.array([row["fold"] for row in rows], np.int64),
+        sources=tuple(row["source"] for row in rows),
+        crops=np.array([row["crop"] for row in rows], np.int64),
+        layout="webdataset",
+        synthetic=any(row["synthetic"] for row in rows),
+    )

@@ -1,0 +1,1 @@
+"""Decoding: for the loaders, and to fill the decoded cache."""

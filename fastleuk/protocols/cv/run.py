@@ -1,0 +1,276 @@
+"""Cross-validation: ``fastleuk cv``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastleuk import run_log
+from fastleuk.config import Config
+from fastleuk.data.load import DataSet
+from fastleuk.data.open import open_dataset
+from fastleuk.data.split.split import make_split
+from fastleuk.errors import ConfigError
+from fastleuk.files import write_json, write_rows, write_text
+from fastleuk.models.backbone import check_backbone, check_weights
+from fastleuk.models.backbone_size import size_arguments
+from fastleuk.protocols.cv.report import format_cv
+from fastleuk.protocols.figures import mean_sd, reported
+from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
+from fastleuk.protocols.plots import plot_cv
+from fastleuk.protocols.predictions import (
+    PredictionTable,
+    average,
+    pool,
+    predict_rows,
+    read_predictions,
+)
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Which runs there are: ``modes`` × ``seeds``."""
+
+    config: Config
+    folds: str
+    names: tuple[str, ...]
+    modes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    unseen: np.ndarray
+    """Rows of the manifest that no run trains, validates or tests on."""
+    notes: tuple[str, ...]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Return the runs, one seed's folds after the other's."""
+        return [
+            Job(name=f"{name}-seed-{seed}", config=_config(self.config, mode, seed))
+            for seed in self.seeds
+            for name, mode in zip(self.names, self.modes, strict=True)
+        ]
+
+
+def cross_validate(
+    config: Config, *, folds: str, seeds: int, out: Path, report: Report = print
+) -> dict[str, Any]:
+    """Train on every fold with every seed and write ``cv.json``, ``.md``, ``.png`` and ``.csv``.
+
+    The test folds are the same for every seed. A run's seed changes its validation part, the new
+    head, the order of the images and their augmentation.
+
+    Args:
+        config: Of each run; ``run.seed`` is the first seed, and draws the K folds.
+        folds: ``official``, or the number K of folds to draw by subject.
+        seeds: Number of seeds.
+        out: Folder of the protocol. Finished runs in it are kept, interrupted ones go on.
+        report: Takes what is printed.
+
+    Returns:
+        What ``cv.json`` holds.
+
+    Raises:
+        ConfigError: ``folds`` or ``seeds`` make no sense for these data.
+        FastleukError: any other of its family.
+    """
+    check_seeds(seeds)
+    check_free_split(config, "cv")
+    _parse_folds(folds)
+    check_backbone(config.model.backbone)
+    check_weights(config.model.backbone, config.model.weights)
+    refuse_busy(out)
+    size_arguments(config.model.backbone, config.loader.size)
+    dataset = open_dataset(config.data, report=report)
+    plan = _plan(config, dataset, folds, seeds)
+    runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)
+    result, rows = _collect(plan, dataset, runs, report)
+    write_json(out / "cv.json", result)
+    write_text(out / "cv.md", format_cv(result))
+    write_rows(out / "cv_predictions.csv", rows)
+    plot_cv(result, out / "cv.png")
+    run_log.result(report, "\n" + format_cv(result))
+    report(f"Written: {', '.join(str(out / f'cv{end}') for end in ('.json', '.md', '.png'))}")
+    report(f"Predictions: {out / 'cv_predictions.csv'}")
+    return result
+
+
+def check_seeds(seeds: int) -> None:
+    """Refuse a number of seeds below 1."""
+    if seeds < 1:
+        raise ConfigError(f"--seeds is {seeds}, but must be at least 1.")
+
+
+def check_free_split(config: Config, command: str) -> None:
+    """Refuse a configuration that names a split where the protocol chooses it."""
+    if config.data.split != "subject":
+        raise ConfigError(
+            f"fastleuk {command} chooses the splits itself: leave split = {config.data.split!r} "
+            "out of the configuration."
+        )
+
+
+def _parse_folds(folds: str) -> int | None:
+    """Return K; None for the official folds."""
+    if folds == "official":
+        return None
+    if not (folds.isascii() and folds.isdigit()) or not 2 <= int(folds) < 10**6:
+        raise ConfigError(f"--folds is {folds!r}, but must be official or a number from 2 on.")
+    return int(folds)
+
+
+def _config(config: Config, mode: str, seed: int) -> Config:
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, split=mode),
+        run=dataclasses.replace(config.run, seed=seed, out=""),
+    )
+
+
+def _plan(config: Config, dataset: DataSet, folds: str, seeds: int) -> _Plan:
+    """Decide on the runs and make every split once, so that what is wrong shows before training."""
+    manifest, first = dataset.manifest, config.run.seed
+    count = _parse_folds(folds)
+    if count is None:
+        there = sorted({int(f) for f in manifest.folds[manifest.labelled] if f >= 0})
+        if len(there) < 2:
+            have = "no official folds" if not there else f"fold {there[0]} alone"
+            raise ConfigError(
+                f"--folds official: {manifest.root} has {have}. --folds 5 draws five folds by "
+                "subject; a manifest CSV with a column fold names them."
+            )
+        modes = tuple(f"fold:{fold}" for fold in there)
+        names = tuple(f"fold-{fold}" for fold in there)
+    else:
+        draw = f"@{first}" if first else ""
+        modes = tuple(f"kfold:{fold}/{count}{draw}" for fold in range(count))
+        names = tuple(f"fold-{fold}-of-{count}" for fold in range(count))
+    numbers = tuple(range(first, first + seeds))
+    notes: list[str] = []
+    for seed in numbers:
+        for mode in modes:
+            split = make_split(
+                manifest,
+                dataset.groups,
+                mode=mode,
+                val_fraction=config.data.val_fraction,
+                test_fraction=config.data.test_fraction,
+                seed=seed,
+            )
+            notes += [note for note in split.notes if note not in notes]
+    unseen = _unseen(dataset) if count is None else np.zeros(0, dtype=np.int64)
+    return _Plan(config, folds, names, modes, numbers, unseen, tuple(notes))
+
+
+def _unseen(dataset: DataSet) -> np.ndarray:
+    """Return the labelled rows in no official fold whose subjects no fold knows either."""
+    manifest, groups = dataset.manifest, dataset.groups
+    rows = manifest.labelled
+    inside = rows[manifest.folds[rows] >= 0]
+    outside = rows[manifest.folds[rows] < 0]
+    return outside[~np.isin(groups[outside], groups[inside])]
+
+
+def _collect(
+    plan: _Plan, dataset: DataSet, runs: list[Path], report: Report
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what ``cv.json`` holds, and the rows of ``cv_predictions.csv``."""
+    names, shape = dataset.manifest.class_names, (len(plan.seeds), len(plan.modes))
+    tables = [read_predictions(run / RESULTS[1], names, dataset.positive) for run in runs]
+    figures = [table.figures() for table in tables]
+    by_seed = [tables[k : k + shape[1]] for k in range(0, len(tables), shape[1])]
+    pooled = [pool(of_seed) for of_seed in by_seed]
+    mean = average(pooled)
+    fold_of = {
+        path: mode
+        for mode, table in zip(plan.modes, by_seed[0], strict=True)
+        for path in table.paths
+    }
+    rows = mean.rows(part="out-of-fold", fold="")
+    for row in rows:
+        row["fold"] = fold_of[row["path"]]
+    ensemble = None
+    if len(plan.unseen):
+        singles = [
+            predict_rows(run, dataset, plan.unseen, device=plan.config.run.device, report=report)
+            for run in runs
+        ]
+        ensemble = _ensemble("unseen part", singles)
+        rows += average(singles).rows(part="unseen", fold="")
+    elif len(plan.seeds) > 1:
+        ensemble = _ensemble("out-of-fold", pooled)
+    config, manifest = plan.config, dataset.manifest
+    jobs = plan.jobs
+    result = {
+        "protocol": "cv",
+        "data": {
+            "root": str(manifest.root),
+            "content": dataset.content_hash,
+            "images": len(manifest.labelled),
+            "subjects": len({manifest.subjects[row] for row in manifest.labelled}),
+            "subject_is_image": manifest.subject_is_image,
+        },
+        "synthetic": manifest.synthetic,
+        "class_names": list(names),
+        "positive_class": dataset.positive,
+        "folds": plan.folds,
+        "splits": list(plan.modes),
+        "seeds": list(plan.seeds),
+        "config": dataclasses.asdict(config),
+        "runs": [
+            {"name": job.name, "split": job.config.data.split, "seed": job.config.run.seed, **each}
+            for job, each in zip(jobs, figures, strict=True)
+        ],
+        "summary": _summary(figures, shape),
+        "pooled": _pooled(pooled),
+        "ensemble": ensemble,
+        "notes": list(plan.notes),
+    }
+    return result, rows
+
+
+def _summary(figures: list[dict[str, Any]], shape: tuple[int, int]) -> dict[str, Any]:
+    """Return for each figure the mean over all runs, and its deviation over folds and seeds.
+
+    A fold's value is its mean over the seeds, and a seed's its mean over the folds.
+    """
+    summary = {}
+    for name in reported(figures[0]):
+        values = np.array([np.nan if f[name] is None else f[name] for f in figures]).reshape(shape)
+        summary[name] = {
+            "mean": float(values.mean()),
+            "sd_folds": mean_sd([float(v) for v in values.mean(axis=0)])["sd"],
+            "sd_seeds": mean_sd([float(v) for v in values.mean(axis=1)])["sd"],
+        }
+    return summary
+
+
+def _pooled(pooled: list[PredictionTable]) -> dict[str, Any]:
+    """Return the figures over all folds' test images together, one seed's at a time."""
+    each = [table.figures() for table in pooled]
+    return {
+        "samples": each[0]["samples"],
+        "subjects": each[0]["subjects"],
+        "figures": {name: mean_sd([f[name] for f in each]) for name in reported(each[0])},
+        "confusion_matrix": np.mean([f["confusion_matrix"] for f in each], axis=0).tolist(),
+        "seeds": each,
+    }
+
+
+def _ensemble(on: str, members: list[PredictionTable]) -> dict[str, Any]:
+    """Return the figures of the averaged probabilities beside those of the single models."""
+    single = [table.figures() for table in members]
+    together = average(members).figures()
+    return {
+        "on": on,
+        "members": len(members),
+        "samples": together["samples"],
+        "subjects": together["subjects"],
+        "figures": together,
+        "single": {name: mean_sd([f[name] for f in single]) for name in reported(together)},
+    }

@@ -1,0 +1,1 @@
+"""What a run keeps on disk, to go on and to be used."""
