@@ -4,10 +4,9 @@ import importlib.util
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1]
+from tests.makers.cells import PROJECT, write_cells
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores, and so do those they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -88,15 +87,25 @@ def _is_installed(name):
         return False
 
 
+TESTS = Path(__file__).parent
+
+
 def _left_out():
     """Files that can't even be imported here: ``{file: what is missing}``."""
     needs = {
         "hypothesis": ("hypothesis",),
         "jsonschema": ("jsonschema",),
-        "nvidia.dali": ("nvidia", "fastleuk.augment.appliers.exact", "fastleuk.loading.dali"),
+        "nvidia.dali": (
+            "nvidia",
+            "fastleuk.augment.appliers.exact",
+            "fastleuk.augment.appliers.fused",
+            "fastleuk.augment.appliers.compiled.in_dali",
+            "fastleuk.augment.dali",
+            "fastleuk.loading.dali",
+        ),
     }
     found = {}
-    for file in sorted(Path(__file__).parent.glob("test_*.py")):
+    for file in sorted(TESTS.rglob("test_*.py")):
         text = file.read_text(encoding="utf-8")
         for name, modules in needs.items():
             imports = [f"\n{how} {module}" for module in modules for how in ("from", "import")]
@@ -106,12 +115,14 @@ def _left_out():
 
 
 LEFT_OUT = _left_out()
-collect_ignore = [file.name for file in LEFT_OUT]
+collect_ignore = [str(file) for file in LEFT_OUT]
 
 
 def pytest_report_header():
     """Say which files are left out, and why."""
-    return [f"left out, {name} is missing: {file.name}" for file, name in LEFT_OUT.items()]
+    return [
+        f"left out, {name} is missing: {file.relative_to(TESTS)}" for file, name in LEFT_OUT.items()
+    ]
 
 
 def pytest_sessionstart():
@@ -122,32 +133,7 @@ def pytest_sessionstart():
             pytest.exit(f"FASTLEUK_REQUIRE_GPU=1, but {file.name} needs {name}", returncode=1)
 
 
-def write_cells(root: Path, *, subjects: int = 8, per_subject: int = 4, side: int = 72) -> Path:
-    """Write dark BMPs with one disc each as ``<class>/<subject>_<n>.bmp``: large red against
-    small blue discs, noisy, so that a tiny network can learn them and no two files are equal."""
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:side, :side]
-    for name, radius, colour in (("large", 0.36, (150, 40, 70)), ("small", 0.2, (50, 50, 150))):
-        folder = root / name
-        folder.mkdir(parents=True)
-        for subject in range(subjects):
-            for number in range(per_subject):
-                middle = side / 2 + rng.uniform(-5, 5, 2)
-                r = side * radius * rng.uniform(0.85, 1.15)
-                disc = (x - middle[0]) ** 2 + (y - middle[1]) ** 2 < r**2
-                pixels = np.zeros((side, side, 3))
-                pixels[disc] = np.array(colour) + rng.normal(0, 14, (disc.sum(), 3))
-                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-                image.save(folder / f"{name[0]}{subject}_{number}.bmp")
-    return root
-
-
 @pytest.fixture(scope="session")
 def cells(tmp_path_factory) -> Path:
     """64 small images of two classes and 16 subjects."""
     return write_cells(tmp_path_factory.mktemp("cells") / "set")
-
-
-SUBJECT_REGEX = r"([ls]\d+)_\d+\.bmp$"

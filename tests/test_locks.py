@@ -7,13 +7,13 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import SUBJECT_REGEX
 
 from fastleuk.data.decoded.read import is_sound
 from fastleuk.data.decoded.write import pieces, write_cache
 from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 from fastleuk.locks import is_held, locked, owned, read_owner
+from tests.makers.cells import PROJECT, SUBJECT_REGEX
 
 SOON = 30
 """Seconds after which something hangs."""
@@ -86,7 +86,7 @@ BUILDER = """
     import sys, time
     from pathlib import Path
     from fastleuk.data.load import load_dataset
-    from test_locks import SUBJECT_REGEX, _black, _build
+    from tests.test_locks import SUBJECT_REGEX, _black, _build
 
     def decode(rows):
         if sys.argv[3] == "sleep":
@@ -110,7 +110,7 @@ def test_of_three_processes_one_is_killed_and_the_others_end_well(cells, tmp_pat
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=__file__.rpartition("/")[0],
+            cwd=PROJECT,
         )
 
     first = start("sleep")

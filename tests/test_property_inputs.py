@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import ACCEPTED, REFUSED, photo, tolerance
 
 from fastleuk.augment import NONE
 from fastleuk.config import Config, DataConfig, LoaderConfig, ModelConfig, OptimConfig, RunConfig
@@ -30,6 +29,7 @@ from fastleuk.loading.decode.pil import decode
 from fastleuk.loading.prepare import Pixels, build_cache
 from fastleuk.loading.stream import EvalStream
 from fastleuk.training.run import resume, train
+from tests.makers.image_files import ACCEPTED, REFUSED, photo, tolerance
 
 pytestmark = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
 

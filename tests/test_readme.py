@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
 
 from fastleuk.loading import has_dali
+from tests.makers.cells import PROJECT
 
 
 @pytest.fixture

@@ -1,0 +1,431 @@
+"""Cross-validation and the paper's table, from configuration to picture."""
+
+import csv
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from fastleuk.cli import main
+from fastleuk.data.demo.generate import write_demo
+from fastleuk.data.open import open_dataset
+from fastleuk.errors import CheckpointError, ConfigError, WeightsError
+from fastleuk.evaluation.metrics import classification_metrics
+from fastleuk.protocols import jobs
+from fastleuk.protocols.cv.run import cross_validate
+from fastleuk.protocols.paper.published import PUBLISHED
+from fastleuk.protocols.paper.run import QUICK, SPLITS, run_paper
+from fastleuk.protocols.predictions import predict_rows, read_predictions
+from tests.makers.cells import SUBJECT_REGEX, write_cells
+from tests.makers.data_trees import small_cnmc
+from tests.makers.protocol_runs import PretendedTraining, change, quiet, read_json, tiny_config
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """90 synthetic cells of 60 subjects: three official folds and a preliminary set."""
+    return write_demo(tmp_path_factory.mktemp("demo") / "set", cells=90)
+
+
+@pytest.fixture(scope="module")
+def official(demo, tmp_path_factory):
+    """A cross-validation over the official folds that really trained."""
+    out = tmp_path_factory.mktemp("cv")
+    said = []
+    result = cross_validate(
+        tiny_config(demo), folds="official", seeds=1, out=out, report=said.append
+    )
+    return out, result, "\n".join(said)
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    training = PretendedTraining()
+    monkeypatch.setattr(jobs, "train", training)
+    return training
+
+
+def _csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _is_picture(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 24)) > 50
+
+
+# Cross-validation
+
+
+def test_every_fold_is_tested_once_and_the_preliminary_set_by_all(official, demo):
+    out, result, _ = official
+    manifest = open_dataset(tiny_config(demo).data, report=quiet).manifest
+    rows = _csv(out / "cv_predictions.csv")
+    of_part = {
+        part: sorted(row["path"] for row in rows if row["part"] == part)
+        for part in ("out-of-fold", "unseen")
+    }
+    known = manifest.labelled
+    inside = [manifest.paths[i] for i in known if manifest.folds[i] >= 0]
+    outside = [manifest.paths[i] for i in known if manifest.folds[i] < 0]
+    assert of_part == {"out-of-fold": sorted(inside), "unseen": sorted(outside)}
+    folds = {manifest.paths[i]: f"fold:{manifest.folds[i]}" for i in known}
+    assert all(row["fold"] == folds[row["path"]] for row in rows if row["part"] == "out-of-fold")
+    assert result["splits"] == ["fold:0", "fold:1", "fold:2"]
+    for seen in (result["pooled"]["samples"], sum(run["samples"] for run in result["runs"])):
+        assert seen == len(inside)
+    assert result["ensemble"]["samples"] == len(outside)
+
+
+def test_the_summary_is_the_runs_own_figures(official):
+    out, result, _ = official
+    own = [read_json(out / "runs" / run["name"] / "test_metrics.json") for run in result["runs"]]
+    for name, value in result["summary"].items():
+        values = [figures[name] for figures in own]
+        assert value["mean"] == pytest.approx(np.mean(values))
+        assert value["sd_folds"] == pytest.approx(np.std(values, ddof=1))
+        assert value["sd_seeds"] is None
+    total = np.sum([figures["confusion_matrix"] for figures in own], axis=0)
+    np.testing.assert_array_equal(result["pooled"]["confusion_matrix"], total)
+    assert set(result["summary"]) == {
+        "accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "f1_positive", "auc",
+        "sensitivity", "specificity",
+    }  # fmt: skip
+
+
+def test_the_ensemble_is_the_mean_of_the_folds_probabilities(official, demo, tmp_path):
+    out, result, _ = official
+    names = ("hem", "ALL")
+    tables = [
+        read_predictions(out / "runs" / run["name"] / "unseen_predictions.csv", names)
+        for run in result["runs"]
+    ]
+    assert not np.allclose(tables[0].probabilities, tables[1].probabilities)
+    mean = np.mean([table.probabilities for table in tables], axis=0)
+    figures = classification_metrics(tables[0].labels, mean, names)
+    ensemble = result["ensemble"]["figures"]
+    assert {key: ensemble[key] for key in figures} == figures
+    singles = [table.figures()["auc"] for table in tables]
+    assert result["ensemble"]["single"]["auc"]["mean"] == pytest.approx(np.mean(singles))
+    # A run's weights applied here say what they said in its own test.
+    run = out / "runs" / result["runs"][0]["name"]
+    own = read_predictions(run / "test_predictions.csv", names)
+    dataset = open_dataset(tiny_config(demo).data, report=quiet)
+    rows = np.array([dataset.manifest.paths.index(path) for path in own.paths])
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("config.toml", "best.safetensors"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    again = predict_rows(copy, dataset, rows, device="cpu", report=quiet)
+    assert again.paths == own.paths
+    np.testing.assert_allclose(again.probabilities, own.probabilities, atol=1e-6)
+
+
+def test_the_report_and_the_picture(official):
+    out, result, said = official
+    text = (out / "cv.md").read_text()
+    assert "SYNTHETIC" in text
+    assert text in said
+    auc = result["summary"]["auc"]
+    assert f"| AUC | {auc['mean']:.3f} ± {auc['sd_folds']:.3f} |" in text
+    assert "in no official fold" in text
+    assert "No ensemble" not in text
+    assert read_json(out / "cv.json") == result
+    assert _is_picture(out / "cv.png")
+
+
+def test_the_same_command_trains_nothing_and_says_the_same(official, demo, monkeypatch):
+    out, result, _ = official
+    monkeypatch.setattr(jobs, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(jobs, "resume", lambda *_, **__: pytest.fail("resumed"))
+    before = {file.name: file.read_bytes() for file in out.glob("cv*.[jcm]*")}
+    again = cross_validate(tiny_config(demo), folds="official", seeds=1, out=out, report=quiet)
+    assert again == result
+    assert {file.name: file.read_bytes() for file in out.glob("cv*.[jcm]*")} == before
+    with pytest.raises(CheckpointError, match=r"fold-0-seed-0: optim\.epochs was 1, is 2"):
+        cross_validate(
+            tiny_config(demo, epochs=2), folds="official", seeds=1, out=out, report=quiet
+        )
+
+
+def test_seeds_repeat_the_same_folds_and_average(pretended, cells, tmp_path):
+    config = tiny_config(cells, SUBJECT_REGEX)
+    one = cross_validate(config, folds="4", seeds=1, out=tmp_path, report=quiet)
+    assert one["ensemble"] is None
+    assert "--seeds 3 gives one" in (tmp_path / "cv.md").read_text()
+    result = cross_validate(config, folds="4", seeds=2, out=tmp_path, report=quiet)
+    assert len(pretended.calls) == len(set(pretended.calls)) == 8
+    assert pretended.calls[:5] == [*(f"fold-{k}-of-4-seed-0" for k in range(4)),
+                                   "fold-0-of-4-seed-1"]  # fmt: skip
+    values = np.array([run["auc"] for run in result["runs"]]).reshape(2, 4)
+    auc = result["summary"]["auc"]
+    assert auc["mean"] == pytest.approx(values.mean())
+    assert auc["sd_folds"] == pytest.approx(values.mean(axis=0).std(ddof=1))
+    assert auc["sd_seeds"] == pytest.approx(values.mean(axis=1).std(ddof=1))
+    tested = [
+        [
+            row["path"]
+            for fold in range(4)
+            for row in _csv(tmp_path / f"runs/fold-{fold}-of-4-seed-{seed}/test_predictions.csv")
+        ]
+        for seed in range(2)
+    ]
+    assert tested[0] == tested[1]
+    assert len(set(tested[0])) == 64
+    assert result["ensemble"]["on"] == "out-of-fold"
+    assert result["ensemble"]["members"] == 2
+    single = result["ensemble"]["single"]["auc"]["mean"]
+    assert result["ensemble"]["figures"]["auc"] > single  # independent errors cancel out
+
+
+def test_the_first_seed_draws_the_folds(pretended, cells, tmp_path):
+    config = change(tiny_config(cells, SUBJECT_REGEX), "run", seed=7)
+    result = cross_validate(config, folds="2", seeds=2, out=tmp_path, report=quiet)
+    assert result["seeds"] == [7, 8]
+    assert result["splits"] == [f"kfold:{fold}/2@7" for fold in range(2)]
+    assert pretended.calls[-1] == "fold-1-of-2-seed-8"
+
+
+@pytest.mark.usefixtures("pretended")
+def test_three_classes_and_six_folds(tmp_path):
+    data = write_cells(tmp_path / "set", subjects=6, per_subject=2)
+    third = write_cells(tmp_path / "more", subjects=6, per_subject=2, side=64)
+    (third / "large").rename(data / "third")
+    config = tiny_config(data, SUBJECT_REGEX)
+    config = change(config, "data", subject_regex=r"((?:large|small|third)/[ls]\d+)_")
+    result = cross_validate(config, folds="6", seeds=1, out=tmp_path / "out", report=quiet)
+    assert set(result["summary"]) == {
+        "accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "auc"
+    }  # fmt: skip
+    assert result["pooled"]["samples"] == 36
+    assert _is_picture(tmp_path / "out" / "cv.png")
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"seeds": 0}, "--seeds is 0"),
+        ({"folds": "1"}, "--folds is '1'"),
+        ({"folds": "half"}, "official or a number"),
+        ({"folds": "9"}, "choose 8 folds or fewer"),
+        ({"folds": "official"}, "has no official folds.*--folds 5"),
+        ({"split": "image"}, "cv chooses the splits itself"),
+        ({"backbone": "efficientnet_b33"}, "efficientnet_b3"),
+        ({"weights": "bundled"}, "bundled holds"),
+    ],
+)
+def test_what_cv_refuses(changes, says, cells, tmp_path):
+    config = tiny_config(cells, SUBJECT_REGEX)
+    if "split" in changes:
+        config = change(config, "data", split=changes["split"])
+    model = {name: changes[name] for name in ("backbone", "weights") if name in changes}
+    with pytest.raises(ConfigError, match=says):
+        cross_validate(
+            change(config, "model", **model),
+            folds=changes.get("folds", "3"),
+            seeds=changes.get("seeds", 1),
+            out=tmp_path / "out",
+            report=quiet,
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_subject_that_a_fold_knows_is_no_part_of_the_unseen(tmp_path):
+    root = small_cnmc(tmp_path / "set")
+    csv_file = next(root.rglob("*labels.csv"))
+    text = csv_file.read_text()
+    csv_file.write_text(text.replace("UID_57_29_1_all.bmp", "UID_1_29_1_all.bmp"))
+    dataset = open_dataset(tiny_config(root).data, report=quiet)
+    from fastleuk.protocols.cv.run import _unseen
+
+    names = {dataset.manifest.paths[row].rsplit("/", 1)[-1] for row in _unseen(dataset)}
+    assert names == {"2.bmp", "3.bmp", "4.bmp"}
+
+
+# The paper's table
+
+
+@pytest.fixture(scope="module")
+def paper(demo, tmp_path_factory):
+    """The miniature with one backbone, really trained."""
+    out = tmp_path_factory.mktemp("paper")
+    config = change(tiny_config(demo), "augment", per_class=QUICK["augment"]["per_class"])
+    config = change(config, "data", test_fraction=0.2, val_fraction=0.2)
+    names = ["test_efficientnet"]
+    result = run_paper(config, out=out, backbones=names, quick=True, report=quiet)
+    return out, result
+
+
+def test_both_splits_are_run_and_their_figures_stand_in_the_table(paper):
+    out, result = paper
+    assert [run["name"] for run in result["runs"]] == [
+        "test_efficientnet-image-seed-0", "test_efficientnet-subject-seed-0"
+    ]  # fmt: skip
+    text = (out / "paper.md").read_text()
+    for split in ("image", "subject"):
+        own = read_json(out / f"runs/test_efficientnet-{split}-seed-0/test_metrics.json")
+        assert own["split"] == split
+        row = result["rows"][0][split]
+        for name in ("accuracy", "precision_positive", "f1_positive", "f1_macro", "auc"):
+            assert row[name]["mean"] == pytest.approx(own[name])
+        assert f"ours, by {split} | {100 * own['accuracy']:.2f} |" in text
+        shortcut = result["shortcut"][split]
+        assert shortcut["samples"] == row["samples"]
+        shown = f"by {split} | {100 * shortcut['accuracy']['mean']:.2f} |"
+        assert f"{result['shortcut']['name']} | ours, {shown}" in text
+    assert "| not measured |" in text
+    assert "how far chance moves these gaps is not measured" in text
+    assert "hides" not in text
+    assert "SYNTHETIC" in text
+    assert "in miniature" in text
+    assert "can't be compared" in text
+    assert _is_picture(out / "paper.png")
+
+
+def test_the_miniature_scales_the_papers_balance(paper):
+    _, result = paper
+    # 90 demo cells: 60 ALL; the paper: 10000 samples, 8491 ALL.
+    assert result["config"]["augment"]["per_class"] == str(round(60 * 10000 / 8491))
+
+
+def test_the_papers_backbones_stand_beside_the_published_figures(pretended, demo, tmp_path):
+    result = run_paper(tiny_config(demo), out=tmp_path, seeds=2, report=quiet)
+    assert [row["backbone"] for row in result["rows"]] == list(PUBLISHED)
+    assert len(pretended.calls) == 5 * 2 * 2
+    text = (tmp_path / "paper.md").read_text()
+    assert (
+        "| EfficientNet-B3 | published, by image | 92.02 | 91.36 | 97.40 | 94.30 | 94.79 |" in text
+    )
+    for row in result["rows"]:
+        image, subject = (
+            [run["f1_positive"] for run in result["runs"]
+             if run["name"].startswith(f"{row['backbone']}-{split}-seed-")]
+            for split in ("image", "subject")
+        )  # fmt: skip
+        gap = 100 * (np.mean(subject) - np.mean(image))
+        assert f"| {row['name']} | {gap:+.2f} |" in text
+        gaps = np.subtract(*(row[split]["f1_macro"]["seeds"] for split in SPLITS[::-1]))
+        interval = t.interval(0.95, 1, gaps.mean(), gaps.std(ddof=1) / np.sqrt(2))
+        assert f"| {100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} |" in text
+        assert row["image"]["f1_positive"]["sd"] == pytest.approx(np.std(image, ddof=1))
+    assert "SYNTHETIC" in text
+    assert "in miniature" not in text
+    assert _is_picture(tmp_path / "paper.png")
+
+
+def test_published_figures_fit_the_positive_class():
+    for row in PUBLISHED.values():
+        f1 = 2 * row.precision * row.recall / (row.precision + row.recall)
+        assert row.f1 == pytest.approx(f1, abs=5e-4)  # B1 is off by 3e-4 in print
+        assert all(0.8 < value < 1 for value in dataclasses.astuple(row)[1:])
+
+
+def test_weights_may_be_a_folder(pretended, demo, tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("test_efficientnet.safetensors", "test_resnet.pth"):
+        (folder / name).write_bytes(b"")
+    config = change(tiny_config(demo), "model", weights=str(folder))
+    names = ["test_efficientnet", "test_resnet"]
+    result = run_paper(config, out=tmp_path / "out", backbones=names, report=quiet)
+    assert [row["weights"].rsplit("/", 1)[-1] for row in result["rows"]] == [
+        "test_efficientnet.safetensors", "test_resnet.pth"
+    ]  # fmt: skip
+    calls = len(pretended.calls)
+    with pytest.raises(WeightsError, match=r"lacks:\n  test_vit\.safetensors or test_vit\.pth"):
+        run_paper(config, out=tmp_path / "o", backbones=[*names, "test_vit"], report=quiet)
+    one = change(config, "model", weights=str(folder / "test_resnet.pth"))
+    with pytest.raises(WeightsError, match="one file for 2 backbones"):
+        run_paper(one, out=tmp_path / "o", backbones=names, report=quiet)
+    with pytest.raises(ConfigError, match="test_resnet more than once"):
+        run_paper(config, out=tmp_path / "o", backbones=["test_resnet"] * 2, report=quiet)
+    with pytest.raises(ConfigError, match="resnet50"):
+        run_paper(config, out=tmp_path / "o", backbones=["resnet500"], report=quiet)
+    assert len(pretended.calls) == calls
+
+
+# The command line
+
+
+@pytest.fixture
+def fastleuk(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_cv_takes_a_file_and_options(fastleuk, pretended, cells, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        f"[data]\nsubject_regex = '''{SUBJECT_REGEX}'''\n[optim]\nepochs = 3\nlr = 0.01"
+    )
+    code, said, error = fastleuk(
+        "cv", "--data", cells, "--folds", 2, "--seeds", 1, "--config", file, "--lr", "0.02",
+        "--backbone", "test_resnet", "--weights", "none", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert (code, error) == (0, "")
+    assert "cv_predictions.csv" in said
+    result = read_json(tmp_path / "o" / "cv.json")
+    assert (result["config"]["optim"]["epochs"], result["config"]["optim"]["lr"]) == (3, 0.02)
+    assert result["config"]["model"]["backbone"] == "test_resnet"
+    assert len(pretended.calls) == 2
+
+
+def test_paper_quick_sets_the_miniature_and_options_override_it(
+    fastleuk, pretended, demo, tmp_path
+):
+    out = tmp_path / "o"
+    arguments = ("--data", demo, "--quick", "--epochs", 2, "--device", "cpu", "--out", out)
+    code, said, error = fastleuk("paper", *arguments)
+    assert (code, error) == (0, "")
+    assert "paper.png" in said
+    result = read_json(out / "paper.json")
+    assert result["quick"]
+    assert result["config"]["loader"]["size"] == QUICK["loader"]["size"]
+    assert result["config"]["optim"]["epochs"] == 2
+    assert len(pretended.calls) == 2 * len(result["rows"])
+    assert all(row["weights"] in ("bundled", "none") for row in result["rows"])
+
+
+def test_paper_defaults_to_the_papers_balance(fastleuk, pretended, demo, tmp_path):
+    out = tmp_path / "o"
+    arguments = ("--data", demo, "--weights", "none", "--device", "cpu", "--out", out)
+    assert fastleuk("paper", *arguments)[0] == 0
+    assert read_json(out / "paper.json")["config"]["augment"]["per_class"] == "10000"
+    assert len(pretended.calls) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["cv", "--split", "image"], "Leave out --split"),
+        (["cv", "--seeds", "0"], "--seeds is 0"),
+        (["cv", "--folds", "none"], "--folds is 'none'"),
+        (["cv", "--data", "/no/such/folder", "--backbone", "resnet10t"], "/no/such/folder"),
+        (["cv", "--config", "/no/such.toml"], "/no/such.toml"),
+        (["paper", "--backbone", "resnet50"], "name them with --backbones"),
+        (["paper", "--split", "subject"], "both splits are run"),
+        (["paper", "--backbones", "resnet5"], "resnet"),
+        (["paper", "--quick", "--seeds", "0"], "--seeds is 0"),
+    ],
+)
+def test_bad_input_exits_with_2_and_no_traceback(fastleuk, arguments, says):
+    code, _, error = fastleuk(*arguments)
+    assert code == 2
+    assert says in error
+    assert "Traceback" not in error
