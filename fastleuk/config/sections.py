@@ -154,7 +154,7 @@ class OptimConfig:
     amp_dtype: str = option("auto", "bf16, fp16 (GPU only), or auto: what the device has.")
     optimizer: str = option("adam", "adam, adamw or sgd.")
     weight_decay: float = option(0.0, "Of the weights; norms and biases have none.")
-    momentum: float = option(0.9, "Of sgd (with Nesterov's).")
+    momentum: float = option(0.9, "Of sgd (Nesterov's); 0: plain SGD.")
     scheduler: str = option("none", "none (constant) or cosine over all --epochs.")
     warmup_epochs: float = option(0.0, "Linear warm-up; a fraction is allowed.")
     min_lr: float = option(0.0, "Where the cosine ends.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.run_folder.state import not_ended
 from fastleuk.tracking.paired import LEVEL, Interval
 from fastleuk.tracking.pairs import (
     LETTERS,
@@ -135,6 +136,9 @@ def warnings_of(records: Sequence[RunRecord]) -> list[str]:
                 f"{_split(first)} and {_split(record)}): their test figures can't be compared."
             )
     for letter, record in zip(LETTERS, records, strict=False):
+        note = not_ended(record.path)
+        if note:
+            found.append(f"{letter}: {note}. Its figures are not yet final.")
         if record.tested is None:
             found.append(f"{letter} has not been tested yet (fastleuk evaluate {record.path}).")
         if not record.rows:

@@ -22,15 +22,19 @@ def build_optimizer(
     With ``layer_decay`` below 1 there is a parameter group for each layer, whose ``lr_scale`` the
     schedule multiplies its learning rate by: 1 at the head, ``layer_decay`` in front of it, and so
     on. The layers are timm's (``model.group_matcher``).
+
+    ``sgd`` has Nesterov's momentum; with ``momentum`` 0 there is none, and it is plain SGD.
     """
     from timm.optim import create_optimizer_v2
 
     kernels: dict[str, Any] = {"foreach": True}
     if device.type in ("cuda", "cpu"):
         kernels = {"fused": True}
+    # timm's "sgd" is Nesterov's, which torch refuses without momentum; its "momentum" is not.
+    plain = config.optimizer == "sgd" and config.momentum == 0
     return create_optimizer_v2(
         model,
-        opt=config.optimizer,
+        opt="momentum" if plain else config.optimizer,
         lr=config.lr,
         weight_decay=config.weight_decay,
         momentum=config.momentum,

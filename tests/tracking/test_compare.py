@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 
 from fastleuk.cli import main
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.run_folder.state import BEGUN, set_mark
 from fastleuk.tracking.compare import (
     compare_runs,
     differing_settings,
@@ -209,6 +210,17 @@ def test_other_validation_samples_and_missing_parts_are_said(tmp_path):
     assert "B has no finished epoch" in said
     assert "validated on different samples" in said
     assert out.is_file()
+
+
+def test_a_run_that_has_not_ended_is_said(tmp_path):
+    a, b = (write_run(tmp_path / name) for name in "ab")
+    assert warnings_of(read_records([a, b])) == []
+    set_mark(b, BEGUN)  # it has test figures, of an evaluate
+    said, _ = _compare([a, b], tmp_path)
+    (line,) = [line for line in said.splitlines() if "ended" in line]
+    assert line == (
+        "warning: B: this run has not ended: epoch 3 of 9. Its figures are not yet final."
+    )
 
 
 def test_the_picture_has_a_curve_of_each_run_and_marks_synthetic_cells(tmp_path):

@@ -107,6 +107,17 @@ def test_every_optimiser_learns(optimizer):
     assert last < 0.5 * first
 
 
+def test_sgd_without_momentum_is_plain_sgd():
+    weight, gradient = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 4.0]])
+    layer = torch.nn.Linear(2, 1, bias=False)
+    layer.weight.data = weight.clone()
+    optim = build_optimizer(layer, OptimConfig(optimizer="sgd", lr=0.1, momentum=0.0), CPU)
+    for step in range(1, 4):
+        layer.weight.grad = gradient.clone()
+        optim.step()
+        assert torch.allclose(layer.weight, weight - 0.1 * step * gradient)
+
+
 def test_a_frozen_phase_trains_the_head_and_nothing_else():
     model = create_model("test_efficientnet", num_classes=2, weights="none")
     before = {name: value.clone() for name, value in model.state_dict().items()}
