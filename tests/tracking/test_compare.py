@@ -217,7 +217,7 @@ def test_a_run_that_has_not_ended_is_said(tmp_path):
     assert warnings_of(read_records([a, b])) == []
     set_mark(b, BEGUN)  # it has test figures, of an evaluate
     said, _ = _compare([a, b], tmp_path)
-    (line,) = [line for line in said.splitlines() if "ended" in line]
+    (line,) = [line for line in said.splitlines() if "has not ended" in line]
     assert line == (
         "warning: B: this run has not ended: epoch 3 of 9. Its figures are not yet final."
     )
