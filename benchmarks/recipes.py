@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.config import assemble
-from fastleuk.training.run import train
+from fastleuk.training.train import train
 
 RECIPES = ("paper", "strong")
 FIGURES = {"f1_macro": "macro-F1", "auc": "AUC", "accuracy": "accuracy"}

@@ -32,7 +32,10 @@ from fastleuk.loading.prepare import open_pixels
 from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import choose_device, choose_precision
-from fastleuk.training.loop import Trainer
+from fastleuk.training.assemble import initial_state
+from fastleuk.training.checkpoint.keeper import Keeper
+from fastleuk.training.loop import Trainer, TrainingData
+from fastleuk.training.objective import Objective
 
 CASES = (("efficientnet_b0", 224, 32, 3), ("test_efficientnet", 224, 32, 15))
 """Backbone, size in pixels, batch size, steps a turn. Turns are short, so that the three see the
@@ -130,19 +133,21 @@ def measure(
     bare = BareLoop(backbone, precision, turns.batch, steps)
     rates: dict[str, list[float]] = {"bare": [], "replayed": [], "loader": []}
     with tempfile.TemporaryDirectory() as folder:
+        optim = OptimConfig(epochs=2 * (options.rounds + 1), patience=10**6)
+        model = new_model(backbone, device)
         trainer = Trainer(
-            model=new_model(backbone, device),
-            train_loader=turns,
-            val_loader=One(turns.batch),
+            state=initial_state(model, optim, precision, batches=len(turns)),
+            objective=Objective(optim, counts=np.array([1, 1]), seed=0, device=device),
+            data=TrainingData(
+                train=turns,
+                val=One(turns.batch),
+                class_names=("hem", "ALL"),
+                files=dataset.manifest.paths,
+            ),
             precision=precision,
-            config=OptimConfig(epochs=2 * (options.rounds + 1), patience=10**6),
+            config=optim,
             run=RunConfig(),
-            class_names=("hem", "ALL"),
-            class_counts=np.array([1, 1]),
-            files=dataset.manifest.paths,
-            run_dir=Path(folder),
-            identity={},
-            metadata={},
+            keeper=Keeper(Path(folder), device),
             report=lambda _: rates["bare"].append(bare.turn()) if len(history) % 2 else None,
         )
         history = trainer.progress.history

@@ -28,7 +28,7 @@ from fastleuk.loading import has_dali, make_loader
 from fastleuk.loading.decode.pil import decode
 from fastleuk.loading.prepare import Pixels, build_cache
 from fastleuk.loading.stream import EvalStream
-from fastleuk.training.run import resume, train
+from fastleuk.training.train import resume, train
 from tests.makers.image_files import ACCEPTED, REFUSED, photo, tolerance
 
 pytestmark = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")

@@ -60,13 +60,13 @@ def train(
 def _train(context: typer.Context, config: str, resume: str, ranks: Ranks | None = None) -> None:
     if resume:
         changes = _only_with_resume(context, resume)
-        from fastleuk.training.run import resume as run_resume
+        from fastleuk.training.train import resume as run_resume
 
         device = context.params["device"] if is_given(context, "device") else None
         run_resume(Path(resume), device=device, changes=changes, ranks=ranks)
         return
     chosen = assemble(given_tables(context), file=Path(config) if config else None)
-    from fastleuk.training.run import train as run_train
+    from fastleuk.training.train import train as run_train
 
     run_train(chosen, ranks=ranks)
 

@@ -21,7 +21,7 @@ from fastleuk.run_folder.names import RESULTS as RESULTS
 from fastleuk.run_folder.start import check_idle, hold
 from fastleuk.run_folder.state import is_tested
 from fastleuk.training.interrupt import Interrupted
-from fastleuk.training.run import resume, train
+from fastleuk.training.train import resume, train
 
 RUNS = "runs"
 PROTOCOL_LOCK = "protocol.lock"

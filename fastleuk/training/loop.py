@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,31 +12,22 @@ import torch
 from torch import nn
 
 from fastleuk.config import OptimConfig, RunConfig
-from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.predict import predict
-from fastleuk.files import write_rows
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.models.device import Precision, kernels
-from fastleuk.run_folder.names import LAST, METRICS
 from fastleuk.tracking.writers import Writers
-from fastleuk.training.checkpoint.best import Kept, publish, ranked, write_best
-from fastleuk.training.checkpoint.file import save_checkpoint
-from fastleuk.training.checkpoint.snapshot import TrainingState
+from fastleuk.training.checkpoint.best import ranked
+from fastleuk.training.checkpoint.keeper import Keeper
 from fastleuk.training.distributed.join import accumulating, share_gradients, statistics
 from fastleuk.training.distributed.ranks import ALONE, Ranks
 from fastleuk.training.interrupt import Interrupted, StopRequest
 from fastleuk.training.objective import Objective
-from fastleuk.training.optimizer import (
-    build_average,
-    build_optimizer,
-    build_schedule,
-    train_mode,
-    update_share,
-)
-from fastleuk.training.profile import StepProfile
-from fastleuk.training.progress_bar import EpochProgress
-from fastleuk.training.state import Progress, epoch_line, epoch_row
+from fastleuk.training.optimizer import train_mode, update_share
+from fastleuk.training.reports.epoch_report import epoch_line, epoch_row
+from fastleuk.training.reports.profile import StepProfile
+from fastleuk.training.reports.progress_bar import EpochBar
+from fastleuk.training.state import Progress, TrainingState
 from fastleuk.training.step_losses import CHECK_EVERY, NonFiniteError, StepLosses
 
 ASK_EVERY = 10
@@ -45,75 +35,85 @@ ASK_EVERY = 10
 CPU they do after each."""
 
 
-@dataclass
-class Trainer:
-    """A model, what trains it, and where the run is kept.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingData:
+    """The images that a model is trained and validated on.
 
-    Args:
-        model: The network, on the device, channels_last.
-        train_loader: Shuffled batches.
-        val_loader: Un-augmented batches for early stopping.
-        precision: Device and autocast dtype.
-        config: How it is trained.
-        run: Seed, compilation, determinism, checkpoints, profile.
+    Attributes:
+        train: Shuffled batches.
+        val: Un-augmented batches for early stopping.
         class_names: Names by label.
-        class_counts: int64 ``(C,)``, samples of each class in an epoch, for class weights.
         files: Paths by row of the manifest.
-        run_dir: Where checkpoints and ``metrics.csv`` go.
-        identity: What the checkpoint belongs to; resuming compares it.
-        metadata: What is stored with the best weights, fit for JSON.
-        writer: Takes each epoch's row.
-        report: Takes the line printed after each epoch.
-        ranks: This process among those that train the model; the first one writes.
     """
 
-    model: nn.Module
-    train_loader: Loader
-    val_loader: Loader
+    train: Loader
+    val: Loader
+    class_names: tuple[str, ...]
+    files: Sequence[str]
+
+    def close(self) -> None:
+        """Free what the loaders hold."""
+        self.train.close()
+        self.val.close()
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """Changes a state by batches until the last epoch, or until patience runs out.
+
+    Args:
+        state: What is trained: model, optimiser, schedule, moving average, progress.
+        objective: What is minimised.
+        data: What on.
+        precision: Device and autocast dtype.
+        config: Epochs, patience, accumulation, clipping, frozen epochs.
+        run: Compilation and determinism.
+        keeper: Writes checkpoints and the best weights.
+        ranks: This process among those that train the model; the first one writes.
+        profile: Of the steps.
+        writer: Takes each epoch's row.
+        report: Takes the line printed after each epoch.
+    """
+
+    state: TrainingState
+    objective: Objective
+    data: TrainingData
     precision: Precision
     config: OptimConfig
     run: RunConfig
-    class_names: tuple[str, ...]
-    class_counts: np.ndarray
-    files: Sequence[str]
-    run_dir: Path
-    identity: dict[str, Any]
-    metadata: dict[str, Any]
+    keeper: Keeper
+    ranks: Ranks = ALONE
+    profile: StepProfile = field(default_factory=StepProfile)
     writer: Writers | None = None
     report: Callable[[str], None] = print
-    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
-        device, config = self.precision.device, self.config
-        self.optimizer = build_optimizer(self.model, config, device)
-        updates = -(-len(self.train_loader) // config.accumulate)
-        self.schedule = build_schedule(self.optimizer, config, updates_per_epoch=updates)
-        self.scaler = self.precision.scaler()
-        self.ema = build_average(self.model, config.ema)
-        self.progress = Progress()
-        self.state = TrainingState(
-            self.model, self.optimizer, self.schedule, self.scaler, self.ema, self.progress
-        )
-        self.objective = Objective(
-            config,
-            counts=self.class_counts,
-            seed=self.run.seed,
-            device=device,
-            rank=self.ranks.rank,
-        )
-        self.profile = StepProfile(
-            self.run.profile if self.ranks.first else 0,
-            run_dir=self.run_dir,
-            device=device,
-            report=self.report,
-        )
         self.losses = self._new_losses()
-        self._saved_at = time.monotonic()
         # What a training batch goes through. Weights are always read from, and loaded into,
-        # self.model.
-        self.network: Callable[..., Any] = self.model
+        # state.model.
+        self.network: Callable[..., Any] = self.state.model
         if self.run.compile:
-            self.network = torch.compile(self.model)
+            self.network = torch.compile(self.state.model)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        return self.state.progress
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left, or patience has run out."""
+        over = self.progress.epoch >= self.config.epochs
+        return over or self.progress.stale >= self.config.patience
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Continue from a checkpoint, whose identity the caller has compared.
+
+        Raises:
+            CheckpointError: something in it is missing or doesn't fit.
+        """
+        self.keeper.restore(saved, self.state)
+        self.losses = self._new_losses()
 
     def fit(self) -> None:
         """Train until the last epoch or until patience runs out.
@@ -131,32 +131,38 @@ class Trainer:
                 loss, timing = self._train_epoch(stop)
                 self._validate(loss, timing)
                 self._save()
-                self._publish()
+                self.keeper.publish(self.progress)
                 signal_number, _ = self._asked(stop)
                 if signal_number and not self.finished:
                     self._interrupt(signal_number)
             self.profile.close()
 
-    @property
-    def finished(self) -> bool:
-        """Whether no epoch is left, or patience has run out."""
-        over = self.progress.epoch >= self.config.epochs
-        return over or self.progress.stale >= self.config.patience
+    def _begin(self) -> None:
+        """Complete what was cut short, and do without weights that are not there any more."""
+        self._save()
+        lost = self.ranks.shared(self.keeper.publish(self.progress))
+        for kept in lost:
+            self.progress.kept.remove(kept)
+            self.report(
+                f"note: the weights of epoch {kept['epoch']}, one of the best, are not in "
+                f"{self.keeper.run_dir}; the best of the epochs to come takes their place."
+            )
 
     def _train_epoch(self, stop: StopRequest) -> tuple[float, dict[str, float]]:
-        progress, steps = self.progress, len(self.train_loader)
-        train_mode(self.model, head_only=progress.epoch < self.config.freeze_epochs)
-        self.network = share_gradients(self.network, self.ranks, fixed=self._fixed)
+        progress, steps = self.progress, len(self.data.train)
+        train_mode(self.state.model, head_only=progress.epoch < self.config.freeze_epochs)
+        fixed = self.run.deterministic or self.precision.device.type == "cpu"
+        self.network = share_gradients(self.network, self.ranks, fixed=fixed)
         self.losses = self._new_losses()
-        batches = self.train_loader.epoch(progress.epoch, progress.step)
+        batches = self.data.train.epoch(progress.epoch, progress.step)
         title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
         hidden = not self.ranks.first
-        with EpochProgress(title, total=steps, done=progress.step, hidden=hidden) as bar:
+        with EpochBar(title, total=steps, done=progress.step, hidden=hidden) as bar:
             for batch in self.profile.waits(bar.timed(batches)):
                 share, last = update_share(progress.step, steps, self.config.accumulate)
                 with accumulating(self.network, last):
                     loss = self._backward(batch, share)
-                self.losses.add(progress.step, loss, batch.indices, self.lr)
+                self.losses.add(progress.step, loss, batch.indices, self.state.lr)
                 if last:
                     self._update()
                 progress.step += 1
@@ -164,13 +170,8 @@ class Trainer:
                 self.profile.step()
                 if len(self.losses) >= CHECK_EVERY:
                     self._check()
-                if not last or progress.updates % self._ask_every:
-                    continue
-                signal_number, due = self._asked(stop)
-                if signal_number or due:
-                    self._save()
-                if signal_number:
-                    self._interrupt(signal_number)
+                if last and progress.updates % self._ask_every == 0:
+                    self._answer(stop)
             loss_sum = self._check(state=True)
         return self.ranks.mean(loss_sum / progress.step), bar.timing
 
@@ -188,44 +189,30 @@ class Trainer:
                 logits = self.network(images)
             loss = self.objective(logits.float(), targets)
         with self.profile.part("backward"):
-            self.scaler.scale(loss * share).backward()
+            self.state.scaler.scale(loss * share).backward()
         return loss.detach()
 
     def _update(self) -> None:
         """Change the weights by the gradient that has gathered."""
-        progress = self.progress
+        state, progress = self.state, self.progress
         with self.profile.part("optimiser"):
             if self.config.clip_grad:
-                self.scaler.unscale_(self.optimizer)
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad(set_to_none=True)
-            progress.updates, progress.lr = progress.updates + 1, self.lr
-            self.schedule.step_update(progress.updates)
+                state.scaler.unscale_(state.optimizer)
+                nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip_grad)
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            state.optimizer.zero_grad(set_to_none=True)
+            progress.updates, progress.lr = progress.updates + 1, state.lr
+            state.schedule.step_update(progress.updates)
             if self.ranks.several:
-                self.ranks.average_(statistics(self.model))
-            if self.ema is not None:
-                self.ema.update(self.model, step=progress.updates)
+                self.ranks.average_(statistics(state.model))
+            if state.ema is not None:
+                state.ema.update(state.model, step=progress.updates)
 
     def _validate(self, train_loss: float, timing: dict[str, float]) -> None:
-        progress, config = self.progress, self.config
-        started = time.perf_counter()
-        mine = predict(self.weights, self.val_loader, self.precision)
-        predictions = self.ranks.gather_predictions(mine)
-        if not np.isfinite(predictions.logits).all():
-            raise NonFiniteError(
-                f"The validation logits of epoch {progress.epoch + 1} are not finite. "
-                f"{self._advice}"
-            )
-        figures, loss = self.ranks.shared(
-            (
-                classification_metrics(
-                    predictions.labels, predictions.probabilities, self.class_names
-                ),
-                predictions.loss,
-            )
-        )
+        """Score the weights, keep them if they are among the best, and end the epoch."""
+        progress, started = self.progress, time.perf_counter()
+        figures, loss = self._score()
         new = {
             "epoch": progress.epoch + 1,
             "val_f1_macro": figures["f1_macro"],
@@ -233,52 +220,36 @@ class Trainer:
         }
         rose = not progress.kept or new["val_f1_macro"] > progress.kept[0]["val_f1_macro"]
         progress.stale = 0 if rose else progress.stale + 1
-        progress.kept = ranked(progress.kept, new, config.keep_best)
-        if self.ranks.first:
-            write_best(
-                self.run_dir,
-                self.weights,
-                progress.kept,
-                epoch=new["epoch"],
-                metadata={**self.metadata, "ema": config.ema > 0},
-            )
-        row = epoch_row(
-            new,
-            figures,
-            train_loss=train_loss,
-            lr=progress.lr,
-            best=progress.kept[0]["epoch"] == new["epoch"],
-        )
+        progress.kept = ranked(progress.kept, new, self.config.keep_best)
+        self.keeper.write_weights(self.state, new["epoch"])
+        best = progress.kept[0]["epoch"] == new["epoch"]
+        row = epoch_row(new, figures, train_loss=train_loss, lr=progress.lr, best=best)
         row |= {**timing, "val_seconds": round(time.perf_counter() - started, 3)}
         progress.history.append(row)
         if self.writer is not None:
             self.writer.log(row, new["epoch"])
-        self.report(epoch_line(row, config.epochs))
-        progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        self.report(epoch_line(row, self.config.epochs))
+        progress.start_next_epoch()
         self.losses = self._new_losses()
 
-    @property
-    def weights(self) -> nn.Module:
-        """The model that counts: the moving average where there is one."""
-        return self.state.weights
+    def _score(self) -> tuple[dict[str, Any], float]:
+        """Return figures and loss of the validation images, the same in each process."""
+        mine = predict(self.state.weights, self.data.val, self.precision)
+        predictions = self.ranks.gather_predictions(mine)
+        if not np.isfinite(predictions.logits).all():
+            raise NonFiniteError(
+                f"The validation logits of epoch {self.progress.epoch + 1} are not finite. "
+                f"{self._advice}"
+            )
+        labels, probabilities = predictions.labels, predictions.probabilities
+        figures = classification_metrics(labels, probabilities, self.data.class_names)
+        figures, loss = self.ranks.shared((figures, predictions.loss))
+        return figures, loss
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next update, the head's."""
-        return max(group["lr"] for group in self.optimizer.param_groups)
-
-    def _new_losses(self) -> StepLosses:
-        progress = self.progress
-        return StepLosses(
-            progress.epoch, total=progress.loss_sum, files=self.files, advice=self._advice
-        )
-
-    @property
-    def _advice(self) -> str:
-        return (
-            f"Lower --lr (now {self.config.lr:g}), or train without --amp. {self.run_dir / LAST} "
-            "holds the last sound state."
-        )
+    def _save(self) -> None:
+        """Write the checkpoint, of a sound state only."""
+        self.progress.loss_sum = self._check(state=True)
+        self.keeper.save(self.state)
 
     def _check(self, *, state: bool = False) -> float:
         """Return the sum of the epoch's losses; all processes raise where one is not finite."""
@@ -288,73 +259,39 @@ class Trainer:
                 self.losses.check_tensors(self.state.tensors())
         return loss_sum
 
+    def _new_losses(self) -> StepLosses:
+        progress, files = self.progress, self.data.files
+        return StepLosses(progress.epoch, total=progress.loss_sum, files=files, advice=self._advice)
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"Lower --lr (now {self.config.lr:g}), or train without --amp. {self.keeper.last} "
+            "holds the last sound state."
+        )
+
+    @property
+    def _ask_every(self) -> int:
+        """Updates between two calls of :meth:`_answer`."""
+        return ASK_EVERY if self.ranks.several and self.precision.device.type == "cuda" else 1
+
+    def _answer(self, stop: StopRequest) -> None:
+        """Write a checkpoint if one is due, and stop if that is asked for."""
+        signal_number, due = self._asked(stop)
+        if signal_number or due:
+            self._save()
+        if signal_number:
+            self._interrupt(signal_number)
+
+    def _asked(self, stop: StopRequest) -> tuple[int, bool]:
+        """Return the signal that any process got (0: none), and whether a checkpoint is due."""
+        signal_number, due = self.ranks.highest(stop.signal or 0, int(self.keeper.due))
+        return signal_number, bool(due)
+
     def _interrupt(self, signal_number: int) -> None:
         self.ranks.barrier()  # the checkpoint is written before any process ends
         raise Interrupted(
             f"Stopped after step {self.progress.step} of epoch {self.progress.epoch + 1}. Go on "
-            f"with: fastleuk train --resume {self.run_dir}",
+            f"with: fastleuk train --resume {self.keeper.run_dir}",
             signal_number,
         )
-
-    def _asked(self, stop: StopRequest) -> tuple[int, bool]:
-        """Return the signal that any process got (0: none), and whether a checkpoint is due."""
-        every = 60 * self.run.checkpoint_every
-        due = 0 < every <= time.monotonic() - self._saved_at
-        signal_number, save = self.ranks.highest(stop.signal or 0, int(due))
-        return signal_number, bool(save)
-
-    @property
-    def _ask_every(self) -> int:
-        """Updates between two questions of :meth:`_asked`."""
-        return ASK_EVERY if self.ranks.several and self.precision.device.type == "cuda" else 1
-
-    @property
-    def _fixed(self) -> bool:
-        return self.run.deterministic or self.precision.device.type == "cpu"
-
-    def _save(self) -> None:
-        """Write the checkpoint, of a sound state only."""
-        self.progress.loss_sum = self._check(state=True)
-        state = self.state.state_dict(self.ranks, self.precision.device)
-        if self.ranks.first:
-            save_checkpoint(self.run_dir / LAST, {"identity": self.identity, **state})
-        self._saved_at = time.monotonic()
-
-    def _publish(self) -> list[Kept]:
-        """Bring weights and ``metrics.csv`` in line with the checkpoint, which decides.
-
-        Returns:
-            Of the best epochs those whose weights are lost.
-        """
-        if not self.ranks.first:
-            return []
-        lost = publish(self.run_dir, self.progress.kept, count=self.config.keep_best)
-        if self.progress.history:
-            write_rows(self.run_dir / METRICS, self.progress.history)
-        return lost
-
-    def _begin(self) -> None:
-        """Complete what was cut short, and do without weights that are not there any more."""
-        self._save()
-        lost = self.ranks.shared(self._publish())
-        for kept in lost:
-            self.progress.kept.remove(kept)
-            self.report(
-                f"note: the weights of epoch {kept['epoch']}, one of the best, are not in "
-                f"{self.run_dir}; the best of the epochs to come takes their place."
-            )
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint's ``state``, whose identity the caller has compared.
-
-        Raises:
-            CheckpointError: something in it is missing or doesn't fit.
-        """
-        try:
-            self.state.load_state_dict(state, self.ranks, self.precision.device, seed=self.run.seed)
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(
-                f"{self.run_dir / LAST} doesn't fit this run ({type(error).__name__}: {error}). "
-                "It is damaged; start the run anew."
-            ) from error
-        self.losses = self._new_losses()

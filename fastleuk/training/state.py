@@ -1,12 +1,17 @@
-"""How far a run has come."""
+"""What training changes, all of which a checkpoint keeps: weights, optimiser, progress."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastleuk.training.checkpoint.best import Kept
+import torch
+from torch import nn
+
+Kept = dict[str, Any]
+"""``epoch`` (from 1), ``val_f1_macro`` and ``val_loss`` of an epoch whose weights are kept."""
 
 
 @dataclass
@@ -34,38 +39,74 @@ class Progress:
     stale: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def start_next_epoch(self) -> None:
+        """Begin the epoch after this one at its first batch."""
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
 
-def epoch_row(
-    new: Kept, figures: Mapping[str, Any], *, train_loss: float, lr: float, best: bool
-) -> dict[str, Any]:
-    """Return an epoch's row of ``metrics.csv``, but for the columns that are times.
 
-    Args:
-        new: The epoch's number and score.
-        figures: Of the validation, see :func:`fastleuk.evaluation.metrics.classification_metrics`.
-        train_loss: Mean over the epoch.
-        lr: The head's learning rate in the epoch's last update.
-        best: Whether no epoch was better.
+@dataclass(eq=False)
+class TrainingState:
+    """What training changes.
+
+    Attributes:
+        model: The network, on its device.
+        optimizer: Of its parameters.
+        schedule: timm's, of the optimiser's learning rates.
+        scaler: Of the gradient.
+        ema: timm's moving average of ``model``, or None.
+        progress: How far it has come.
     """
-    return {
-        "epoch": new["epoch"],
-        "train_loss": train_loss,
-        "val_loss": new["val_loss"],
-        "val_f1_macro": new["val_f1_macro"],
-        "val_accuracy": figures["accuracy"],
-        "val_auc": figures["auc"],
-        "val_balanced_accuracy": figures["balanced_accuracy"],
-        "lr": lr,
-        "best": int(best),
-    }
 
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    scaler: torch.amp.GradScaler
+    ema: Any = None
+    progress: Progress = field(default_factory=Progress)
 
-def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """Return the line that is printed after an epoch, from its row of ``metrics.csv``."""
-    auc = "  –   " if row["val_auc"] is None else f"{row['val_auc']:.4f}"
-    return (
-        f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  "
-        f"val loss {row['val_loss']:.4f}  macro-F1 {row['val_f1_macro']:.4f}  AUC {auc}  "
-        f"{row['images_per_s']:.0f} images/s  data wait {row['data_wait']:.1%}"
-        f"{'  best' if row['best'] else ''}"
-    )
+    @property
+    def weights(self) -> nn.Module:
+        """The model that counts: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update, the head's."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` needs; its tensors are the state's own."""
+        return {
+            "progress": vars(self.progress),
+            **{name: part.state_dict() for name, part in self._parts()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become what the state dict was made of.
+
+        The schedule is a function of the number of updates, so it isn't restored but asked: with
+        another number of epochs than then, it is that of the new one.
+
+        Raises:
+            KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError: something is
+                missing or doesn't fit.
+        """
+        for name, value in vars(Progress(**state["progress"])).items():
+            setattr(self.progress, name, value)
+        for name, part in self._parts():
+            if name != "schedule":
+                part.load_state_dict(state[name])
+        self.schedule.step_update(self.progress.updates)
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Everything that training changes, by name."""
+        yield from self.weights.state_dict().items()
+        if self.ema is not None:
+            yield from self.model.state_dict().items()
+        for values in self.optimizer.state.values():
+            yield from ((f"optimiser {k}", v) for k, v in values.items() if torch.is_tensor(v))
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        names = ("model", "optimizer", "schedule", "scaler")
+        averaged = [("ema", self.ema.module)] if self.ema is not None else []
+        return itertools.chain(((name, getattr(self, name)) for name in names), averaged)

@@ -17,7 +17,7 @@ from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.average import average_best, refresh_statistics, statistics_rows
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.models.weights import METADATA_KEY
-from fastleuk.training.run import train
+from fastleuk.training.train import train
 from tests.makers.cells import SUBJECT_REGEX
 from tests.makers.evaluation_tensors import CPU, Batches, random_images
 

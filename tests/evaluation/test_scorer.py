@@ -15,7 +15,7 @@ from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.scorer import Scorer, _precision
 from fastleuk.models import device as devices
 from fastleuk.protocols.predictions import predict_rows
-from fastleuk.training.run import train
+from fastleuk.training.train import train
 from tests.makers.cells import SUBJECT_REGEX
 from tests.makers.protocol_runs import change, quiet, tiny_config
 

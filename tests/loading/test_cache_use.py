@@ -9,7 +9,7 @@ from fastleuk.config import read_config
 from fastleuk.errors import ConfigError, DataError, FastleukError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.loading import has_dali
-from fastleuk.training.run import train
+from fastleuk.training.train import train
 from tests.makers.cells import SUBJECT_REGEX, write_cells
 from tests.training.test_training import _config, _quiet, _rows
 

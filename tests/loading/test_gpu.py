@@ -83,7 +83,7 @@ def test_batches_from_the_gpu_equal_those_from_the_cpu(manifest):
 @pytest.mark.parametrize("loader", [pytest.param("dali", marks=needs_dali), "torchvision"])
 def test_training_on_the_gpu_is_mixed_precision_and_repeats(cells, tmp_path, loader):
     from fastleuk.evaluation.evaluate import evaluate_run
-    from fastleuk.training.run import train
+    from fastleuk.training.train import train
     from tests.training.test_training import _config, _quiet, _rows
 
     config = _config(cells, tmp_path / "run", device="cuda", amp=True, loader=loader)

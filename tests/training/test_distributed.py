@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from fastleuk.errors import CheckpointError
-from fastleuk.training.run import resume, train
+from fastleuk.training.train import resume, train
 from tests.training.test_resume import EVERYTHING, _left_by, _same
 from tests.training.test_training import _config, _quiet, _rows
 

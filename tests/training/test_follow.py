@@ -18,7 +18,7 @@ from fastleuk.protocols.jobs import Job, refuse_busy, run_jobs
 from fastleuk.run_folder.state import ENDED, has_ended, is_tested, read_state, set_mark
 from fastleuk.tracking.runs import read_run
 from fastleuk.training import loop
-from fastleuk.training.run import resume, train
+from fastleuk.training.train import resume, train
 from tests.makers.cells import SUBJECT_REGEX
 from tests.makers.protocol_runs import tiny_config
 from tests.run_folder.test_run_folder import Holder
@@ -137,7 +137,7 @@ def test_killed_before_the_first_checkpoint_it_starts_over(ended, tmp_path, monk
         raise _Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastleuk.training.setup.open_writers", killed)  # where wandb may hang
+        patch.setattr("fastleuk.training.train.open_writers", killed)  # where wandb may hang
         with pytest.raises(_Killed):
             train(config, report=_quiet)
     assert not (out / "last.ckpt").exists()

@@ -12,7 +12,7 @@ from tests.makers.cells import SUBJECT_REGEX
 SCRIPT = """
 import json, os, sys
 from fastleuk.config import assemble
-from fastleuk.training.run import train
+from fastleuk.training.train import train
 
 data, regex, out, cache, loader = sys.argv[1:]
 page, resident = os.sysconf("SC_PAGE_SIZE"), []

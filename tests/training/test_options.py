@@ -13,8 +13,9 @@ from fastleuk.config import RECIPES, Config, assemble, read_config
 from fastleuk.errors import ConfigError, MissingDependencyError
 from fastleuk.loading import load_policy
 from fastleuk.models.device import check_compiler, choose_precision, kernels
-from fastleuk.training.resolve import idle_options, resolve
-from fastleuk.training.run import resume, train
+from fastleuk.training.resolve.config import resolve_config
+from fastleuk.training.resolve.idle_options import idle_options
+from fastleuk.training.train import resume, train
 from tests.makers.cells import SUBJECT_REGEX
 from tests.training.test_resume import _trainer
 from tests.training.test_training import _config, _quiet, _rows
@@ -94,7 +95,7 @@ def test_bf16_that_was_asked_for_by_name_is_given(monkeypatch, native):
 
 def test_a_run_from_a_gpu_can_be_resumed_without_one(tmp_path):
     config = _config("data", tmp_path, cache="gpu")
-    assert resolve(config, _quiet, resuming=True)[0].loader.cache == "auto"
+    assert resolve_config(config, _quiet, resuming=True)[0].loader.cache == "auto"
 
 
 # Recipes, files and the command line
@@ -147,7 +148,7 @@ def _run_main(monkeypatch, capsys, *arguments):
 def assembled(monkeypatch, capsys):
     """Return the configuration that a command line leads to."""
     seen = []
-    monkeypatch.setattr("fastleuk.training.run.train", lambda config, **_: seen.append(config))
+    monkeypatch.setattr("fastleuk.training.train.train", lambda config, **_: seen.append(config))
 
     def run(*arguments):
         code, _, error = _run_main(monkeypatch, capsys, "train", *arguments)

@@ -25,7 +25,7 @@ from fastleuk.models.device import choose_precision
 from fastleuk.training import loop
 from fastleuk.training.checkpoint import file as checkpoint
 from fastleuk.training.checkpoint.file import load_checkpoint
-from fastleuk.training.run import resume, train
+from fastleuk.training.train import resume, train
 from tests.makers.cells import SUBJECT_REGEX
 from tests.training.test_training import TIMED, _config, _quiet, _rows
 
@@ -303,7 +303,7 @@ CHILD = """
     torch.set_num_threads(1)
     from fastleuk.config import read_config
     from fastleuk.training import loop
-    from fastleuk.training.run import train
+    from fastleuk.training.train import train
     from pathlib import Path
 
     backward, done = loop.Trainer._backward, 0
@@ -418,7 +418,7 @@ def test_other_versions_are_told_in_a_line(cells, tmp_path, monkeypatch):
     del state["format"]
     checkpoint.save_checkpoint(run / "last.ckpt", state)
     said = []
-    monkeypatch.setattr("fastleuk.training.run.versions", lambda: {**found, "timm": "9.9"})
+    monkeypatch.setattr("fastleuk.training.train.versions", lambda: {**found, "timm": "9.9"})
     resume(run, report=said.append)
     told = [line for line in said if "9.9" in line]
     assert told == [

@@ -14,7 +14,7 @@ from fastleuk.errors import CheckpointError, ConfigError, DataError, FastleukErr
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.training import loop
 from fastleuk.training.checkpoint.file import load_checkpoint
-from fastleuk.training.run import resume, train
+from fastleuk.training.train import resume, train
 from tests.makers.cells import SUBJECT_REGEX
 
 TIMED = {"seconds", "images_per_s", "data_wait", "val_seconds"}

@@ -23,9 +23,7 @@ from torch import nn
 from fastleuk.files import write_atomically
 from fastleuk.models.weights import METADATA_KEY
 from fastleuk.run_folder.names import BEST
-
-Kept = dict[str, Any]
-"""``epoch`` (from 1), ``val_f1_macro`` and ``val_loss`` of an epoch whose weights are kept."""
+from fastleuk.training.state import Kept
 
 
 def ranked(kept: list[Kept], new: Kept, count: int) -> list[Kept]:

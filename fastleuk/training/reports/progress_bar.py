@@ -14,7 +14,7 @@ from fastleuk.run_log import quiet
 Item = TypeVar("Item")
 
 
-class EpochProgress:
+class EpochBar:
     """A bar with images/s and the share of time spent waiting for data.
 
     The bar shows on a terminal only. Times are of the host: on a GPU they are exact over an
@@ -41,7 +41,7 @@ class EpochProgress:
         self._waited = 0.0
         self._images = 0
 
-    def __enter__(self) -> EpochProgress:
+    def __enter__(self) -> EpochBar:
         """Start the clock."""
         self._started = time.perf_counter()
         return self

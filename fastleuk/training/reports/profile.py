@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.profiler import ProfilerAction, ProfilerActivity
 
 from fastleuk.files import write_text
 
@@ -16,7 +17,9 @@ Item = TypeVar("Item")
 WARM_UP = 5
 """Steps before the first that is measured: algorithms are chosen, memory is allocated."""
 PARTS = ("data wait", "forward", "backward", "optimiser")
+CPU = torch.device("cpu")
 _NOTHING = nullcontext()
+_RECORDING = (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
 
 
 class StepProfile:
@@ -34,15 +37,44 @@ class StepProfile:
     """
 
     def __init__(
-        self, steps: int, *, run_dir: Path, device: torch.device, report: Callable[[str], None]
+        self,
+        steps: int = 0,
+        *,
+        run_dir: Path = Path(),
+        device: torch.device = CPU,
+        report: Callable[[str], None] = print,
     ) -> None:
         self._steps, self._run_dir, self._device, self._report = steps, run_dir, device, report
-        self._done, self._timed = 0, 0
-        self._stage = "warm-up" if steps else "over"
+        self._timed = 0
         self._seconds = dict.fromkeys((*PARTS, "step"), 0.0)
         self._events: list[tuple[str, Any, Any]] = []
         self._began = 0.0
-        self._tracer: Any = None
+        self._tracer = self._new_tracer() if steps else None
+
+    def _new_tracer(self) -> torch.profiler.profile:
+        kinds = [ProfilerActivity.CPU]
+        if self._device.type == "cuda":
+            kinds.append(ProfilerActivity.CUDA)
+        # The steps that it waits for are those that are timed; one more warms the profiler up.
+        schedule = torch.profiler.schedule(
+            skip_first=WARM_UP, wait=self._steps, warmup=1, active=self._steps, repeat=1
+        )
+        tracer = torch.profiler.profile(
+            activities=kinds, schedule=schedule, on_trace_ready=self._write_trace
+        )
+        tracer.start()
+        return tracer
+
+    @property
+    def _timing(self) -> bool:
+        """Whether the step under way is timed."""
+        tracer = self._tracer
+        return tracer is not None and WARM_UP <= tracer.step_num < WARM_UP + self._steps
+
+    @property
+    def _tracing(self) -> bool:
+        """Whether the step under way is traced."""
+        return self._tracer is not None and self._tracer.current_action in _RECORDING
 
     def waits(self, batches: Iterable[Item]) -> Iterator[Item]:
         """Yield the batches; each ``next`` is the data wait of the step that follows."""
@@ -59,48 +91,53 @@ class StepProfile:
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Return the context of one of :data:`PARTS` but the first."""
-        if self._stage == "timing":
-            return self._timing(name)
-        return self._named(name)
+        return self._time(name) if self._timing else self._named(name)
 
     def step(self) -> None:
         """Count a finished step; the last ones write the table and the trace."""
-        if self._stage == "over":
+        if self._tracer is None:
             return
+        was_timing, was_tracing = self._timing, self._tracing
         self._seconds["step"] += self._elapsed()
-        self._done += 1
-        if self._stage == "warm-up" and self._done == WARM_UP:
+        self._timed += was_timing
+        if was_tracing:
             self._synchronise()
-            self._stage = "timing"
-        elif self._stage == "timing":
-            self._timed += 1
-            if self._timed == self._steps:
-                self._finish_timing()
-                self._start_trace()
-        elif self._stage == "tracing" and self._done == WARM_UP + 2 * self._steps:
-            self._finish_trace()
+        self._tracer.step()
+        if self._timing and not was_timing:
+            self._synchronise()
+        elif was_timing and not self._timing:
+            self._write_table()
+        elif was_tracing and not self._tracing:
+            self._stop()
 
     def close(self) -> None:
         """Write what there is, if the run ended first."""
-        if self._stage != "over" and not self._timed:
+        if self._tracer is None:
+            return
+        if not self._timed:
             self._report(
-                f"note: --profile {self._steps} measured nothing: the run had {self._done} steps, "
-                f"and the first {WARM_UP} are warm-up."
+                f"note: --profile {self._steps} measured nothing: the run had "
+                f"{self._tracer.step_num} steps, and the first {WARM_UP} are warm-up."
             )
-        elif self._stage == "timing":
-            self._finish_timing()
-        elif self._stage == "tracing":
-            self._finish_trace()
-        self._stage = "over"
+        elif self._timing:
+            self._write_table()
+        self._stop()
+
+    def _stop(self) -> None:
+        """End the trace, which writes it if there is one."""
+        assert self._tracer is not None
+        self._synchronise()
+        self._tracer.stop()
+        self._tracer = None
 
     def _elapsed(self) -> float:
-        return time.perf_counter() - self._began if self._stage == "timing" else 0.0
+        return time.perf_counter() - self._began if self._timing else 0.0
 
     def _named(self, name: str) -> AbstractContextManager[Any]:
-        return torch.profiler.record_function(name) if self._stage == "tracing" else _NOTHING
+        return torch.profiler.record_function(name) if self._tracing else _NOTHING
 
     @contextmanager
-    def _timing(self, name: str) -> Iterator[None]:
+    def _time(self, name: str) -> Iterator[None]:
         if self._device.type == "cuda":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
@@ -116,7 +153,7 @@ class StepProfile:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _finish_timing(self) -> None:
+    def _write_table(self) -> None:
         before = time.perf_counter()
         self._synchronise()
         self._seconds["step"] += time.perf_counter() - before
@@ -139,24 +176,11 @@ class StepProfile:
         ]
         return "\n".join(lines)
 
-    def _start_trace(self) -> None:
-        activity = torch.profiler.ProfilerActivity
-        kinds = [activity.CPU]
-        if self._device.type == "cuda":
-            kinds.append(activity.CUDA)
-        self._tracer = torch.profiler.profile(activities=kinds)
-        self._tracer.start()
-        self._stage = "tracing"
-
-    def _finish_trace(self) -> None:
-        self._stage = "over"
-        self._synchronise()
-        self._tracer.stop()
+    def _write_trace(self, tracer: torch.profiler.profile) -> None:
         trace = self._run_dir / "profile.json"
-        self._tracer.export_chrome_trace(str(trace))
+        tracer.export_chrome_trace(str(trace))
         order = "self_device_time_total" if self._device.type == "cuda" else "self_cpu_time_total"
-        operators = self._tracer.key_averages().table(sort_by=order, row_limit=20)
+        operators = tracer.key_averages().table(sort_by=order, row_limit=20)
         text = f"{self.table()}\n\nOperators, {self._steps} steps under the profiler\n{operators}"
         write_text(self._run_dir / "profile.txt", text)
         self._report(f"Profile: {trace}, {self._run_dir / 'profile.txt'}")
-        self._tracer = None

@@ -15,15 +15,19 @@ from fastleuk.config import Config, read_config
 from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.data.split.split import check_split, make_split, read_split
-from fastleuk.errors import CheckpointError, DataError
+from fastleuk.errors import CheckpointError, DataError, listed
+from fastleuk.evaluation.evaluate import evaluate_run
+from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_text
 from fastleuk.loading import load_policy, resolve_applier
 from fastleuk.models.backbone import create_model
 from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
-from fastleuk.run_folder.state import BEGUN, clear_temporaries, is_new, set_mark
+from fastleuk.run_folder.state import BEGUN, ENDED, clear_temporaries, is_new, set_mark
 from fastleuk.run_log import logged, open_log
+from fastleuk.tracking.writers import Writers, open_writers
+from fastleuk.training.assemble import assemble_trainer
 from fastleuk.training.checkpoint.agreement import (
     changed,
     check_agreement,
@@ -31,13 +35,11 @@ from fastleuk.training.checkpoint.agreement import (
     departures,
 )
 from fastleuk.training.checkpoint.file import load_checkpoint, version_note, versions
-from fastleuk.training.data_summary import (
-    report_data,
-)
 from fastleuk.training.distributed.ranks import ALONE, Ranks
 from fastleuk.training.loop import Trainer
-from fastleuk.training.resolve import resolve
-from fastleuk.training.setup import Setup
+from fastleuk.training.plan import RunPlan
+from fastleuk.training.reports.data_summary import report_data
+from fastleuk.training.resolve.config import resolve_config
 
 Report = Callable[[str], None]
 
@@ -69,7 +71,7 @@ def _train(
     config: Config, policy: AugmentPolicy, report: Report, ranks: Ranks, *, held: bool = False
 ) -> Path:
     """Train in ``config.run.out``, whose lock this process has where ``held``."""
-    config, precision = resolve(config, report, ranks=ranks)
+    config, precision = resolve_config(config, report, ranks=ranks)
     applier = resolve_applier(config.augment.applier, policy, precision.device)
     if config.loader.loader == "dali":  # kept, so that a resumed run doesn't choose another
         augment = dataclasses.replace(config.augment, applier=applier)
@@ -99,16 +101,16 @@ def _train(
     )
     if ranks.rank:  # equal weights, but dropout of its own
         torch.manual_seed(config.run.seed + (ranks.rank << 32))
-    setup = Setup(config, policy, dataset, split, precision, report, ranks)
-    trainer = setup.trainer(model)
+    plan = RunPlan(config, policy, dataset, split, precision, report, ranks)
+    trainer = assemble_trainer(plan, model)
     with ExitStack() as stack:
         if ranks.first:
             if held:
                 clear_beginning(run_dir)
             else:
                 stack.enter_context(claim(run_dir))
-            setup.write_folder()
-        return setup.finish(trainer)
+            plan.write()
+        return _train_and_test(plan, trainer)
 
 
 @logged
@@ -156,20 +158,20 @@ def resume(
         if ranks.shared(is_new(run_dir)):
             report(f"{run_dir} was stopped before its first checkpoint: it starts over")
             return _train(mine, policy, report, ranks, held=True)
-        setup, trainer = _restored(run_dir, mine, policy, report, ranks)
+        plan, trainer = _restored(run_dir, mine, policy, report, ranks)
         if changes and ranks.first:
             if not trainer.finished:
                 set_mark(run_dir, BEGUN)
             write_text(run_dir / CONFIG, config.to_toml())
-        return setup.finish(trainer)
+        return _train_and_test(plan, trainer)
 
 
 def _restored(
     run_dir: Path, config: Config, policy: AugmentPolicy, report: Report, ranks: Ranks
-) -> tuple[Setup, Trainer]:
+) -> tuple[RunPlan, Trainer]:
     """Build everything anew and put the checkpoint into it."""
     state = load_checkpoint(run_dir / LAST)
-    config, precision = resolve(config, report, resuming=True, ranks=ranks)
+    config, precision = resolve_config(config, report, resuming=True, ranks=ranks)
     try:
         dataset = _open(config, ranks, report)
     except DataError as error:
@@ -180,8 +182,8 @@ def _restored(
         ) from error
     split = read_split(run_dir / SPLIT, dataset.manifest, dataset.groups, dataset.sha256)
     check_split(split, dataset.manifest, dataset.groups)
-    setup = Setup(config, policy, dataset, split, precision, report, ranks)
-    for note in check_agreement(read_identity(state.get("identity")), setup.identity, run_dir):
+    plan = RunPlan(config, policy, dataset, split, precision, report, ranks)
+    for note in check_agreement(read_identity(state.get("identity")), plan.identity, run_dir):
         report(note)
     note = version_note(state.get("versions", {}), versions())
     if note:
@@ -192,15 +194,57 @@ def _restored(
         weights="none",
         size=config.loader.size,
     )
-    trainer = setup.trainer(model, resuming=True)
+    trainer = assemble_trainer(plan, model, resuming=True)
     trainer.restore(state)
     check_epochs(config, state["progress"], run_dir)
     lr = max(group["lr"] for group in state["optimizer"]["param_groups"])
-    for note in departures(config.optim, trainer.progress, lr_then=lr, lr_now=trainer.lr):
+    for note in departures(config.optim, trainer.progress, lr_then=lr, lr_now=trainer.state.lr):
         report(note)
     where = f"in epoch {trainer.progress.epoch + 1}"
     report(f"Resuming {run_dir} {'after its last epoch' if trainer.finished else where}")
-    return setup, trainer
+    return plan, trainer
+
+
+def _train_and_test(plan: RunPlan, trainer: Trainer) -> Path:
+    """Train, then test the best weights and draw the pictures: the first process does that."""
+    run_dir = plan.run_dir
+    plan.require_same_everywhere()
+    if plan.ranks.first and not trainer.finished:
+        set_mark(run_dir, BEGUN)
+    try:
+        with _writers(plan) as trainer.writer:
+            trainer.fit()
+    finally:
+        trainer.data.close()
+    plan.ranks.disband()
+    if not plan.ranks.first:
+        return run_dir
+    if plan.config.loader.cache == "off":
+        plan.dataset.require_unchanged()
+    set_mark(run_dir, ENDED)
+    curves = _draw_curves(plan, trainer)
+    device, report = plan.config.run.device, plan.report
+    evaluate_run(run_dir, device=device, dataset=plan.dataset, report=report)
+    pictures = [curves, run_dir / "confusion_matrix.png"]
+    report(f"Run folder: {run_dir}\nPictures:\n{listed([str(p) for p in pictures])}")
+    return run_dir
+
+
+def _writers(plan: RunPlan) -> Writers:
+    """Open TensorBoard and Weights & Biases where they were asked for."""
+    if not plan.ranks.first:
+        return Writers()
+    run = plan.config.run
+    return open_writers(plan.run_dir, plan.config, tensorboard=run.tensorboard, wandb=run.wandb)
+
+
+def _draw_curves(plan: RunPlan, trainer: Trainer) -> Path:
+    synthetic = plan.dataset.manifest.synthetic
+    where = "synthetic demo cells" if synthetic else plan.dataset.manifest.root.name
+    title = f"{plan.config.model.backbone} on {where}, split {plan.split.mode!r}"
+    file = plan.run_dir / "learning_curves.png"
+    plot_learning_curves(trainer.progress.history, file, title=title, synthetic=synthetic)
+    return file
 
 
 def _open(config: Config, ranks: Ranks, report: Report) -> DataSet:

@@ -1,0 +1,1 @@
+"""A configuration made definite before the data are read: checks, choices, notes."""
