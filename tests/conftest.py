@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.makers.cells import PROJECT, write_cells
+from tests.makers.command_line import CommandLine, command_line
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores, and so do those they start
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes share the cores, and networks this small are slower on several anyway.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if importlib.util.find_spec("hypothesis"):
     from hypothesis import settings
@@ -27,6 +28,12 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no {path}: real cells and names are not here")
     return path
+
+
+@pytest.fixture
+def fastleuk(monkeypatch, capsys) -> CommandLine:
+    """The command line in this process: ``fastleuk(*words)`` gives exit code, stdout, stderr."""
+    return command_line(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session", autouse=True)

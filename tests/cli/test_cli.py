@@ -11,27 +11,9 @@ import pytest
 from fastleuk.cli import main
 from fastleuk.loading import has_dali
 from tests.makers.cells import SUBJECT_REGEX
+from tests.makers.training_runs import small_options
 
-QUICK = ["--backbone", "test_efficientnet", "--weights", "none", "--size", "48"]
-QUICK += ["--batch-size", "8", "--subject-regex", SUBJECT_REGEX, "--device", "cpu"]
-QUICK += ["--val-fraction", "0.25", "--test-fraction", "0.25", "--workers", "1"]
-
-
-@pytest.fixture
-def fastleuk(monkeypatch, capsys):
-    """Run the command line in this process: returns exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+QUICK = small_options()
 
 
 def test_train_then_evaluate(fastleuk, cells, tmp_path):

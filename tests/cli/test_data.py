@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from fastleuk.config import read_config
-from tests.cli.test_cli import QUICK, fastleuk  # noqa: F401
 from tests.makers.cells import write_cells
+from tests.makers.training_runs import small_options
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def parts(tmp_path):
 
 
 @pytest.mark.slow
-def test_part_folders_from_the_manifest_to_the_test(fastleuk, parts, tmp_path):  # noqa: F811
+def test_part_folders_from_the_manifest_to_the_test(fastleuk, parts, tmp_path):
     code, _, error = fastleuk("data", parts)
     assert (code, "--split folders" in error) == (2, True)
     table = tmp_path / "elsewhere" / "m.csv"
@@ -34,7 +34,7 @@ def test_part_folders_from_the_manifest_to_the_test(fastleuk, parts, tmp_path): 
     out = tmp_path / "run"
     code, said, error = fastleuk(
         "train", "--data", table, "--root", parts, "--split", "folders", "--out", out,
-        "--epochs", 1, *QUICK[:8], "--val-fraction", "0.3", "--device", "cpu", "--workers", 1,
+        "--epochs", 1, *small_options(), "--val-fraction", "0.3", "--subject-regex", "",
     )  # fmt: skip
     assert (code, error) == (0, "")
     assert "drawn from train" in said
@@ -63,14 +63,14 @@ def test_part_folders_from_the_manifest_to_the_test(fastleuk, parts, tmp_path): 
         (["--layout", "folders", "--split", "folders"], "contradict"),
     ],
 )
-def test_targets_and_readings_that_cannot_be(fastleuk, cells, options, says):  # noqa: F811
+def test_targets_and_readings_that_cannot_be(fastleuk, cells, options, says):
     code, _, error = fastleuk("data", cells, *options)
     assert code == 2
     assert says in error
     assert "Traceback" not in error
 
 
-def test_pack_says_before_it_reads_that_its_folder_is_there(fastleuk, tmp_path):  # noqa: F811
+def test_pack_says_before_it_reads_that_its_folder_is_there(fastleuk, tmp_path):
     code, _, error = fastleuk("pack", tmp_path, "--data", "/no/such")
     assert (code, "is there already" in error) == (2, True)
     code, _, error = fastleuk(
@@ -79,7 +79,7 @@ def test_pack_says_before_it_reads_that_its_folder_is_there(fastleuk, tmp_path):
     assert (code, "Can't write the shards" in error) == (2, True)
 
 
-def test_shards_have_no_manifest(fastleuk, tmp_path):  # noqa: F811
+def test_shards_have_no_manifest(fastleuk, tmp_path):
     cells = write_cells(tmp_path / "s", subjects=2)
     assert fastleuk("pack", tmp_path / "out", "--data", cells)[0] == 0
     code, _, error = fastleuk("data", tmp_path / "out/*.tar", "--manifest", tmp_path / "m.csv")

@@ -8,40 +8,16 @@ import sys
 import pytest
 import torch
 
-from fastleuk.cli import main
-from fastleuk.cli.app import DEBUG
 from fastleuk.config import Config, DataConfig
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.files import write_atomically
 from fastleuk.os_errors import as_refusal
-from fastleuk.run_log import QUIET, RunLog, logged, open_log, result
+from fastleuk.run_log import RunLog, logged, open_log, result
 from fastleuk.training.distributed import join as distributed
 from fastleuk.training.distributed import launch
-from tests.makers.cells import SUBJECT_REGEX
+from tests.makers.training_runs import small_options
 
-QUICK = ["--backbone", "test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
-QUICK += ["--batch-size", "8", "--subject-regex", SUBJECT_REGEX, "--device", "cpu"]
-QUICK += ["--workers", "1"]
-
-
-@pytest.fixture
-def fastleuk(monkeypatch, capsys):
-    """Run the command line in this process: returns exit code, stdout, stderr."""
-    for name in (QUIET, DEBUG):
-        monkeypatch.setenv(name, "")  # main sets them for good
-
-    def run(*arguments):
-        os.environ[QUIET] = os.environ[DEBUG] = ""
-        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+QUICK = [*small_options(), "--epochs", "1"]
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"- x \\xfc \\xe9"), ("utf-8", None)])
@@ -197,7 +173,7 @@ def test_a_tilde_is_the_home_in_a_configuration(monkeypatch, tmp_path):
 )
 def test_what_can_be_known_is_refused_before_the_data_are_read(fastleuk, arguments, says):
     if arguments[0] == "train":
-        arguments = [*arguments, "--data", "/no/data", "--backbone", "test_resnet", *QUICK[2:4]]
+        arguments += ["--data", "/no/data", "--backbone", "test_resnet", "--weights", "none"]
     code, _, error = fastleuk(*arguments)
     assert code == 2
     assert says in error

@@ -11,7 +11,7 @@ from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.loading import has_dali
 from fastleuk.training.train import train
 from tests.makers.cells import SUBJECT_REGEX, write_cells
-from tests.training.test_training import _config, _quiet, _rows
+from tests.makers.training_runs import metrics, quiet, small_config
 
 DALI = has_dali()
 
@@ -21,10 +21,10 @@ def test_training_is_the_same_with_and_without_a_cache(cells, tmp_path):
     said, runs = [], {}
     for cache in ("off", "auto"):
         options = {"per_class": "24", "epochs": 2, "cache": cache}
-        config = _config(cells, tmp_path / cache, applier="exact", **options)
+        config = small_config(cells, tmp_path / cache, applier="exact", **options)
         runs[cache] = train(config, report=said.append)
     assert sum("Decoded cache: " in line for line in said) == 2  # training and its evaluation
-    assert _rows(runs["off"]) == _rows(runs["auto"])
+    assert metrics(runs["off"]) == metrics(runs["auto"])
     for name in ("test_metrics.json", "test_predictions.csv"):
         assert (runs["off"] / name).read_bytes() == (runs["auto"] / name).read_bytes()
     assert read_config(runs["auto"] / "config.toml").loader.cache == "auto"
@@ -36,26 +36,26 @@ def test_a_run_without_a_cache_is_resumed_without_one(cells, tmp_path, monkeypat
     from fastleuk.training import setup as training_setup
 
     monkeypatch.setattr(training_setup, "open_pixels", lambda *_, **__: None)
-    run = train(_config(cells, tmp_path / "run", epochs=1), report=_quiet)
+    run = train(small_config(cells, tmp_path / "run", epochs=1), report=quiet)
     assert read_config(run / "config.toml").loader.cache == "off"
     monkeypatch.undo()
-    run = train(_config(cells, tmp_path / "cached", epochs=1), report=_quiet)
+    run = train(small_config(cells, tmp_path / "cached", epochs=1), report=quiet)
     monkeypatch.setattr(training_setup, "open_pixels", lambda *_, **__: None)
     with pytest.raises(DataError, match="trained from a decoded cache"):
-        training_run.resume(run, report=_quiet)
+        training_run.resume(run, report=quiet)
 
 
 def test_an_image_deleted_after_prepare_is_no_longer_used(tmp_path):
     root = write_cells(tmp_path / "set", subjects=8, per_subject=2)
     caches = tmp_path / "caches"
     said: list[str] = []
-    config = _config(root, tmp_path / "run", epochs=1, cache=str(caches))
+    config = small_config(root, tmp_path / "run", epochs=1, cache=str(caches))
     run = train(config, report=said.append)
     victim = next(line for line in (run / "split.csv").read_text().splitlines() if ",test" in line)
     (root / victim.split(",")[0]).unlink()
     with pytest.raises(FastleukError, match="split"):
-        evaluate_run(run, report=_quiet)
-    train(_config(root, tmp_path / "again", epochs=1, cache=str(caches)), report=said.append)
+        evaluate_run(run, report=quiet)
+    train(small_config(root, tmp_path / "again", epochs=1, cache=str(caches)), report=said.append)
     from fastleuk.data.decoded.read import list_caches
 
     assert sorted(info.images for _, info, _ in list_caches(caches)) == [31, 32]
@@ -119,8 +119,9 @@ def test_pack_and_train_on_the_shards(cells, tmp_path):
     assert "64 images in 1 shards" in said
     shards = tmp_path / "shards" / "*.tar"
     run = train(
-        _config(shards, tmp_path / "run", epochs=1, subject_regex="", cache="off"), report=_quiet
+        small_config(shards, tmp_path / "run", epochs=1, subject_regex="", cache="off"),
+        report=quiet,
     )
     figures = (run / "test_metrics.json").read_bytes()
-    evaluate_run(run, report=_quiet)
+    evaluate_run(run, report=quiet)
     assert (run / "test_metrics.json").read_bytes() == figures

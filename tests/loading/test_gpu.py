@@ -84,11 +84,11 @@ def test_batches_from_the_gpu_equal_those_from_the_cpu(manifest):
 def test_training_on_the_gpu_is_mixed_precision_and_repeats(cells, tmp_path, loader):
     from fastleuk.evaluation.evaluate import evaluate_run
     from fastleuk.training.train import train
-    from tests.training.test_training import _config, _quiet, _rows
+    from tests.makers.training_runs import metrics, quiet, small_config
 
-    config = _config(cells, tmp_path / "run", device="cuda", amp=True, loader=loader)
-    run = train(config, report=_quiet)
-    assert len(_rows(run)) == 3
+    config = small_config(cells, tmp_path / "run", device="cuda", amp=True, loader=loader)
+    run = train(config, report=quiet)
+    assert len(metrics(run)) == 3
     before = (run / "test_metrics.json").read_bytes()
-    evaluate_run(run, report=_quiet)
+    evaluate_run(run, report=quiet)
     assert (run / "test_metrics.json").read_bytes() == before

@@ -1,35 +1,19 @@
 """Any timm name: at sizes that aren't its own, from the hub, from a folder."""
 
-import contextlib
 import json
 import re
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import interpolate
 
-from fastleuk.cli import main
 from fastleuk.errors import ConfigError, WeightsError
 from fastleuk.models.backbone import check_backbone, create_model
 from fastleuk.models.backbone_size import size_arguments, unseen_pixels
-from tests.makers.cells import SUBJECT_REGEX
+from tests.makers.training_runs import small_options
 
 HUB = "hf-hub:somebody/cells.vit"
-
-
-def _train(*arguments, monkeypatch, capsys):
-    options = ["--weights", "none", "--subject-regex", SUBJECT_REGEX, "--workers", "1"]
-    options += ["--device", "cpu", "--batch-size", "8", "--epochs", "1"]
-    monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments), *options])
-    code = 0
-    try:
-        main()
-    except SystemExit as error:
-        code = error.code or 0
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_vit_relpos", "test_maxvit", "test_resnet"])
@@ -90,16 +74,14 @@ class _Maps(torch.nn.Module):
 
 
 @pytest.mark.parametrize("command", ["train", "cv", "paper", "bench-pipeline"])
-def test_the_size_is_refused_before_the_data_are_read(monkeypatch, capsys, command):
+def test_the_size_is_refused_before_the_data_are_read(fastleuk, command):
     named = ["--backbones" if command == "paper" else "--backbone", "dla34"]
-    arguments = ["fastleuk", command, "--data", "/no/such/folder", *named, "--size", "100"]
+    arguments = [command, "--data", "/no/such/folder", *named, "--size", "100"]
     if command != "bench-pipeline":
         arguments += ["--weights", "none", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "Sizes that work" in capsys.readouterr().err
+    code, _, error = fastleuk(*arguments)
+    assert code == 2
+    assert "Sizes that work" in error
 
 
 def test_single_images_that_batch_norm_cannot_take_are_refused():
@@ -133,20 +115,17 @@ def test_position_embeddings_of_a_file_are_resized(tmp_path):
         create_model("test_vit2", num_classes=2, weights=file, size=64)
 
 
-def test_a_run_at_another_size_is_evaluated_and_resumed(cells, tmp_path, monkeypatch, capsys):
+def test_a_run_at_another_size_is_evaluated_and_resumed(cells, tmp_path, fastleuk):
     out = tmp_path / "run"
-    code, _, error = _train(
-        "train", "--data", cells, "--out", out, "--backbone", "test_vit", "--size", 48,
-        monkeypatch=monkeypatch, capsys=capsys,
-    )  # fmt: skip
+    size = ["--backbone", "test_vit", "--size", 48, "--epochs", 1]
+    code, _, error = fastleuk("train", "--data", cells, "--out", out, *small_options(), *size)
     assert code == 0, error
     saved = (out / "test_metrics.json").read_bytes()
     assert load_file(out / "best.safetensors")["pos_embed"].shape[1] == 1 + 3 * 3
     for again in (["evaluate", out], ["train", "--resume", out]):
-        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, again)])
-        with contextlib.suppress(SystemExit):
-            main()
-        assert "macro" in capsys.readouterr().out
+        code, said, _ = fastleuk(*again)
+        assert code == 0
+        assert "macro" in said
         assert (out / "test_metrics.json").read_bytes() == saved
 
 

@@ -2,13 +2,11 @@
 
 import csv
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
 from scipy.stats import t
 
-from fastleuk.cli import main
 from fastleuk.data.demo.generate import write_demo
 from fastleuk.data.open import open_dataset
 from fastleuk.errors import CheckpointError, ConfigError, WeightsError
@@ -352,21 +350,6 @@ def test_weights_may_be_a_folder(pretended, demo, tmp_path):
 
 
 # The command line
-
-
-@pytest.fixture
-def fastleuk(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_cv_takes_a_file_and_options(fastleuk, pretended, cells, tmp_path):

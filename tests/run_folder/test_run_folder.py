@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -27,32 +24,8 @@ from fastleuk.run_folder.state import (
 )
 from fastleuk.tracking.runs import find_runs, read_run
 from fastleuk.training.checkpoint.agreement import changed, check_agreement, check_epochs
+from tests.makers.processes import Holder
 from tests.makers.tracking_folders import write_run
-
-
-class Holder:
-    """Another process that holds a run, until it is killed."""
-
-    def __init__(self, run):
-        code = f"""
-            import time
-            from pathlib import Path
-            from fastleuk.run_folder.start import hold
-            with hold(Path({str(run)!r})):
-                print("held", flush=True)
-                time.sleep(100)
-        """
-        command = [sys.executable, "-c", textwrap.dedent(code)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "held\n"
-
-    def __enter__(self):
-        return self.process
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
 
 # State
 

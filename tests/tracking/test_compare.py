@@ -1,7 +1,6 @@
 """``fastleuk compare``: settings, warnings, paired figures, and the picture."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from fastleuk.cli import main
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.run_folder.state import BEGUN, set_mark
 from fastleuk.tracking.compare import (
@@ -247,7 +245,7 @@ def test_names_tell_runs_apart(tmp_path):
     assert [r.name for r in read_records(runs)] == [f"{n}/seed/fold" for n in "xyz"]
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_compared_is_refused(tmp_path, fastleuk):
     a, b = (write_run(tmp_path / name) for name in "ab")
     for runs in ([a], [a, b, tmp_path / "b" / ".." / "a"]):
         with pytest.raises(ConfigError, match="two or more"):
@@ -261,21 +259,16 @@ def test_what_cannot_be_compared_is_refused(tmp_path, monkeypatch, capsys):
     (b / "test_metrics.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"b: test_metrics\.json"):
         read_records([a, b])
-    monkeypatch.setattr(sys, "argv", ["fastleuk", "compare", str(a), str(b)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "test_metrics.json" in capsys.readouterr().err
+    code, _, error = fastleuk("compare", a, b)
+    assert code == 2
+    assert "test_metrics.json" in error
 
 
-def test_the_command_compares(tmp_path, monkeypatch, capsys):
+def test_the_command_compares(tmp_path, fastleuk):
     a, b = (write_run(tmp_path / name) for name in "ab")
     out = tmp_path / "new.png"
-    monkeypatch.setattr(sys, "argv", ["fastleuk", "compare", str(a), str(b), "--out", str(out)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    code, said, _ = fastleuk("compare", a, b, "--out", out)
+    assert code == 0
     assert out.stat().st_size > 10_000
-    said = capsys.readouterr().out
     assert "(none)" in said
     assert "without width" in said  # all are right: no resample differs

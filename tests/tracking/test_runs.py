@@ -2,28 +2,14 @@
 
 import json
 import os
-import sys
 import time
 
 import pytest
 
-from fastleuk.cli import main
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.tracking.listing import SORTS, format_runs, sort_runs
 from fastleuk.tracking.runs import find_runs, read_run
 from tests.makers.tracking_folders import write_run
-
-
-@pytest.fixture
-def fastleuk(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def _age(folder, seconds):

@@ -1,14 +1,10 @@
 """Several processes train as one does, are resumed as one is, and end together."""
 
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
@@ -17,11 +13,8 @@ from safetensors.torch import load_file
 
 from fastleuk.errors import CheckpointError
 from fastleuk.training.train import resume, train
-from tests.training.test_resume import EVERYTHING, _left_by, _same
-from tests.training.test_training import _config, _quiet, _rows
-
-SOON = 60
-"""Seconds after which processes that should have ended are said to hang."""
+from tests.makers.processes import Processes
+from tests.makers.training_runs import EVERYTHING, left_by, metrics, quiet, same, small_config
 
 STOPPING = """
     import os, signal
@@ -38,56 +31,6 @@ STOPPING = """
 
     loop.Trainer._backward = stopping
 """
-
-
-class Processes:
-    """Start fastleuk in several processes, as torchrun and the shell would, and wait for them."""
-
-    def __init__(self, folder):
-        self._folder, self._count = folder, 0
-
-    def __call__(self, *arguments, before="", count=2, slurm=False, **environment):
-        """Return exit codes and what each process printed (stdout and stderr), by rank."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        code = textwrap.dedent(before) + "\nfrom fastleuk.cli import main\nmain()\n"
-        running, logs = [], []
-        for rank in range(count):
-            self._count += 1
-            logs.append(self._folder / f"process-{self._count}.txt")
-            about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            if slurm:
-                about |= {"SLURM_STEP_ID": 0, "SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": count}
-            else:
-                about |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
-                about |= {"LOCAL_WORLD_SIZE": count}
-            about |= {"OMP_NUM_THREADS": 1} | environment
-            with logs[-1].open("w") as log:
-                running.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", code, *map(str, arguments)],
-                        env=os.environ | {name: str(value) for name, value in about.items()},
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
-        codes = self._wait(running)
-        return codes, [log.read_text() for log in logs]
-
-    @staticmethod
-    def _wait(running):
-        first_ended = None
-        try:
-            while any(process.poll() is None for process in running):
-                ended = [process for process in running if process.poll() is not None]
-                first_ended = first_ended or (time.monotonic() if ended else None)
-                assert first_ended is None or time.monotonic() < first_ended + SOON, "one hangs"
-                time.sleep(0.05)
-        finally:
-            for process in running:
-                process.kill()
-        return [process.wait() for process in running]
 
 
 @pytest.fixture
@@ -110,8 +53,10 @@ def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path):
     }
     cells = shutil.copytree(cells, tmp_path / "cells")
     (cells / "small" / "s1_0.bmp").unlink()
-    whole = train(_config(cells, tmp_path / "one", **options), report=_quiet)
-    config = _file(_config(cells, tmp_path / "two", **options, batch_size=4), tmp_path / "two.toml")
+    whole = train(small_config(cells, tmp_path / "one", **options), report=quiet)
+    config = _file(
+        small_config(cells, tmp_path / "two", **options, batch_size=4), tmp_path / "two.toml"
+    )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "-m", "fastleuk", "train", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
@@ -120,7 +65,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path):
     assert "2 processes × --batch-size 4 × --accumulate 2 = 16 images an update" in done.stdout
     assert "--lr 0.05 is not scaled" in done.stdout
     assert (whole / "split.csv").read_text().count(",val,") % 2  # an odd number is validated
-    one, two = _rows(whole), _rows(tmp_path / "two")
+    one, two = metrics(whole), metrics(tmp_path / "two")
     for column in ("train_loss", "val_loss", "val_f1_macro", "val_accuracy", "lr"):
         found, expected = ([float(row[column]) for row in rows] for rows in (two, one))
         np.testing.assert_allclose(found, expected, rtol=2e-4, err_msg=column)
@@ -137,12 +82,12 @@ def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path):
 @pytest.mark.slow
 def test_stopped_killed_and_resumed_is_as_if_nothing_had_been(cells, tmp_path, processes):
     options = {**EVERYTHING, "epochs": 3, "checkpoint_every": 1e-9, "lr": 1e-2, "batch_size": 4}
-    whole = _file(_config(cells, tmp_path / "whole", **options), tmp_path / "whole.toml")
+    whole = _file(small_config(cells, tmp_path / "whole", **options), tmp_path / "whole.toml")
     codes, said = processes("train", "--config", whole)
     assert codes == [0, 0], said
 
     run = tmp_path / "stopped"
-    config = _file(_config(cells, run, **options), tmp_path / "stopped.toml")
+    config = _file(small_config(cells, run, **options), tmp_path / "stopped.toml")
     term = STOPPING.format(what="os.kill(os.getpid(), signal.SIGTERM)")
     codes, said = processes("train", "--config", config, before=term, STOP_AT=2, STOP_RANK=1)
     assert codes == [143, 143], said
@@ -161,25 +106,25 @@ def test_stopped_killed_and_resumed_is_as_if_nothing_had_been(cells, tmp_path, p
 
     codes, said = processes("train", "--resume", run)
     assert codes == [0, 0], said
-    found, expected = _left_by(run), _left_by(tmp_path / "whole")
+    found, expected = left_by(run), left_by(tmp_path / "whole")
     assert found[0] == expected[0]
     assert found[1] == expected[1]
     for name in ("model", "ema", "optimizer", "schedule", "scaler", "ranks", "progress"):
-        assert _same(found[2][name], expected[2][name]), name
+        assert same(found[2][name], expected[2][name]), name
     for name in ("test_metrics.json", "test_predictions.csv"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
     with pytest.raises(CheckpointError, match="2 processes × --batch-size 4 = 8"):
-        resume(run, report=_quiet)
+        resume(run, report=quiet)
     told = []
     resume(alone, changes={"loader": {"batch_size": 8}}, report=told.append)
     assert any("no longer equals an undisturbed one bit for bit" in line for line in told)
-    assert len(_rows(alone)) == 3
-    resume(alone, report=_quiet)  # it is one process's now
+    assert len(metrics(alone)) == 3
+    resume(alone, report=quiet)  # it is one process's now
 
 
 def test_an_error_that_all_meet_is_told_once(cells, tmp_path, processes):
-    config = _file(_config(cells, tmp_path / "run"), tmp_path / "config.toml")
+    config = _file(small_config(cells, tmp_path / "run"), tmp_path / "config.toml")
     codes, said = processes("train", "--config", config, "--batch-size", 4096)
     assert codes == [2, 2]
     assert "".join(said).count("error: ") == 1
@@ -188,7 +133,7 @@ def test_an_error_that_all_meet_is_told_once(cells, tmp_path, processes):
 
 
 def test_an_error_of_one_process_ends_the_other(cells, tmp_path, processes):
-    config = _file(_config(cells, tmp_path / "run"), tmp_path / "config.toml")
+    config = _file(small_config(cells, tmp_path / "run"), tmp_path / "config.toml")
     failing = STOPPING.format(what="raise RuntimeError('the second is out of memory')")
     codes, said = processes("train", "--config", config, before=failing, STOP_AT=2, STOP_RANK=1)
     assert codes == [2, 1], said

@@ -5,11 +5,9 @@ import json
 import os
 import shutil
 import signal
-import sys
 
 import pytest
 
-from fastleuk.cli import main
 from fastleuk.config import read_config
 from fastleuk.data.open import open_dataset
 from fastleuk.errors import CheckpointError, DataError
@@ -20,28 +18,10 @@ from fastleuk.tracking.runs import read_run
 from fastleuk.training import loop
 from fastleuk.training.train import resume, train
 from tests.makers.cells import SUBJECT_REGEX
+from tests.makers.processes import Holder
 from tests.makers.protocol_runs import tiny_config
-from tests.run_folder.test_run_folder import Holder
-from tests.training.test_training import _config, _quiet, _rows
-
-
-class _Killed(BaseException):
-    """What SIGKILL is to a process."""
-
-
-@pytest.fixture
-def fastleuk(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fastleuk", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+from tests.makers.trainers import Killed
+from tests.makers.training_runs import metrics, quiet, small_config
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +31,7 @@ def ended(cells, tmp_path_factory):
     data = shutil.copytree(cells, place / "data")
     weights = place / "weights.safetensors"
     shutil.copy(_first_weights(place), weights)
-    run = train(_config(data, place / "run", epochs=1, weights=str(weights)), report=_quiet)
+    run = train(small_config(data, place / "run", epochs=1, weights=str(weights)), report=quiet)
     return run, data, weights
 
 
@@ -89,7 +69,7 @@ def test_data_and_weights_that_are_gone_and_more_epochs(ended, run, tmp_path, fa
         shutil.move(kept, weights)
     assert "note: optim.epochs was 1, is 2" in said
     assert f"Resuming {run} in epoch 2" in said
-    assert len(_rows(run)) == 2
+    assert len(metrics(run)) == 2
     config = read_config(run / "config.toml")
     assert config.data.data == str(elsewhere)
     assert (config.optim.epochs, config.loader.workers) == (2, 2)
@@ -102,12 +82,12 @@ def test_data_and_weights_that_are_gone_and_more_epochs(ended, run, tmp_path, fa
 
 def test_another_policy_or_batch_is_refused_with_what_differs(run):
     with pytest.raises(CheckpointError, match=r"1 process × --batch-size 8 = 8; now .*4 = 4"):
-        resume(run, changes={"loader": {"batch_size": 4}}, report=_quiet)
+        resume(run, changes={"loader": {"batch_size": 4}}, report=quiet)
     text = (run / "policy.toml").read_text()
     assert "p_hflip = 0.5" in text
     (run / "policy.toml").write_text(text.replace("p_hflip = 0.5", "p_hflip = 0.25"))
     with pytest.raises(CheckpointError, match=r"\n  policy\.p_hflip was 0\.5, is 0\.25\n"):
-        resume(run, report=_quiet)
+        resume(run, report=quiet)
 
 
 def test_a_live_run_is_neither_resumed_nor_trained_over(run):
@@ -116,37 +96,37 @@ def test_a_live_run_is_neither_resumed_nor_trained_over(run):
     with Holder(run) as process:
         told = rf"{run} is being trained by \S+ pid {process.pid} since \d"
         with pytest.raises(CheckpointError, match=told):
-            resume(run, report=_quiet)
+            resume(run, report=quiet)
         with pytest.raises(CheckpointError, match=told):
-            train(_config("/no/such/data", run), report=_quiet)
+            train(small_config("/no/such/data", run), report=quiet)
         assert writing.exists()
 
 
 def test_a_folder_that_holds_something_is_refused_before_the_data_are_read(run):
     with pytest.raises(DataError, match=f"--out {run} is not empty"):
-        train(_config("/no/such/data", run), report=_quiet)
+        train(small_config("/no/such/data", run), report=quiet)
 
 
 @pytest.mark.parametrize("again", ["train", "resume"])
 def test_killed_before_the_first_checkpoint_it_starts_over(ended, tmp_path, monkeypatch, again):
     whole, data, weights = ended
     out = tmp_path / "run"
-    config = _config(data, out, epochs=1, weights=str(weights))
+    config = small_config(data, out, epochs=1, weights=str(weights))
 
     def killed(*_, **__):
-        raise _Killed
+        raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr("fastleuk.training.train.open_writers", killed)  # where wandb may hang
-        with pytest.raises(_Killed):
-            train(config, report=_quiet)
+        with pytest.raises(Killed):
+            train(config, report=quiet)
     assert not (out / "last.ckpt").exists()
     assert read_state(out).name == "new"
     said = []
     if again == "train":
         other = dataclasses.replace(config.optim, lr=0.5)
         with pytest.raises(DataError, match=r"optim\.lr was 0\.001, is 0\.5"):
-            train(dataclasses.replace(config, optim=other), report=_quiet)
+            train(dataclasses.replace(config, optim=other), report=quiet)
         train(config, report=said.append)
     else:
         resume(out, report=said.append)
@@ -157,7 +137,7 @@ def test_killed_before_the_first_checkpoint_it_starts_over(ended, tmp_path, monk
 
 def test_an_interrupted_run_that_is_evaluated_has_not_ended(cells, tmp_path, fastleuk):
     config = tiny_config(cells, SUBJECT_REGEX, epochs=2)
-    content_hash = open_dataset(config.data, report=_quiet).content_hash
+    content_hash = open_dataset(config.data, report=quiet).content_hash
 
     def stop(text):
         if text.startswith("epoch   1/2"):
@@ -177,7 +157,7 @@ def test_an_interrupted_run_that_is_evaluated_has_not_ended(cells, tmp_path, fas
     said = []
     run_jobs(jobs, tmp_path, content_hash=content_hash, report=said.append)
     assert f"Resuming {run} in epoch 2" in said
-    assert len(_rows(run)) == 2
+    assert len(metrics(run)) == 2
     assert "note" not in json.loads((run / "test_metrics.json").read_text())
     assert read_run(run, name="a").state == "finished"
 
@@ -186,9 +166,9 @@ def test_ended_but_not_tested_any_evaluation_tests_it(run):
     set_mark(run, ENDED)
     assert has_ended(run)
     assert not is_tested(run)
-    evaluate_run(run, part="val", report=_quiet)
+    evaluate_run(run, part="val", report=quiet)
     assert not is_tested(run)
-    evaluate_run(run, report=_quiet)
+    evaluate_run(run, report=quiet)
     assert is_tested(run)
 
 
@@ -202,9 +182,9 @@ def test_a_read_only_run_folder_is_evaluated_elsewhere(ended, tmp_path, monkeypa
         lambda path, mode: real(path, mode) and str(path) != str(run),
     )
     with pytest.raises(DataError, match=f"{run} is read-only.*--out DIR"):
-        evaluate_run(run, report=_quiet)
+        evaluate_run(run, report=quiet)
     out = tmp_path / "figures" / "of-a-colleague"
-    evaluate_run(run, out=out, report=_quiet)
+    evaluate_run(run, out=out, report=quiet)
     assert {file.name for file in out.iterdir()} == {
         "test_metrics.json", "test_predictions.csv", "confusion_matrix.png", "log.txt",
     }  # fmt: skip
@@ -224,16 +204,16 @@ def test_two_protocols_in_one_folder(cells, tmp_path):
         with pytest.raises(CheckpointError, match=rf"worked on by \S+ pid {pid} since"):
             refuse_busy(tmp_path)
         with pytest.raises(CheckpointError, match=rf"worked on by \S+ pid {pid} since"):
-            run_jobs(jobs, tmp_path, content_hash="", report=_quiet)
+            run_jobs(jobs, tmp_path, content_hash="", report=quiet)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_of_a_protocol_that_was_resumed_with_more_epochs_is_told(cells, tmp_path):
     config = tiny_config(cells, SUBJECT_REGEX)
     jobs, run = [Job(name="a", config=config)], tmp_path / "runs" / "a"
-    content_hash = open_dataset(config.data, report=_quiet).content_hash
-    run_jobs(jobs, tmp_path, content_hash=content_hash, report=_quiet)
+    content_hash = open_dataset(config.data, report=quiet).content_hash
+    run_jobs(jobs, tmp_path, content_hash=content_hash, report=quiet)
     text = (run / "config.toml").read_text()
     (run / "config.toml").write_text(text.replace("epochs = 1\n", "epochs = 2\n", 1))
     with pytest.raises(CheckpointError, match=r"a: optim\.epochs was 1, is 2: it was resumed"):
-        run_jobs(jobs, tmp_path, content_hash=content_hash, report=_quiet)
+        run_jobs(jobs, tmp_path, content_hash=content_hash, report=quiet)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastleuk.cli import main
 from fastleuk.config import RECIPES, Config, assemble, read_config
 from fastleuk.errors import ConfigError, MissingDependencyError
 from fastleuk.loading import load_policy
@@ -17,8 +16,8 @@ from fastleuk.training.resolve.config import resolve_config
 from fastleuk.training.resolve.idle_options import idle_options
 from fastleuk.training.train import resume, train
 from tests.makers.cells import SUBJECT_REGEX
-from tests.training.test_resume import _trainer
-from tests.training.test_training import _config, _quiet, _rows
+from tests.makers.trainers import tiny_trainer
+from tests.makers.training_runs import metrics, quiet, small_config
 
 CPU = torch.device("cpu")
 
@@ -39,17 +38,17 @@ CPU = torch.device("cpu")
     ],
 )
 def test_conflicts_are_refused_before_any_file_is_read(tmp_path, changes, says):
-    config = _config(tmp_path / "no-such-data", tmp_path / "run", **changes)
+    config = small_config(tmp_path / "no-such-data", tmp_path / "run", **changes)
     with pytest.raises(ConfigError, match=says):
-        train(config, report=_quiet)
+        train(config, report=quiet)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_writer_is_refused_before_any_file_is_read(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    config = _config(tmp_path / "no-such-data", tmp_path / "run", wandb=True)
+    config = small_config(tmp_path / "no-such-data", tmp_path / "run", wandb=True)
     with pytest.raises(MissingDependencyError, match="--wandb"):
-        train(config, report=_quiet)
+        train(config, report=quiet)
 
 
 def test_compiling_needs_a_compiler(monkeypatch):
@@ -75,7 +74,7 @@ def test_compiling_needs_a_compiler(monkeypatch):
     ],
 )
 def test_an_option_without_effect_is_told_in_one_line(changes, says):
-    notes = idle_options(_config("data", "out", **changes))
+    notes = idle_options(small_config("data", "out", **changes))
     assert len(notes) == bool(says)
     assert all(says in note and "\n" not in note for note in notes)
 
@@ -94,8 +93,8 @@ def test_bf16_that_was_asked_for_by_name_is_given(monkeypatch, native):
 
 
 def test_a_run_from_a_gpu_can_be_resumed_without_one(tmp_path):
-    config = _config("data", tmp_path, cache="gpu")
-    assert resolve_config(config, _quiet, resuming=True)[0].loader.cache == "auto"
+    config = small_config("data", tmp_path, cache="gpu")
+    assert resolve_config(config, quiet, resuming=True)[0].loader.cache == "auto"
 
 
 # Recipes, files and the command line
@@ -133,25 +132,14 @@ def test_the_strong_recipe_keeps_a_cells_size_and_draws_any_angle():
     assert policy.degrees == (-180, 180)
 
 
-def _run_main(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr("sys.argv", ["fastleuk", *map(str, arguments)])
-    code = 0
-    try:
-        main()
-    except SystemExit as error:
-        code = error.code or 0
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 @pytest.fixture
-def assembled(monkeypatch, capsys):
+def assembled(monkeypatch, fastleuk):
     """Return the configuration that a command line leads to."""
     seen = []
     monkeypatch.setattr("fastleuk.training.train.train", lambda config, **_: seen.append(config))
 
     def run(*arguments):
-        code, _, error = _run_main(monkeypatch, capsys, "train", *arguments)
+        code, _, error = fastleuk("train", *arguments)
         assert code == 0, error
         return seen.pop()
 
@@ -168,8 +156,8 @@ def test_what_stands_on_the_command_line_wins_even_if_it_is_the_default(assemble
     assert assembled() == Config()
 
 
-def test_every_field_is_an_option_and_stands_in_the_help(monkeypatch, capsys, assembled):
-    code, said, _ = _run_main(monkeypatch, capsys, "train", "--help")
+def test_every_field_is_an_option_and_stands_in_the_help(fastleuk, assembled):
+    code, said, _ = fastleuk("train", "--help")
     assert code == 0
     names = []
     for section in dataclasses.fields(Config):
@@ -206,8 +194,8 @@ def test_every_field_is_an_option_and_stands_in_the_help(monkeypatch, capsys, as
         (["--resume", "x", "--no-amp", "--config", "c"], "leave out --amp, --config"),
     ],
 )
-def test_bad_options_exit_with_2_and_one_message(monkeypatch, capsys, arguments, says):
-    code, _, error = _run_main(monkeypatch, capsys, "train", *arguments)
+def test_bad_options_exit_with_2_and_one_message(fastleuk, arguments, says):
+    code, _, error = fastleuk("train", *arguments)
     assert code == 2
     assert says in error
     assert "Traceback" not in error
@@ -219,17 +207,17 @@ def test_bad_options_exit_with_2_and_one_message(monkeypatch, capsys, arguments,
 def test_the_strong_recipe_trains_and_says_what_had_no_effect(cells, tmp_path):
     said = []
     base = assemble({"run": {"recipe": "strong"}})
-    config = _config(cells, tmp_path / "run")
+    config = small_config(cells, tmp_path / "run")
     config = replace(config, optim=replace(base.optim, epochs=2), augment=base.augment)
     run = train(config, report=said.append)
-    assert len(_rows(run)) == 2
+    assert len(metrics(run)) == 2
     assert read_config(run / "config.toml").optim.layer_decay == base.optim.layer_decay < 1
     assert any("--class-weights balanced has no effect" in line for line in said)  # 32 of each
 
 
 def test_a_profile_is_a_trace_and_a_table_whose_parts_add_up(cells, tmp_path):
     said, steps = [], 3
-    config = _config(cells, tmp_path / "run", profile=steps, tensorboard=True)
+    config = small_config(cells, tmp_path / "run", profile=steps, tensorboard=True)
     run = train(config, report=said.append)
     table = next(text for text in said if text.startswith("profile: means of 3 steps"))
     times = {m[1]: float(m[2]) for m in re.finditer(r"^  (.+?) +([\d.]+) ms", table, re.MULTILINE)}
@@ -242,32 +230,32 @@ def test_a_profile_is_a_trace_and_a_table_whose_parts_add_up(cells, tmp_path):
     counts = {part: sum(event.get("name") == part for event in events) for part in parts[:4]}
     assert counts.pop("data wait") in (steps, steps + 1)  # an epoch's end is waited for, too
     assert set(counts.values()) == {steps}
-    plain = train(_config(cells, tmp_path / "plain"), report=_quiet)
-    assert _rows(plain) == _rows(run)
+    plain = train(small_config(cells, tmp_path / "plain"), report=quiet)
+    assert metrics(plain) == metrics(run)
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_a_run_too_short_for_a_profile_says_so(tmp_path):
     said = []
-    _trainer(tmp_path / "run", epochs=1, profile=4, report=said.append).fit()
+    tiny_trainer(tmp_path / "run", epochs=1, profile=4, report=said.append).fit()
     assert any("--profile 4 measured nothing: the run had 5 steps" in line for line in said)
 
 
 def test_gradient_checkpointing_changes_no_gradient(tmp_path):
     gradients = []
     for on in (False, True):
-        trainer = _trainer(tmp_path / str(on))
-        trainer.model.eval()
-        trainer.model.drop_rate = 0.0
-        trainer.model.set_grad_checkpointing(on)
-        trainer._backward(next(trainer.train_loader.epoch()), 1.0)
-        gradients.append([p.grad for p in trainer.model.parameters()])
+        trainer = tiny_trainer(tmp_path / str(on))
+        trainer.state.model.eval()
+        trainer.state.model.drop_rate = 0.0
+        trainer.state.model.set_grad_checkpointing(on)
+        trainer._backward(next(trainer.data.train.epoch()), 1.0)
+        gradients.append([p.grad for p in trainer.state.model.parameters()])
     for left, right in zip(*gradients, strict=True):
         assert torch.allclose(left, right, atol=1e-6)
 
 
 def test_freezing_and_grad_checkpointing_through_the_whole_run(cells, tmp_path):
-    config = _config(
+    config = small_config(
         cells, tmp_path / "run", epochs=1, freeze_epochs=1, grad_checkpointing=True, keep_best=2
     )
     said = []
@@ -277,9 +265,9 @@ def test_freezing_and_grad_checkpointing_through_the_whole_run(cells, tmp_path):
 
 
 def test_deterministic_training_leaves_the_process_as_it_was(cells, tmp_path):
-    run = train(_config(cells, tmp_path / "run", epochs=1, deterministic=True), report=_quiet)
+    run = train(small_config(cells, tmp_path / "run", epochs=1, deterministic=True), report=quiet)
     assert not torch.are_deterministic_algorithms_enabled()
-    assert len(_rows(run)) == 1
+    assert len(metrics(run)) == 1
 
 
 def test_an_operation_that_cannot_repeat_is_a_clear_error():
@@ -293,11 +281,13 @@ def test_an_operation_that_cannot_repeat_is_a_clear_error():
 
 @pytest.mark.slow
 def test_a_compiled_run_learns_the_same(cells, tmp_path):
-    plain = train(_config(cells, tmp_path / "plain", epochs=1), report=_quiet)
-    compiled = train(_config(cells, tmp_path / "compiled", epochs=1, compile=True), report=_quiet)
-    (left,), (right,) = _rows(plain), _rows(compiled)
+    plain = train(small_config(cells, tmp_path / "plain", epochs=1), report=quiet)
+    compiled = train(
+        small_config(cells, tmp_path / "compiled", epochs=1, compile=True), report=quiet
+    )
+    (left,), (right,) = metrics(plain), metrics(compiled)
     assert float(right["train_loss"]) == pytest.approx(float(left["train_loss"]), rel=1e-3)
-    resume(compiled, report=_quiet)
+    resume(compiled, report=quiet)
 
 
 def test_the_subject_regex_of_the_tests_is_an_option(assembled):

@@ -1,7 +1,6 @@
 """Training from configuration to pictures, and back from a checkpoint."""
 
 import csv
-import dataclasses
 import json
 import os
 import signal
@@ -15,36 +14,7 @@ from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.training import loop
 from fastleuk.training.checkpoint.file import load_checkpoint
 from fastleuk.training.train import resume, train
-from tests.makers.cells import SUBJECT_REGEX
-
-TIMED = {"seconds", "images_per_s", "data_wait", "val_seconds"}
-
-
-def _config(data, out, **changes):
-    """A run of a few seconds; ``changes`` go to whichever section knows the name."""
-    config = cfg.Config(
-        data=cfg.DataConfig(
-            data=str(data), subject_regex=SUBJECT_REGEX, val_fraction=0.25, test_fraction=0.25
-        ),
-        loader=cfg.LoaderConfig(size=48, batch_size=8, workers=1),
-        model=cfg.ModelConfig(backbone="test_efficientnet", weights="none"),
-        optim=cfg.OptimConfig(epochs=3, lr=1e-3),
-        run=cfg.RunConfig(out=str(out), device="cpu"),
-    )
-    for section in dataclasses.fields(config):
-        current = getattr(config, section.name)
-        mine = {k: v for k, v in changes.items() if hasattr(current, k)}
-        config = dataclasses.replace(config, **{section.name: dataclasses.replace(current, **mine)})
-    return config
-
-
-def _quiet(text):
-    pass
-
-
-def _rows(run):
-    with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k not in TIMED} for row in csv.DictReader(file)]
+from tests.makers.training_runs import metrics, quiet, small_config
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +22,7 @@ def finished(cells, tmp_path_factory):
     said = []
     out = tmp_path_factory.mktemp("runs") / "whole"
     # per_class: some augmented copies in every epoch, so that resumption is tested on them.
-    run = train(_config(cells, out, per_class="20"), report=said.append)
+    run = train(small_config(cells, out, per_class="20"), report=said.append)
     return run, "\n".join(said)
 
 
@@ -64,7 +34,7 @@ def test_a_run_leaves_all_that_a_user_keeps(finished):
         "test_metrics.json", "test_predictions.csv", "learning_curves.png", "confusion_matrix.png",
         "run.json", "run.lock", "log.txt",
     }  # fmt: skip
-    rows = _rows(run)
+    rows = metrics(run)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert any(row["best"] == "1" for row in rows)
     figures = json.loads((run / "test_metrics.json").read_text())
@@ -88,14 +58,14 @@ def test_the_pictures_are_pictures(finished):
 def test_evaluate_repeats_the_figures_exactly(finished):
     run, _ = finished
     before = (run / "test_metrics.json").read_bytes(), (run / "test_predictions.csv").read_bytes()
-    evaluate_run(run, report=_quiet)
+    evaluate_run(run, report=quiet)
     after = (run / "test_metrics.json").read_bytes(), (run / "test_predictions.csv").read_bytes()
     assert after == before
 
 
 def test_the_same_seed_gives_the_same_run(finished, cells, tmp_path):
-    run = train(_config(cells, tmp_path / "again", per_class="20"), report=_quiet)
-    assert _rows(run) == _rows(finished[0])
+    run = train(small_config(cells, tmp_path / "again", per_class="20"), report=quiet)
+    assert metrics(run) == metrics(finished[0])
     assert (run / "best.safetensors").read_bytes() == (
         finished[0] / "best.safetensors"
     ).read_bytes()
@@ -118,13 +88,13 @@ def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     monkeypatch.setattr(loop.Trainer, "_backward", stopping)
     out = tmp_path / "stopped"
     with pytest.raises(loop.Interrupted, match=f"--resume {out}") as stopped:
-        train(_config(cells, out, per_class="20"), report=_quiet)
+        train(small_config(cells, out, per_class="20"), report=quiet)
     assert stopped.value.exit_code == 143
     assert not (out / "test_metrics.json").exists()
     torch.manual_seed(99)  # resumption must not lean on this process's state
-    resume(out, report=_quiet)
+    resume(out, report=quiet)
     whole, _ = finished
-    assert _rows(out) == _rows(whole)
+    assert metrics(out) == metrics(whole)
     assert (out / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
     assert (out / "test_metrics.json").read_bytes() == (whole / "test_metrics.json").read_bytes()
     left, right = (load_checkpoint(run / "last.ckpt") for run in (out, whole))
@@ -133,8 +103,8 @@ def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
 
 
 def test_patience_stops_a_run_that_no_longer_learns(cells, tmp_path):
-    config = _config(cells, tmp_path / "run", lr=1e-12, epochs=9, patience=2)
-    assert len(_rows(train(config, report=_quiet))) == 3
+    config = small_config(cells, tmp_path / "run", lr=1e-12, epochs=9, patience=2)
+    assert len(metrics(train(config, report=quiet))) == 3
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(cells, tmp_path, monkeypatch):
@@ -143,14 +113,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(cells, tmp_pat
 
     def poisoned(self, batch, share):
         if self.progress.step == 2:
-            bad.extend(self.files[row] for row in batch.indices.tolist())
+            bad.extend(self.data.files[row] for row in batch.indices.tolist())
             batch.images[1] = float("nan")
         return backward(self, batch, share)
 
     monkeypatch.setattr(loop.Trainer, "_backward", poisoned)
-    config = _config(cells, tmp_path / "run", checkpoint_every=1e-9, lr=1e-3)
+    config = small_config(cells, tmp_path / "run", checkpoint_every=1e-9, lr=1e-3)
     with pytest.raises(FastleukError, match="loss became nan in epoch 1, step 3, at") as error:
-        train(config, report=_quiet)
+        train(config, report=quiet)
     assert "learning rate 0.001" in str(error.value)
     assert set(str(error.value).split("images:\n")[1].split()) == set(bad)
     assert len(bad) == 8
@@ -161,8 +131,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(cells, tmp_pat
 
 
 def test_the_torchvision_loader_trains_too(cells, tmp_path):
-    config = _config(cells, tmp_path / "run", loader="torchvision", epochs=1)
-    assert len(_rows(train(config, report=_quiet))) == 1
+    config = small_config(cells, tmp_path / "run", loader="torchvision", epochs=1)
+    assert len(metrics(train(config, report=quiet))) == 1
 
 
 # What is refused, and when
@@ -177,7 +147,9 @@ def test_options_are_refused_before_any_file_is_read(tmp_path):
         ({"split": "subjects"}, "split"),
     ):
         with pytest.raises(FastleukError, match=says):
-            train(_config(tmp_path / "no-such-data", tmp_path / "run", **changes), report=_quiet)
+            train(
+                small_config(tmp_path / "no-such-data", tmp_path / "run", **changes), report=quiet
+            )
     assert not (tmp_path / "run").exists()
 
 
@@ -185,7 +157,7 @@ def test_a_folder_that_holds_something_is_left_alone(finished, cells):
     run, _ = finished
     before = {file: file.read_bytes() for file in run.iterdir()}
     with pytest.raises(DataError, match="--resume"):
-        train(_config(cells, run), report=_quiet)
+        train(small_config(cells, run), report=quiet)
     assert {file: file.read_bytes() for file in run.iterdir()} == before
 
 
@@ -194,12 +166,12 @@ def test_resuming_with_other_data_is_refused_and_says_what_differs(cells, tmp_pa
 
     moved = tmp_path / "cells"
     shutil.copytree(cells, moved)
-    run = train(_config(moved, tmp_path / "run", epochs=1), report=_quiet)
+    run = train(small_config(moved, tmp_path / "run", epochs=1), report=quiet)
     victim = sorted(moved.rglob("*.bmp"))[3]
     victim.write_bytes(sorted(moved.rglob("*.bmp"))[4].read_bytes()[:-3] + b"abc")
     for action in (resume, evaluate_run):
         with pytest.raises(DataError, match=victim.name):
-            action(run, report=_quiet)
+            action(run, report=quiet)
 
 
 def test_resuming_needs_a_sound_checkpoint_of_this_run(finished, tmp_path):
@@ -210,20 +182,20 @@ def test_resuming_needs_a_sound_checkpoint_of_this_run(finished, tmp_path):
     text = (run / "config.toml").read_text()
     (run / "config.toml").write_text(text.replace("\nlr = 0.001", "\nlr = 0.01"))
     with pytest.raises(CheckpointError, match="config"):
-        resume(run, report=_quiet)
+        resume(run, report=quiet)
     (run / "config.toml").write_text(text)
     content = (run / "last.ckpt").read_bytes()
     (run / "last.ckpt").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="damaged"):
-        resume(run, report=_quiet)
+        resume(run, report=quiet)
     torch.save({"format": 999}, run / "last.ckpt")
     with pytest.raises(CheckpointError, match="999"):
-        resume(run, report=_quiet)
+        resume(run, report=quiet)
     (run / "last.ckpt").unlink()
     with pytest.raises(CheckpointError, match="nothing to resume"):
-        resume(run, report=_quiet)
+        resume(run, report=quiet)
     with pytest.raises(CheckpointError, match="no run folder"):
-        resume(tmp_path, report=_quiet)
+        resume(tmp_path, report=quiet)
 
 
 def test_bad_files_stop_a_run_unless_they_are_skipped(cells, tmp_path):
@@ -236,11 +208,11 @@ def test_bad_files_stop_a_run_unless_they_are_skipped(cells, tmp_path):
     files[1].write_text("this is text")
     files[9].write_bytes(files[9].read_bytes()[:500])
     with pytest.raises(DataError) as error:
-        train(_config(data, tmp_path / "run"), report=_quiet)
+        train(small_config(data, tmp_path / "run"), report=quiet)
     for file in (files[0], files[1], files[9]):
         assert file.name in str(error.value)
     assert not (tmp_path / "run").exists()
-    run = train(_config(data, tmp_path / "run", skip_bad=True, epochs=1), report=_quiet)
+    run = train(small_config(data, tmp_path / "run", skip_bad=True, epochs=1), report=quiet)
     with (run / "skipped.csv").open() as listed:
         skipped = {row["path"] for row in csv.DictReader(listed)}
     assert skipped == {f.relative_to(data).as_posix() for f in (files[0], files[1], files[9])}
@@ -248,4 +220,4 @@ def test_bad_files_stop_a_run_unless_they_are_skipped(cells, tmp_path):
 
 def test_an_unknown_part_is_refused(finished):
     with pytest.raises(ConfigError, match="train, val, test"):
-        evaluate_run(finished[0], part="all", report=_quiet)
+        evaluate_run(finished[0], part="all", report=quiet)
