@@ -19,7 +19,8 @@ from fastleuk.protocols.cv.run import cross_validate
 from fastleuk.protocols.paper import run as paper_protocol
 from fastleuk.protocols.paper.run import run_paper
 from tests.makers.cells import SUBJECT_REGEX, write_cells
-from tests.makers.protocol_runs import PretendedTraining, change, quiet, tiny_config
+from tests.makers.protocol_runs import PretendedTraining, change, tiny_config
+from tests.makers.training_runs import quiet
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from fastleuk.models import device as devices
 from fastleuk.protocols.predictions import predict_rows
 from fastleuk.training.train import train
 from tests.makers.cells import SUBJECT_REGEX
-from tests.makers.protocol_runs import change, quiet, tiny_config
+from tests.makers.protocol_runs import change, tiny_config
+from tests.makers.training_runs import quiet
 
 
 @pytest.fixture(scope="module")

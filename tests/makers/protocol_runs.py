@@ -1,5 +1,6 @@
 """What the tests of the protocols share: a configuration, and a training that only pretends."""
 
+import csv
 import dataclasses
 import json
 import zlib
@@ -75,5 +76,15 @@ def read_json(path: Path):
     return json.loads(path.read_text())
 
 
-def quiet(text: str) -> None:
-    """Take a report and say nothing."""
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a table."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def is_picture(path: Path) -> bool:
+    """Say whether a file is a picture with something in it."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 24)) > 50

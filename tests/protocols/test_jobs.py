@@ -13,7 +13,8 @@ from fastleuk.protocols import jobs as module
 from fastleuk.protocols.jobs import Job, run_jobs
 from fastleuk.training.interrupt import Interrupted
 from tests.makers.cells import SUBJECT_REGEX
-from tests.makers.protocol_runs import PretendedTraining, change, quiet, tiny_config
+from tests.makers.protocol_runs import PretendedTraining, change, tiny_config
+from tests.makers.training_runs import quiet
 
 
 @pytest.fixture

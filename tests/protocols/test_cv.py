@@ -1,30 +1,18 @@
-"""Cross-validation and the paper's table, from configuration to picture."""
-
-import csv
-import dataclasses
+"""Cross-validation, from configuration to picture."""
 
 import numpy as np
 import pytest
-from scipy.stats import t
 
-from fastleuk.data.demo.generate import write_demo
 from fastleuk.data.open import open_dataset
-from fastleuk.errors import CheckpointError, ConfigError, WeightsError
+from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.protocols import jobs
 from fastleuk.protocols.cv.run import cross_validate
-from fastleuk.protocols.paper.published import PUBLISHED
-from fastleuk.protocols.paper.run import QUICK, SPLITS, run_paper
 from fastleuk.protocols.predictions import predict_rows, read_predictions
 from tests.makers.cells import SUBJECT_REGEX, write_cells
 from tests.makers.data_trees import small_cnmc
-from tests.makers.protocol_runs import PretendedTraining, change, quiet, read_json, tiny_config
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """90 synthetic cells of 60 subjects: three official folds and a preliminary set."""
-    return write_demo(tmp_path_factory.mktemp("demo") / "set", cells=90)
+from tests.makers.protocol_runs import change, is_picture, read_csv, read_json, tiny_config
+from tests.makers.training_runs import quiet
 
 
 @pytest.fixture(scope="module")
@@ -38,32 +26,10 @@ def official(demo, tmp_path_factory):
     return out, result, "\n".join(said)
 
 
-@pytest.fixture
-def pretended(monkeypatch):
-    training = PretendedTraining()
-    monkeypatch.setattr(jobs, "train", training)
-    return training
-
-
-def _csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _is_picture(path):
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 24)) > 50
-
-
-# Cross-validation
-
-
 def test_every_fold_is_tested_once_and_the_preliminary_set_by_all(official, demo):
     out, result, _ = official
     manifest = open_dataset(tiny_config(demo).data, report=quiet).manifest
-    rows = _csv(out / "cv_predictions.csv")
+    rows = read_csv(out / "cv_predictions.csv")
     of_part = {
         part: sorted(row["path"] for row in rows if row["part"] == part)
         for part in ("out-of-fold", "unseen")
@@ -134,7 +100,7 @@ def test_the_report_and_the_picture(official):
     assert "in no official fold" in text
     assert "No ensemble" not in text
     assert read_json(out / "cv.json") == result
-    assert _is_picture(out / "cv.png")
+    assert is_picture(out / "cv.png")
 
 
 def test_the_same_command_trains_nothing_and_says_the_same(official, demo, monkeypatch):
@@ -165,11 +131,14 @@ def test_seeds_repeat_the_same_folds_and_average(pretended, cells, tmp_path):
     assert auc["mean"] == pytest.approx(values.mean())
     assert auc["sd_folds"] == pytest.approx(values.mean(axis=0).std(ddof=1))
     assert auc["sd_seeds"] == pytest.approx(values.mean(axis=1).std(ddof=1))
+    runs = tmp_path / "runs"
     tested = [
         [
             row["path"]
             for fold in range(4)
-            for row in _csv(tmp_path / f"runs/fold-{fold}-of-4-seed-{seed}/test_predictions.csv")
+            for row in read_csv(
+                tmp_path / f"runs/fold-{fold}-of-4-seed-{seed}/test_predictions.csv"
+            )
         ]
         for seed in range(2)
     ]
@@ -201,7 +170,7 @@ def test_three_classes_and_six_folds(tmp_path):
         "accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "auc"
     }  # fmt: skip
     assert result["pooled"]["samples"] == 36
-    assert _is_picture(tmp_path / "out" / "cv.png")
+    assert is_picture(tmp_path / "out" / "cv.png")
 
 
 @pytest.mark.usefixtures("pretended")
@@ -245,170 +214,3 @@ def test_a_subject_that_a_fold_knows_is_no_part_of_the_unseen(tmp_path):
 
     names = {dataset.manifest.paths[row].rsplit("/", 1)[-1] for row in _unseen(dataset)}
     assert names == {"2.bmp", "3.bmp", "4.bmp"}
-
-
-# The paper's table
-
-
-@pytest.fixture(scope="module")
-def paper(demo, tmp_path_factory):
-    """The miniature with one backbone, really trained."""
-    out = tmp_path_factory.mktemp("paper")
-    config = change(tiny_config(demo), "augment", per_class=QUICK["augment"]["per_class"])
-    config = change(config, "data", test_fraction=0.2, val_fraction=0.2)
-    names = ["test_efficientnet"]
-    result = run_paper(config, out=out, backbones=names, quick=True, report=quiet)
-    return out, result
-
-
-def test_both_splits_are_run_and_their_figures_stand_in_the_table(paper):
-    out, result = paper
-    assert [run["name"] for run in result["runs"]] == [
-        "test_efficientnet-image-seed-0", "test_efficientnet-subject-seed-0"
-    ]  # fmt: skip
-    text = (out / "paper.md").read_text()
-    for split in ("image", "subject"):
-        own = read_json(out / f"runs/test_efficientnet-{split}-seed-0/test_metrics.json")
-        assert own["split"] == split
-        row = result["rows"][0][split]
-        for name in ("accuracy", "precision_positive", "f1_positive", "f1_macro", "auc"):
-            assert row[name]["mean"] == pytest.approx(own[name])
-        assert f"ours, by {split} | {100 * own['accuracy']:.2f} |" in text
-        shortcut = result["shortcut"][split]
-        assert shortcut["samples"] == row["samples"]
-        shown = f"by {split} | {100 * shortcut['accuracy']['mean']:.2f} |"
-        assert f"{result['shortcut']['name']} | ours, {shown}" in text
-    assert "| not measured |" in text
-    assert "how far chance moves these gaps is not measured" in text
-    assert "hides" not in text
-    assert "SYNTHETIC" in text
-    assert "in miniature" in text
-    assert "can't be compared" in text
-    assert _is_picture(out / "paper.png")
-
-
-def test_the_miniature_scales_the_papers_balance(paper):
-    _, result = paper
-    # 90 demo cells: 60 ALL; the paper: 10000 samples, 8491 ALL.
-    assert result["config"]["augment"]["per_class"] == str(round(60 * 10000 / 8491))
-
-
-def test_the_papers_backbones_stand_beside_the_published_figures(pretended, demo, tmp_path):
-    result = run_paper(tiny_config(demo), out=tmp_path, seeds=2, report=quiet)
-    assert [row["backbone"] for row in result["rows"]] == list(PUBLISHED)
-    assert len(pretended.calls) == 5 * 2 * 2
-    text = (tmp_path / "paper.md").read_text()
-    assert (
-        "| EfficientNet-B3 | published, by image | 92.02 | 91.36 | 97.40 | 94.30 | 94.79 |" in text
-    )
-    for row in result["rows"]:
-        image, subject = (
-            [run["f1_positive"] for run in result["runs"]
-             if run["name"].startswith(f"{row['backbone']}-{split}-seed-")]
-            for split in ("image", "subject")
-        )  # fmt: skip
-        gap = 100 * (np.mean(subject) - np.mean(image))
-        assert f"| {row['name']} | {gap:+.2f} |" in text
-        gaps = np.subtract(*(row[split]["f1_macro"]["seeds"] for split in SPLITS[::-1]))
-        interval = t.interval(0.95, 1, gaps.mean(), gaps.std(ddof=1) / np.sqrt(2))
-        assert f"| {100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} |" in text
-        assert row["image"]["f1_positive"]["sd"] == pytest.approx(np.std(image, ddof=1))
-    assert "SYNTHETIC" in text
-    assert "in miniature" not in text
-    assert _is_picture(tmp_path / "paper.png")
-
-
-def test_published_figures_fit_the_positive_class():
-    for row in PUBLISHED.values():
-        f1 = 2 * row.precision * row.recall / (row.precision + row.recall)
-        assert row.f1 == pytest.approx(f1, abs=5e-4)  # B1 is off by 3e-4 in print
-        assert all(0.8 < value < 1 for value in dataclasses.astuple(row)[1:])
-
-
-def test_weights_may_be_a_folder(pretended, demo, tmp_path):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    for name in ("test_efficientnet.safetensors", "test_resnet.pth"):
-        (folder / name).write_bytes(b"")
-    config = change(tiny_config(demo), "model", weights=str(folder))
-    names = ["test_efficientnet", "test_resnet"]
-    result = run_paper(config, out=tmp_path / "out", backbones=names, report=quiet)
-    assert [row["weights"].rsplit("/", 1)[-1] for row in result["rows"]] == [
-        "test_efficientnet.safetensors", "test_resnet.pth"
-    ]  # fmt: skip
-    calls = len(pretended.calls)
-    with pytest.raises(WeightsError, match=r"lacks:\n  test_vit\.safetensors or test_vit\.pth"):
-        run_paper(config, out=tmp_path / "o", backbones=[*names, "test_vit"], report=quiet)
-    one = change(config, "model", weights=str(folder / "test_resnet.pth"))
-    with pytest.raises(WeightsError, match="one file for 2 backbones"):
-        run_paper(one, out=tmp_path / "o", backbones=names, report=quiet)
-    with pytest.raises(ConfigError, match="test_resnet more than once"):
-        run_paper(config, out=tmp_path / "o", backbones=["test_resnet"] * 2, report=quiet)
-    with pytest.raises(ConfigError, match="resnet50"):
-        run_paper(config, out=tmp_path / "o", backbones=["resnet500"], report=quiet)
-    assert len(pretended.calls) == calls
-
-
-# The command line
-
-
-def test_cv_takes_a_file_and_options(fastleuk, pretended, cells, tmp_path):
-    file = tmp_path / "mine.toml"
-    file.write_text(
-        f"[data]\nsubject_regex = '''{SUBJECT_REGEX}'''\n[optim]\nepochs = 3\nlr = 0.01"
-    )
-    code, said, error = fastleuk(
-        "cv", "--data", cells, "--folds", 2, "--seeds", 1, "--config", file, "--lr", "0.02",
-        "--backbone", "test_resnet", "--weights", "none", "--out", tmp_path / "o",
-    )  # fmt: skip
-    assert (code, error) == (0, "")
-    assert "cv_predictions.csv" in said
-    result = read_json(tmp_path / "o" / "cv.json")
-    assert (result["config"]["optim"]["epochs"], result["config"]["optim"]["lr"]) == (3, 0.02)
-    assert result["config"]["model"]["backbone"] == "test_resnet"
-    assert len(pretended.calls) == 2
-
-
-def test_paper_quick_sets_the_miniature_and_options_override_it(
-    fastleuk, pretended, demo, tmp_path
-):
-    out = tmp_path / "o"
-    arguments = ("--data", demo, "--quick", "--epochs", 2, "--device", "cpu", "--out", out)
-    code, said, error = fastleuk("paper", *arguments)
-    assert (code, error) == (0, "")
-    assert "paper.png" in said
-    result = read_json(out / "paper.json")
-    assert result["quick"]
-    assert result["config"]["loader"]["size"] == QUICK["loader"]["size"]
-    assert result["config"]["optim"]["epochs"] == 2
-    assert len(pretended.calls) == 2 * len(result["rows"])
-    assert all(row["weights"] in ("bundled", "none") for row in result["rows"])
-
-
-def test_paper_defaults_to_the_papers_balance(fastleuk, pretended, demo, tmp_path):
-    out = tmp_path / "o"
-    arguments = ("--data", demo, "--weights", "none", "--device", "cpu", "--out", out)
-    assert fastleuk("paper", *arguments)[0] == 0
-    assert read_json(out / "paper.json")["config"]["augment"]["per_class"] == "10000"
-    assert len(pretended.calls) == 10
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["cv", "--split", "image"], "Leave out --split"),
-        (["cv", "--seeds", "0"], "--seeds is 0"),
-        (["cv", "--folds", "none"], "--folds is 'none'"),
-        (["cv", "--data", "/no/such/folder", "--backbone", "resnet10t"], "/no/such/folder"),
-        (["cv", "--config", "/no/such.toml"], "/no/such.toml"),
-        (["paper", "--backbone", "resnet50"], "name them with --backbones"),
-        (["paper", "--split", "subject"], "both splits are run"),
-        (["paper", "--backbones", "resnet5"], "resnet"),
-        (["paper", "--quick", "--seeds", "0"], "--seeds is 0"),
-    ],
-)
-def test_bad_input_exits_with_2_and_no_traceback(fastleuk, arguments, says):
-    code, _, error = fastleuk(*arguments)
-    assert code == 2
-    assert says in error
-    assert "Traceback" not in error
