@@ -131,7 +131,6 @@ def test_seeds_repeat_the_same_folds_and_average(pretended, cells, tmp_path):
     assert auc["mean"] == pytest.approx(values.mean())
     assert auc["sd_folds"] == pytest.approx(values.mean(axis=0).std(ddof=1))
     assert auc["sd_seeds"] == pytest.approx(values.mean(axis=1).std(ddof=1))
-    runs = tmp_path / "runs"
     tested = [
         [
             row["path"]
