@@ -8,6 +8,7 @@ import pytest
 
 from tests.makers.cells import PROJECT, write_cells
 from tests.makers.command_line import CommandLine, command_line
+from tests.makers.zygote import Zygote
 
 # Processes share the cores, and networks this small are slower on several anyway.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +35,14 @@ def shared_dir() -> Path:
 def fastleuk(monkeypatch, capsys) -> CommandLine:
     """The command line in this process: ``fastleuk(*words)`` gives exit code, stdout, stderr."""
     return command_line(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    """Starts processes that need not import torch first."""
+    started = Zygote()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

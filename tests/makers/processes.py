@@ -1,12 +1,13 @@
 """Other processes: one that holds a run, and the several of a distributed one."""
 
-import os
 import socket
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+
+from tests.makers.zygote import Zygote
 
 SOON = 60
 """Seconds after which processes that should have ended are said to hang."""
@@ -19,6 +20,8 @@ class Holder:
         code = f"""
             import time
             from pathlib import Path
+
+from tests.makers.zygote import Zygote
             from fastleuk.run_folder.start import hold
             with hold(Path({str(run)!r})):
                 print("held", flush=True)
@@ -39,8 +42,8 @@ class Holder:
 class Processes:
     """Start fastleuk in several processes, as torchrun and the shell would, and wait for them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._count = folder, 0
+    def __init__(self, zygote: Zygote, folder: Path) -> None:
+        self._zygote, self._folder, self._count = zygote, folder, 0
 
     def __call__(self, *arguments, before="", count=2, slurm=False, **environment):
         """Return exit codes and what each process printed (stdout and stderr), by rank."""
@@ -58,16 +61,10 @@ class Processes:
             else:
                 about |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
                 about |= {"LOCAL_WORLD_SIZE": count}
-            about |= {"OMP_NUM_THREADS": 1} | environment
-            with logs[-1].open("w") as log:
-                running.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", code, *map(str, arguments)],
-                        env=os.environ | {name: str(value) for name, value in about.items()},
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
+            child = self._zygote.start(
+                code, arguments, log=logs[-1], environment={**about, **environment}
+            )
+            running.append(child)
         codes = self._wait(running)
         return codes, [log.read_text() for log in logs]
 

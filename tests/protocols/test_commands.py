@@ -40,12 +40,15 @@ def test_paper_quick_sets_the_miniature_and_options_override_it(
     assert all(row["weights"] in ("bundled", "none") for row in result["rows"])
 
 
-def test_paper_defaults_to_the_papers_balance(fastleuk, pretended, demo, tmp_path):
-    out = tmp_path / "o"
-    arguments = ("--data", demo, "--weights", "none", "--device", "cpu", "--out", out)
-    assert fastleuk("paper", *arguments)[0] == 0
-    assert read_json(out / "paper.json")["config"]["augment"]["per_class"] == "10000"
-    assert len(pretended.calls) == 10
+def test_paper_defaults_to_the_papers_balance(fastleuk, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "fastleuk.protocols.paper.run.run_paper", lambda config, **how: asked.append((config, how))
+    )
+    assert fastleuk("paper", "--weights", "none", "--device", "cpu")[0] == 0
+    ((config, how),) = asked
+    assert config.augment.per_class == "10000"
+    assert (how["backbones"], how["quick"], str(how["out"])) == ([], False, "runs/paper")
 
 
 @pytest.mark.parametrize(

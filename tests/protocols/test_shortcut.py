@@ -34,7 +34,7 @@ def stained(tmp_path_factory):
     return load_dataset(root, subject_regex=r"([ab]\d+)_")
 
 
-def _scores(dataset, statistics, mode):
+def _scores(dataset, statistics, mode, seeds=4):
     return [
         shortcut_figures(
             dataset,
@@ -42,7 +42,7 @@ def _scores(dataset, statistics, mode):
             statistics,
             seed=seed,
         )["f1_macro"]
-        for seed in range(4)
+        for seed in range(seeds)
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_split_by_image_rewards_knowing_the_stain(stained):
     by_image, by_subject = (_scores(stained, statistics, mode) for mode in ("image", "subject"))
     assert np.mean(by_image) > 0.85
     assert np.mean(by_subject) < 0.65
-    assert _scores(stained, statistics, "image") == by_image
+    assert _scores(stained, statistics, "image", seeds=1) == by_image[:1]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

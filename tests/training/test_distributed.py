@@ -34,8 +34,8 @@ STOPPING = """
 
 
 @pytest.fixture
-def processes(tmp_path):
-    return Processes(tmp_path)
+def processes(zygote, tmp_path):
+    return Processes(zygote, tmp_path)
 
 
 def _file(config, path):

@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -91,18 +89,14 @@ CHILD = """
 """
 
 
-def test_sigkill_amid_an_epoch(cells, tmp_path):
+def test_sigkill_amid_an_epoch(cells, tmp_path, zygote):
     options = {**EVERYTHING, "epochs": 3, "checkpoint_every": 1e-9, "lr": 1e-2}
     whole = train(small_config(cells, tmp_path / "whole", **options), report=quiet)
     killed = small_config(cells, tmp_path / "killed", **options)
     (tmp_path / "config.toml").write_text(killed.to_toml())
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD), tmp_path / "config.toml"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    log = tmp_path / "child.txt"
+    child = zygote.start(textwrap.dedent(CHILD), [tmp_path / "config.toml"], log=log)
+    assert child.wait() == -signal.SIGKILL, log.read_text()
     run = tmp_path / "killed"
     state = load_checkpoint(run / "last.ckpt")
     assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 2)
