@@ -30,6 +30,7 @@ from fastleuk.loading.stream import EvalStream
 from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import create_model
 from fastleuk.models.device import Precision, choose_device, choose_precision
+from fastleuk.models.kept import kept_backbone
 from fastleuk.models.weights import load_into
 
 Report = Callable[[str], None]
@@ -133,7 +134,7 @@ class Scorer:
         soup, metadata = self._soup, self.metadata
         weights = "none" if soup else str(self._run_dir / BEST)
         model = create_model(
-            metadata["backbone"],
+            kept_backbone(self._run_dir, metadata["backbone"]),
             num_classes=len(metadata["classes"]),
             weights=weights,
             size=metadata["size"],

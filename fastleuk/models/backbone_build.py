@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -85,8 +85,8 @@ def build(backbone: str, *, num_classes: int, **arguments: Any) -> nn.Module:
     source, name = source_of(backbone)
     if not source:
         return timm.create_model(name, num_classes=num_classes, **arguments)
-    with offline_where_unreachable():
-        architecture = hub_config(name) if source == HUB else folder_config(Path(name))
+    with offline_where_unreachable() if source == HUB else nullcontext():
+        architecture = _architecture(hub_config(name) if source == HUB else folder_config(name))
         if not timm.is_model(str(architecture)):
             raise ConfigError(
                 f"--backbone {backbone}: its config.json names the architecture {architecture!r}, "
@@ -95,8 +95,21 @@ def build(backbone: str, *, num_classes: int, **arguments: Any) -> nn.Module:
         return timm.create_model(f"{source}{name}", num_classes=num_classes, **arguments)
 
 
-def hub_config(name: str) -> str | None:
-    """Return the architecture that the hub's ``config.json`` names, from the hub or its cache.
+def config_file(backbone: str) -> Path | None:
+    """Return the ``config.json`` of a backbone of the hub or of a folder; None for timm's own.
+
+    Raises:
+        WeightsError: the hub's can't be had.
+    """
+    source, name = source_of(backbone)
+    if source == HUB:
+        with offline_where_unreachable():
+            return hub_config(name)
+    return folder_config(name) if source else None
+
+
+def hub_config(name: str) -> Path:
+    """Return the hub's ``config.json``, from the hub or its cache.
 
     Args:
         name: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
@@ -108,7 +121,7 @@ def hub_config(name: str) -> str | None:
 
     repository, _, revision = name.partition("@")
     try:
-        return _architecture(hf_hub_download(repository, "config.json", revision=revision or None))
+        return Path(hf_hub_download(repository, "config.json", revision=revision or None))
     except Exception as error:  # the hub's client raises from several libraries
         raise WeightsError(
             f"What {HUB}{name} is could not be asked: neither {constants.ENDPOINT} nor the hub's "
@@ -121,20 +134,21 @@ def hub_config(name: str) -> str | None:
         ) from error
 
 
-def folder_config(folder: Path) -> str | None:
-    """Return the architecture that a folder's ``config.json`` names.
+def folder_config(folder: str) -> Path:
+    """Return the ``config.json`` of a folder that holds a model of the hub."""
+    return Path(folder) / "config.json"
+
+
+def _architecture(file: Path) -> str | None:
+    """Return the architecture that a ``config.json`` names.
 
     Raises:
         ConfigError: it can't be read.
     """
     try:
-        return _architecture(folder / "config.json")
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / 'config.json'} can't be read: {error}.") from error
-
-
-def _architecture(file: str | Path) -> str | None:
-    found = json.loads(Path(file).read_text(encoding="utf-8"))
+        raise ConfigError(f"{file} can't be read: {error}.") from error
     return found.get("architecture") if isinstance(found, Mapping) else None
 
 

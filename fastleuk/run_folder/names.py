@@ -9,6 +9,8 @@ SPLIT = "split.csv"
 SKIPPED = "skipped.csv"
 METRICS = "metrics.csv"
 LAST = "last.ckpt"
+BACKBONE = "backbone"
+"""Folder with the ``config.json`` of a backbone that isn't timm's own; no other run has it."""
 BEST = "best.safetensors"
 MARK = "run.json"
 """Whether the run has begun, ended or been tested, see :mod:`fastleuk.run_folder.state`."""
@@ -23,6 +25,6 @@ MARKS = frozenset({CONFIG, POLICY, SPLIT, METRICS, BEST, LAST, *RESULTS})
 """A folder with two of these is a run, whole or not."""
 
 BEGINNING = frozenset(
-    {CONFIG, POLICY, SPLIT, SKIPPED, MARK, LOCK, "run.owner", LOG, "tensorboard", "wandb"}
+    {CONFIG, POLICY, SPLIT, SKIPPED, BACKBONE, MARK, LOCK, "run.owner", LOG, "tensorboard", "wandb"}
 )
 """What a run may have left before its first checkpoint: nothing in it is worth keeping."""

@@ -19,6 +19,7 @@ from fastleuk.errors import DataError
 from fastleuk.files import write_rows, write_text
 from fastleuk.loading.prepare import Pixels, open_pixels
 from fastleuk.models.device import Precision
+from fastleuk.models.kept import keep_backbone
 from fastleuk.run_folder.identity import flat
 from fastleuk.run_folder.names import CONFIG, POLICY, SKIPPED, SPLIT
 from fastleuk.run_folder.state import BEGUN, set_mark
@@ -116,6 +117,7 @@ class RunPlan:
             if self.dataset.bad:
                 rows = [{"path": path, "reason": reason} for path, reason in self.dataset.bad]
                 write_rows(run_dir / SKIPPED, rows)
+            keep_backbone(run_dir, self.config.model.backbone)
             set_mark(run_dir, BEGUN)
             write_text(run_dir / CONFIG, self.config.to_toml())
         except OSError as error:

@@ -21,6 +21,7 @@ from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_text
 from fastleuk.loading import load_policy, resolve_applier
 from fastleuk.models.backbone import create_model
+from fastleuk.models.kept import kept_backbone
 from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
@@ -189,7 +190,7 @@ def _restored(
     if note:
         report(note)
     model = create_model(
-        config.model.backbone,
+        kept_backbone(run_dir, config.model.backbone),
         num_classes=len(dataset.manifest.class_names),
         weights="none",
         size=config.loader.size,

@@ -20,8 +20,6 @@ class Holder:
         code = f"""
             import time
             from pathlib import Path
-
-from tests.makers.zygote import Zygote
             from fastleuk.run_folder.start import hold
             with hold(Path({str(run)!r})):
                 print("held", flush=True)

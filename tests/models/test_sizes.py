@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import interpolate
 
+from fastleuk.config import read_config
 from fastleuk.errors import ConfigError, WeightsError
+from fastleuk.models import backbone_size
 from fastleuk.models.backbone import check_backbone, create_model
 from fastleuk.models.backbone_size import size_arguments, unseen_pixels
 from tests.makers.training_runs import small_options
@@ -167,15 +170,44 @@ def test_an_unreachable_hub_is_what_the_error_is_about(hub):
 
 @pytest.mark.parametrize("weights", ["hub", "none"])
 def test_a_model_in_the_hubs_cache_loads_without_a_network(hub, weights):
-    place = hub / "models--somebody--cells.vit"
-    state = _publish(place / "snapshots" / "abc")
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("abc")
+    state = _cached(hub)
     model = create_model(HUB, num_classes=2, weights=weights, size=48)
     same = torch.equal(model.blocks[0].attn.qkv.weight, state["blocks.0.attn.qkv.weight"])
     assert same is (weights == "hub")
     assert model.pos_embed.shape[1] == 1 + 3 * 3
     assert size_arguments(HUB, 64) == {}
+
+
+def _cached(hub):
+    """Put the model into the hub's cache; returns its weights."""
+    place = hub / "models--somebody--cells.vit"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    return _publish(place / "snapshots" / "abc")
+
+
+def test_a_run_needs_the_hub_no_more_once_it_has_begun(hub, cells, tmp_path, fastleuk):
+    _cached(hub)
+    out, options = tmp_path / "run", [*small_options(), "--backbone", HUB, "--size", 48]
+    code, _, error = fastleuk("train", "--data", cells, "--out", out, *options, "--epochs", 1)
+    assert code == 0, error
+    saved = (out / "test_predictions.csv").read_bytes()
+    shutil.rmtree(hub)
+    for cached in (backbone_size.size_arguments, backbone_size._built):
+        cached.cache_clear()
+    for again in (["evaluate", out], ["train", "--resume", out]):
+        code, _, error = fastleuk(*again)
+        assert code == 0, error
+        assert (out / "test_predictions.csv").read_bytes() == saved
+    code, said, error = fastleuk("train", "--resume", out, "--epochs", 2)
+    assert code == 0, error
+    assert "in epoch 2" in said
+    assert read_config(out / "config.toml").model.backbone == HUB
+    shutil.rmtree(out / "backbone")  # a run of an earlier version
+    backbone_size.size_arguments.cache_clear()
+    code, _, error = fastleuk("evaluate", out)
+    assert code == 2
+    assert "connect to the internet once" in error
 
 
 def test_a_model_in_a_folder_loads(tmp_path):

@@ -17,6 +17,7 @@ from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_name import FOLDER, source_of
 from fastleuk.models.device import Precision, choose_precision, describe_device
+from fastleuk.models.kept import kept_backbone
 from fastleuk.run_folder.names import POLICY
 from fastleuk.run_folder.start import plain_name
 from fastleuk.tracking.writers import check_writers
@@ -45,7 +46,7 @@ def resolve_config(
     Raises:
         FastleukError: an option that makes no sense here, or options that contradict each other.
     """
-    check_backbone(config.model.backbone)
+    check_backbone(_buildable(config, resuming).model.backbone)
     if not resuming:  # a checkpoint has all the weights that are needed
         check_weights(config.model.backbone, config.model.weights)
     parse_mode(config.data.split)
@@ -62,8 +63,8 @@ def resolve_config(
                 "--applier compiled on a GPU reads the decoded cache, and --cache is off: use "
                 "--cache auto or gpu, or --applier compiled-host or fused."
             )
-    check_model(config)
-    check_sync_bn(config, device, ranks)
+    check_model(_buildable(config, resuming))
+    check_sync_bn(_buildable(config, resuming), device, ranks)
     check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)
     keep_freed_memory()
     config = _with_paths(config)
@@ -76,9 +77,17 @@ def resolve_config(
     report(f"Device: {describe_device(device)}, {dtype}, loader {config.loader.loader}")
     if precision.notice:
         report(precision.notice)
-    for note in idle_options(config, ranks):
+    for note in idle_options(_buildable(config, resuming), ranks):
         report(f"note: {note}")
     return config, precision
+
+
+def _buildable(config: Config, resuming: bool) -> Config:
+    """Name the backbone by what the run kept of it, which needs no model hub."""
+    if not resuming:
+        return config
+    backbone = kept_backbone(Path(config.run.out), config.model.backbone)
+    return _replace(config, "model", backbone=backbone)
 
 
 def _with_paths(config: Config) -> Config:
