@@ -115,7 +115,7 @@ def measure(rows: int) -> dict:
     """Seconds of each part, and the process's greatest memory."""
     from fastleuk.data.balance import plan_epoch
     from fastleuk.data.copies.identical import subject_groups
-    from fastleuk.data.split.split import make_split
+    from fastleuk.data.split.make import make_split
 
     found: dict = {"rows": rows}
     base = _peak()

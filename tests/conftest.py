@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.makers.cells import PROJECT, write_cells
+from tests.makers.cells import PROJECT, SUBJECT_REGEX, write_cells
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores, and so do those they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -137,3 +137,11 @@ def pytest_sessionstart():
 def cells(tmp_path_factory) -> Path:
     """64 small images of two classes and 16 subjects."""
     return write_cells(tmp_path_factory.mktemp("cells") / "set")
+
+
+@pytest.fixture(scope="session")
+def dataset(cells):
+    """The same, verified, with subjects."""
+    from fastleuk.data.dataset import load_dataset
+
+    return load_dataset(cells, subject_regex=SUBJECT_REGEX)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from fastleuk.augment import NONE
 from fastleuk.config import Config, DataConfig, LoaderConfig, ModelConfig, OptimConfig, RunConfig
 from fastleuk.config.sections import AugmentConfig
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.decoded.read import SOURCE
-from fastleuk.data.load import load_dataset
-from fastleuk.data.shards.pack import write_shards
+from fastleuk.data.pack import write_shards
 from fastleuk.errors import DataError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.files import CsvWriter

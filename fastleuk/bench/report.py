@@ -119,12 +119,12 @@ def plot(document: dict[str, Any], file: Path) -> None:
     axes[0].set(xlabel="images/s into the model's tensors", xlim=(0, 1.3 * max(rates)))
     axes[0].invert_yaxis()
     if training:
-        shares = [100 * row["data_wait_share"] for row in training]
+        waits = [100 * row["data_wait_share"] for row in training]
         what = [row["name"].partition(" (")[0] for row in training]
-        bars = axes[1].barh(what, shares, color="#b5523b")
-        axes[1].bar_label(bars, [f"{share:.1f} %" for share in shares], padding=4, fontsize=9)
+        bars = axes[1].barh(what, waits, color="#b5523b")
+        axes[1].bar_label(bars, [f"{share:.1f} %" for share in waits], padding=4, fontsize=9)
         axes[1].set(xlabel=f"data wait, % of {training[0]['backbone']}'s training time")
-        axes[1].set_xlim(0, max(5.0, 1.25 * max(shares)))
+        axes[1].set_xlim(0, max(5.0, 1.25 * max(waits)))
         axes[1].invert_yaxis()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -7,9 +7,9 @@ import numpy as np
 
 from fastleuk.data.cnmc.names import compare
 from fastleuk.data.copies.identical import IdenticalSet, tied_subjects
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.labels.positive import no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
-from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
 from fastleuk.errors import listed
 

@@ -50,14 +50,14 @@ def _bars(axis: Axes, result: dict[str, Any]) -> None:
     for k, split in enumerate(splits):
         mine = [run for run in runs if run["split"] == split]
         values = np.array([[run[name] for name in names] for run in mine], dtype=float)
-        places = np.arange(len(names)) - 0.4 + (k + 0.5) * wide
+        positions = np.arange(len(names)) - 0.4 + (k + 0.5) * wide
         fold = split.split(":")[1].split("/")[0]
         label = f"fold {fold}" if len(splits) <= 5 or k == 0 else fold
-        axis.bar(places, values.mean(axis=0), wide * 0.92, color=colours[k], label=label)
+        axis.bar(positions, values.mean(axis=0), wide * 0.92, color=colours[k], label=label)
         if len(seeds) > 1:
-            for place, column in zip(places, values.T, strict=True):
+            for position, column in zip(positions, values.T, strict=True):
                 axis.plot(
-                    [place] * len(column), column, ".", color="black", markersize=4, alpha=0.6
+                    [position] * len(column), column, ".", color="black", markersize=4, alpha=0.6
                 )
     titles = []
     for n, name in enumerate(names):

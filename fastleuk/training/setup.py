@@ -15,8 +15,8 @@ from torch import nn
 
 from fastleuk.augment import NONE, AugmentPolicy
 from fastleuk.config import Config
-from fastleuk.data.load import DataSet
-from fastleuk.data.split.split import Split, write_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.split.make import Split, write_split
 from fastleuk.errors import ConfigError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves

@@ -307,7 +307,7 @@ def test_outputs_that_cannot_be_written_end_in_a_line(fastleuk, cells, tmp_path,
     [
         (["runs"], "fastleuk.tracking.runs.find_runs", "Nothing was left"),
         (["evaluate", "x"], "fastleuk.evaluation.evaluate.evaluate_run", "No figures were written"),
-        (["pack", "x"], "fastleuk.data.open.open_dataset", "No shards were left"),
+        (["pack", "x"], "fastleuk.data.from_config.open_dataset", "No shards were left"),
     ],
 )
 def test_ctrl_c_says_what_was_left(fastleuk, monkeypatch, command, inner, says):

@@ -12,23 +12,18 @@ from PIL import Image
 
 from fastleuk.augment import NONE
 from fastleuk.config import LoaderConfig
+from fastleuk.data import pack as pack_module
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.discover import discover
-from fastleuk.data.load import load_dataset
-from fastleuk.data.shards import pack as pack_module
-from fastleuk.data.shards.pack import write_shards
+from fastleuk.data.pack import write_shards
 from fastleuk.data.shards.read import image_bytes, open_shard
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.loading import has_dali, make_loader
 from fastleuk.loading.prepare import build_cache
 from fastleuk.loading.stream import EvalStream
-from tests.makers.cells import SUBJECT_REGEX, write_cells
+from tests.makers.cells import write_cells
 
 needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
-
-
-@pytest.fixture(scope="module")
-def dataset(cells):
-    return load_dataset(cells, subject_regex=SUBJECT_REGEX)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +117,7 @@ def test_dalis_own_reader_takes_shards_and_indices(dataset, shards):
 
 
 def test_subjects_stay_together_when_shards_are_split(dataset, shards):
-    from fastleuk.data.split.split import make_split
+    from fastleuk.data.split.make import make_split
 
     packed = load_dataset(shards / "*.tar")
     split = make_split(packed.manifest, packed.groups, seed=1)

@@ -1,6 +1,6 @@
 import pytest
 
-from fastleuk.data.load import load_dataset
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.report import describe, table
 from tests.makers.data_trees import FINAL, picture, put, small_cnmc
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.decoded.read import INDEX, SOURCE
 from fastleuk.data.images.bmp import read_layout
-from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 from fastleuk.loading.prepare import build_cache
 from tests.makers.augment_images import needs_numba
@@ -96,13 +96,13 @@ def test_a_cache_is_the_same_with_dali_alone(size, mixed, tmp_path, monkeypatch)
     from fastleuk.loading.decode import bmp as bmp_decode
 
     decided = []
-    known = bmp_decode.plain_cuts
+    known = bmp_decode.uncompressed_cuts
     monkeypatch.setattr(
-        bmp_decode, "plain_cuts", lambda *a: decided.append(known(*a)) or decided[-1]
+        bmp_decode, "uncompressed_cuts", lambda *a: decided.append(known(*a)) or decided[-1]
     )
     quick = _cache(mixed, tmp_path / "quick", size)
     assert decided == [[True, True, False]]
-    monkeypatch.setattr(bmp_decode, "plain_cuts", lambda _, cuts, __: [False] * len(cuts))
+    monkeypatch.setattr(bmp_decode, "uncompressed_cuts", lambda _, cuts, __: [False] * len(cuts))
     slow = _cache(mixed, tmp_path / "slow", size)
     assert quick.info.checksums == slow.info.checksums
     rows = np.arange(len(quick))
@@ -121,20 +121,20 @@ def test_a_cache_is_the_same_with_dali_alone(size, mixed, tmp_path, monkeypatch)
     ],
 )
 def test_a_file_that_changes_while_the_cache_is_built_is_named(change, says, mixed):
-    from fastleuk.loading.decode.bmp import decode_plain
+    from fastleuk.loading.decode.bmp import decode_uncompressed
 
     dataset = load_dataset(mixed)
     change(mixed / "a" / "05.bmp")
     with pytest.raises(DataError, match=says) as caught:
-        list(decode_plain(dataset, [np.arange(20)], size=48, workers=2))
+        list(decode_uncompressed(dataset, [np.arange(20)], size=48, workers=2))
     assert "a/05.bmp" in str(caught.value)
 
 
 def test_nothing_runs_on_when_the_building_stops(mixed):
-    from fastleuk.loading.decode.bmp import decode_plain
+    from fastleuk.loading.decode.bmp import decode_uncompressed
 
     cuts = np.split(np.arange(120), 12)
-    decoded = decode_plain(load_dataset(mixed), cuts, size=48, workers=2)
+    decoded = decode_uncompressed(load_dataset(mixed), cuts, size=48, workers=2)
     images, means = next(decoded)
     assert images.shape == (10, 48, 48, 3)
     assert means.shape == (10, 3)

@@ -246,7 +246,7 @@ def test_what_vanishes_under_torchvisions_workers_is_one_clear_error(workers, tm
 def test_a_cache_that_vanishes_under_torchvisions_workers_is_one_clear_error(cells, tmp_path):
     import pickle
 
-    from fastleuk.data.load import load_dataset
+    from fastleuk.data.dataset import load_dataset
     from fastleuk.loading.prepare import Pixels, build_cache
 
     dataset = load_dataset(cells, subject_regex=SUBJECT_REGEX)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastleuk.data.split.draw_folds import _deal, draw_folds
-from fastleuk.data.split.split import (
+from fastleuk.data.split.make import (
     PARTS,
     check_split,
     make_split,

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from fastleuk.cli import main
 from fastleuk.data.demo.generate import write_demo
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import CheckpointError, ConfigError, WeightsError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.protocols import jobs

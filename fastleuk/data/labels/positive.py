@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from fastleuk.errors import ConfigError
 
 
-def _plain(text: str) -> str:
+def _folded(text: str) -> str:
     """Fold case and drop accents."""
     undotted = text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i")
     apart = unicodedata.normalize("NFKD", undotted).casefold()
@@ -36,7 +36,7 @@ _WORDS = """
     zdrowy zdrowe kontrola saglikli iyihuylu gezond goedaardig frisk
     норма нормальный нормальные здоровый здоровые контроль доброкачественный
 """
-HEALTHY = frozenset(_plain(_WORDS).split())
+HEALTHY = frozenset(_folded(_WORDS).split())
 """Words of class names that mean healthy: English, German, French, Spanish, Italian, Portuguese,
 Polish, Turkish, Dutch, Scandinavian and Russian, without accents. ``hem`` is C-NMC's."""
 
@@ -71,13 +71,13 @@ def is_healthy(name: str, others: Sequence[str] = ()) -> bool:
         return True
     if whole in ("triplenegative", "doublenegative"):
         return False
-    rest = _negated(words, whole)
-    if rest is None:
+    negated = _negated(words, whole)
+    if negated is None:
         return bool(HEALTHY & set(words))
-    if rest.startswith(_TYPES_OF_DISEASE) or rest in HEALTHY:
+    if negated.startswith(_TYPES_OF_DISEASE) or negated in HEALTHY:
         return False
-    return rest in ("".join(_words(other)) for other in others) or bool(
-        re.match(f"(?:{_GENERAL})", rest)
+    return negated in ("".join(_words(other)) for other in others) or bool(
+        re.match(f"(?:{_GENERAL})", negated)
     )
 
 
@@ -88,7 +88,7 @@ def _words(name: str) -> list[str]:
     ['temoin', 'non', 'tumor', '2']
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"[^\W_]+", _plain(spaced))
+    return re.findall(r"[^\W_]+", _folded(spaced))
 
 
 def _negated(words: list[str], whole: str) -> str | None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from fastleuk import run_log
 from fastleuk.config import Config
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
-from fastleuk.data.split.split import make_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
+from fastleuk.data.split.make import make_split
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
