@@ -13,9 +13,8 @@ import numpy as np
 from fastleuk.data.copies.identical import IdenticalSet, find_identical, subject_groups
 from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.labels.positive import positive_class
-from fastleuk.data.left_out import Ignored, heavy_losses
+from fastleuk.data.left_out import Ignored, bad_lines, heavy_losses
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.manifest_csv import bad_lines
 from fastleuk.data.shards.index import check_contents
 from fastleuk.data.verify import changed_files, verify_files
 from fastleuk.errors import DataError, listed

@@ -10,9 +10,9 @@ from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
 from fastleuk.data.folders.classes import class_folders
 from fastleuk.data.folders.cnmc_names import check_names
 from fastleuk.data.labels.subjects import settle_subjects, subject_pattern
-from fastleuk.data.left_out import Ignored
+from fastleuk.data.left_out import Ignored, bad_lines
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.manifest_csv import bad_lines, parse_manifest
+from fastleuk.data.manifest_csv import parse_manifest
 from fastleuk.data.shards.manifest import shards_manifest
 from fastleuk.data.shards.read import SUFFIX
 from fastleuk.data.tree import Tree, read_tree

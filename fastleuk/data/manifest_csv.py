@@ -4,13 +4,12 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastleuk.data.left_out import Ignored
+from fastleuk.data.left_out import Ignored, bad_lines
 from fastleuk.data.manifest import (
     COLUMNS,
     REQUIRED_COLUMNS,
@@ -44,11 +43,6 @@ def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manif
             f"{csv_path}: {len(bad)} rows that can't be used:\n{listed(bad_lines(bad))}"
         )
     return manifest
-
-
-def bad_lines(bad: Sequence[tuple[str, str]]) -> list[str]:
-    """Lay out (path, reason) pairs as ``path: reason``."""
-    return [f"{path}: {reason}" for path, reason in bad]
 
 
 def parse_manifest(

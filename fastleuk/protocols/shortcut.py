@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.data.dataset import DataSet
-from fastleuk.data.split.make import Split
+from fastleuk.data.split.parts import Split
 from fastleuk.loading.prepare import decoder
 from fastleuk.protocols.predictions import make_table
 

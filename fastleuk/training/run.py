@@ -14,7 +14,9 @@ from fastleuk.augment import AugmentPolicy
 from fastleuk.config import Config, read_config
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
-from fastleuk.data.split.make import check_split, make_split, read_split
+from fastleuk.data.split.file import read_split
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import check_split
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.files import write_text
 from fastleuk.loading import load_policy, resolve_applier

@@ -16,7 +16,8 @@ from torch import nn
 from fastleuk.augment import NONE, AugmentPolicy
 from fastleuk.config import Config
 from fastleuk.data.dataset import DataSet
-from fastleuk.data.split.make import Split, write_split
+from fastleuk.data.split.file import write_split
+from fastleuk.data.split.parts import Split
 from fastleuk.errors import ConfigError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves

@@ -11,7 +11,8 @@ from fastleuk.data.decoded.read import (
 from fastleuk.loading import make_loader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream, TrainStream
-from tests.makers.decoded_caches import CPU, SIZE, build, loader_config, needs_dali
+from tests.makers.decoded_caches import CPU, SIZE, build, loader_config
+from tests.makers.skips import needs_dali
 
 LOADERS = [pytest.param("dali", marks=needs_dali), "torchvision"]
 

@@ -1,13 +1,10 @@
 """Decoded caches of the small cells, built by the torchvision backend unless another is named."""
 
-import pytest
 import torch
 
 from fastleuk.config import LoaderConfig
-from fastleuk.loading import has_dali
 from fastleuk.loading.prepare import build_cache
 
-needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
 CPU = torch.device("cpu")
 SIZE = 48
 

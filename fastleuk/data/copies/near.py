@@ -6,8 +6,8 @@ That is blind to brightness and contrast, to JPEG's losses and to a change of si
 256 levels stay what they are; it isn't made for pictures that are turned by some degrees or cut.
 
 On a black background only the bounding box of the cell counts, and the background inside it takes
-the cell's mean grey: outlines, which make all cells alike, say nothing. In a small cell a few pixels
-make a level, and resizing and JPEG change these: see :data:`SMALL_CELL`.
+the cell's mean grey: outlines, which make all cells alike, say nothing. In a small cell a few
+pixels make a level, and resizing and JPEG change these: see :data:`SMALL_CELL`.
 """
 
 from __future__ import annotations

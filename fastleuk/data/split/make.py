@@ -1,4 +1,4 @@
-"""Train, validation and test parts: by subject, by official or drawn fold, or by image."""
+"""Make a split, in any mode: by subject, by official or drawn fold, by folder, or by image."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -8,9 +8,7 @@ import numpy as np
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split.draw_folds import draw_folds
 from fastleuk.data.split.draw_parts import TEST, TRAIN, UNUSED, VAL, split_groups
-from fastleuk.data.split.file import read_split, write_split
 from fastleuk.data.split.parts import (
-    PARTS,
     Split,
     check_split,
     parse_kfold,
@@ -21,16 +19,6 @@ from fastleuk.data.split.parts import (
 from fastleuk.data.split.ready_made import MODE as FOLDERS
 from fastleuk.data.split.ready_made import hold_out_folders
 from fastleuk.errors import ConfigError, DataError
-
-__all__ = [
-    "PARTS",
-    "Split",
-    "check_split",
-    "make_split",
-    "parse_mode",
-    "read_split",
-    "write_split",
-]
 
 
 def make_split(
@@ -72,22 +60,22 @@ def make_split(
     parts = np.full(len(manifest), UNUSED, dtype=np.int8)
     fractions = [(VAL, val_fraction)]
     if fold is not None:
-        rest = _hold_out_fold(manifest, groups, fold, parts)
+        drawn_from = _hold_out_fold(manifest, groups, fold, parts)
     elif drawn is not None:
-        rest = _hold_out_drawn_fold(manifest, groups, *drawn, parts)
+        drawn_from = _hold_out_drawn_fold(manifest, groups, *drawn, parts)
     elif mode == FOLDERS:
-        rest, has_val = hold_out_folders(manifest, groups, parts)
+        drawn_from, has_val = hold_out_folders(manifest, groups, parts)
         fractions = [] if has_val else fractions
     else:
-        rest = manifest.labelled
+        drawn_from = manifest.labelled
         fractions = [(TEST, test_fraction), (VAL, val_fraction)]
-    labels = manifest.labels[rest]
+    labels, names = manifest.labels[drawn_from], manifest.class_names
     if not fractions:
-        parts[rest] = TRAIN
+        parts[drawn_from] = TRAIN
     elif mode == "image":
-        parts[rest] = _split_images(labels, manifest.class_names, fractions, seed)
+        parts[drawn_from] = _split_images(labels, names, fractions, seed)
     else:
-        parts[rest] = split_groups(labels, groups[rest], manifest.class_names, fractions, seed)
+        parts[drawn_from] = split_groups(labels, groups[drawn_from], names, fractions, seed)
     split = Split(mode, seed, parts, groups, split_notes(mode, parts, manifest, groups))
     check_split(split, manifest, groups)
     return split

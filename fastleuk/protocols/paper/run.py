@@ -14,7 +14,8 @@ from fastleuk import run_log
 from fastleuk.config import Config
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
-from fastleuk.data.split.make import Split, make_split
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import Split
 from fastleuk.errors import ConfigError, WeightsError, listed
 from fastleuk.files import write_json, write_text
 from fastleuk.loading import resolve_loader

@@ -11,7 +11,8 @@ from fastleuk.data.copies.identical import find_identical, subject_groups, tied_
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.discover import discover
 from fastleuk.data.report import describe
-from fastleuk.data.split.make import PARTS, check_split, make_split
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import PARTS, check_split
 
 PRELIM_HEM, PRELIM_ALL = 648, 1219
 

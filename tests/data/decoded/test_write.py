@@ -25,9 +25,9 @@ from tests.makers.decoded_caches import (
     flip_bit,
     loader_config,
     names_in,
-    needs_dali,
     reference_decode,
 )
+from tests.makers.skips import needs_dali
 
 
 @needs_dali

@@ -7,7 +7,9 @@ from fastleuk.config import DataConfig
 from fastleuk.data.discover import discover
 from fastleuk.data.folders.parts import part_of
 from fastleuk.data.from_config import open_dataset
-from fastleuk.data.split.make import PARTS, make_split, read_split, write_split
+from fastleuk.data.split.file import read_split, write_split
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import ConfigError, DataError
 from tests.makers.data_trees import put, small_cnmc
 

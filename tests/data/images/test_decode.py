@@ -11,7 +11,6 @@ from fastleuk.data.decoded.read import SOURCE
 from fastleuk.data.images.decode import decode_rgb, encode_bmp, examine
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import DataError
-from fastleuk.loading import has_dali
 from fastleuk.loading.decode.pil import cut_centre, decode
 from fastleuk.loading.prepare import build_cache
 from tests.makers.bmp_files import bmp
@@ -27,8 +26,7 @@ from tests.makers.image_files import (
     tolerance,
     turned,
 )
-
-needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+from tests.makers.skips import needs_dali
 
 
 def every_kind(root):

@@ -14,9 +14,9 @@ from fastleuk.data.pack import partial_folders, write_shards
 from fastleuk.data.shards.maps import MAPS
 from fastleuk.data.shards.read import image_bytes, open_shard
 from fastleuk.errors import DataError
-from tests.data.test_pack import _add
 from tests.makers.cells import SUBJECT_REGEX, write_cells
 from tests.makers.data_trees import picture
+from tests.makers.tar_files import add_member
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def _cache(tmp_path_factory, monkeypatch):
 def tar(path, *members):
     with tarfile.open(path, "w") as file:
         for name, data in members:
-            _add(file, name, data if isinstance(data, bytes) else json.dumps(data).encode())
+            add_member(file, name, data if isinstance(data, bytes) else json.dumps(data).encode())
     return path
 
 

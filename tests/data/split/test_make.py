@@ -8,33 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastleuk.data.split.make import (
-    PARTS,
-    check_split,
-    make_split,
-    parse_mode,
-    read_split,
-    write_split,
-)
+from fastleuk.data.split.file import read_split, write_split
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import PARTS, check_split, parse_mode
 from fastleuk.errors import ConfigError, DataError
 from tests.makers.cells import PROJECT
-from tests.makers.data_trees import manifest_of
-
-
-def number(subjects):
-    return np.unique(subjects, return_inverse=True)[1].astype(np.int64)
-
-
-def cohort(root, sizes, folds=None):
-    """Subjects of one class each: ``sizes[c]`` lists their numbers of images."""
-    labels, people, where = [], [], []
-    for code, of_class in enumerate(sizes):
-        for k, size in enumerate(of_class):
-            labels += [code] * size
-            people += [f"c{code}s{k}"] * size
-            where += [k % folds if folds else -1] * size
-    manifest = manifest_of(root, labels, people, where)
-    return manifest, number(people)
+from tests.makers.cohorts import cohort, counts_by_class, mixed_cohort
 
 
 @pytest.fixture
@@ -61,20 +40,11 @@ def test_no_group_crosses_and_every_part_has_every_class(sizes, seed, tmp_path_f
 
 
 @settings(max_examples=20, deadline=None)
-@given(data=st.data())
-def test_subjects_with_several_classes(data, tmp_path_factory):
-    people = data.draw(st.integers(12, 30))
-    counts = data.draw(
-        st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=people, max_size=people)
-    )
-    labels, subjects = [], []
-    for k, (a, b) in enumerate(counts):
-        labels += [0] * a + [1] * b
-        subjects += [f"s{k}"] * (a + b)
+@given(counts=counts_by_class(12, 30, least=0))
+def test_subjects_with_several_classes(counts, tmp_path_factory):
     if sum(b > 0 for _, b in counts) < 8:
         return
-    manifest = manifest_of(tmp_path_factory.getbasetemp(), labels, subjects)
-    groups = number(subjects)
+    manifest, groups = mixed_cohort(tmp_path_factory.getbasetemp(), counts)
     split = make_split(manifest, groups, val_fraction=0.2, test_fraction=0.2)
     assert all(len(parts) == 1 for parts in parts_of_groups(split, groups).values())
     check_split(split, manifest, groups)
@@ -272,7 +242,7 @@ def test_a_missing_split_file(even, tmp_path):
 def test_split_does_not_depend_on_pythons_hash_seed():
     script = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from pathlib import Path; from tests.data.split.test_make import cohort\n"
+        "from pathlib import Path; from tests.makers.cohorts import cohort\n"
         "from fastleuk.data.split.make import make_split\n"
         "m, g = cohort(Path('/x'), [[7, 3, 5, 8, 2], [4, 9, 6, 1]], folds=3)\n"
         "print([make_split(m, g, mode=k).parts.tolist() for k in ('subject', 'image')])\n"

@@ -6,17 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastleuk.data.split.draw_folds import _deal, draw_folds
-from fastleuk.data.split.make import (
-    PARTS,
-    check_split,
-    make_split,
-    parse_mode,
-    read_split,
-    write_split,
-)
+from fastleuk.data.split.file import read_split, write_split
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import PARTS, check_split, parse_mode
 from fastleuk.errors import ConfigError
-from tests.data.test_split import cohort, number
-from tests.makers.data_trees import manifest_of
+from tests.makers.cohorts import cohort, counts_by_class, mixed_cohort
 
 
 def folds_of(manifest, groups, folds, *, seed=0, draw=""):
@@ -71,18 +65,10 @@ def test_the_most_even_of_many_deals_is_taken(tmp_path):
 
 
 @settings(max_examples=8, deadline=None)
-@given(data=st.data())
-def test_subjects_with_several_classes_are_kept_whole(data, tmp_path_factory):
-    people = data.draw(st.integers(12, 24))
-    counts = data.draw(
-        st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=people, max_size=people)
-    )
-    labels, subjects = [], []
-    for k, (a, b) in enumerate(counts):
-        labels += [0] * a + [1] * b
-        subjects += [f"s{k}"] * (a + b)
-    manifest = manifest_of(tmp_path_factory.getbasetemp(), labels, subjects)
-    splits = folds_of(manifest, number(subjects), 3)
+@given(counts=counts_by_class(12, 24, least=1))
+def test_subjects_with_several_classes_are_kept_whole(counts, tmp_path_factory):
+    manifest, groups = mixed_cohort(tmp_path_factory.getbasetemp(), counts)
+    splits = folds_of(manifest, groups, 3)
     tested = np.concatenate([split.indices("test") for split in splits])
     assert sorted(tested) == list(range(len(manifest)))
     for split in splits:

@@ -14,7 +14,6 @@ from fastleuk.bench.contenders.feeds import open_feed
 from fastleuk.bench.contenders.stream import MEAN, STD
 from fastleuk.bench.spec import METHODS, PACKAGES, available
 from fastleuk.data.manifest import Manifest
-from tests.bench.test_bench import spec as spec  # a fixture
 
 SIDE, DRAWS = 64, 24
 LIBRARIES = ("torchvision-pil", "torchvision-v2", "albumentations", "kornia", "kornia functions")
