@@ -8,21 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk.tables import text_table
+
 CONFIDENCE = 0.95
 """Of an operator's interval."""
-
-
-def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Lay out rows (the first is the header), the first ``left`` columns to the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def results_table(results: Sequence[dict[str, Any]]) -> str:
@@ -43,7 +32,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
                 f"{row['first_batch_s']:.2f}",
             )
         )
-    return format_table(rows)
+    return text_table(rows, rule=True)
 
 
 def training_table(training: Sequence[dict[str, Any]]) -> str:
@@ -59,7 +48,7 @@ def training_table(training: Sequence[dict[str, Any]]) -> str:
                 f"{row['data_wait_share']:.1%}",
             )
         )
-    return format_table(rows)
+    return text_table(rows, rule=True)
 
 
 def interval(differences: Sequence[float]) -> dict[str, Any]:
@@ -88,7 +77,7 @@ def operators_table(operators: Sequence[dict[str, Any]]) -> str:
     for row in operators:
         spread = f"{row['low']:.3f} to {row['high']:.3f}"
         rows.append((row["name"], row["graph"], milliseconds(row), spread))
-    return format_table(rows, left=2)
+    return text_table(rows, align="llr", rule=True)
 
 
 def milliseconds(row: dict[str, Any]) -> str:

@@ -72,12 +72,6 @@ def percent(value: float | None, sd: float | None = None) -> str:
     return f"{100 * value:.2f}" + ("" if sd is None else f" ± {100 * sd:.2f}")
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a Markdown table: the first column left, the others right."""
-    rules = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rules, *rows))
-
-
 def notes_list(notes: Sequence[str]) -> str:
     """Lay out notes as a Markdown list."""
     return "\n".join(f"- {note}" for note in notes)

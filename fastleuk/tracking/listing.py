@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from fastleuk.errors import ConfigError
+from fastleuk.tables import text_lines
 from fastleuk.tracking.runs import RunInfo
 
 SORTS: dict[str, tuple[str, bool]] = {
@@ -68,12 +69,13 @@ COLUMNS: dict[str, Callable[[RunInfo], str]] = {
     "state": lambda run: run.state,
 }
 _RIGHT = ("epochs", "val F1", "test F1", "AUC", "accuracy")
+_ALIGN = "".join("r" if name in _RIGHT else "l" for name in COLUMNS)
 
 
 def format_runs(runs: Sequence[RunInfo], *, width: int) -> str:
     """Lay runs out for ``width`` columns: a table if it fits, else a block for each run."""
     cells = [[column(run) for column in COLUMNS.values()] for run in runs]
-    table = _table([list(COLUMNS), *cells])
+    table = text_lines([list(COLUMNS), *cells], align=_ALIGN)
     if max(map(len, table)) > width:
         return "\n\n".join(_block(run, width) for run in runs)
     lines = table[:1]
@@ -81,18 +83,6 @@ def format_runs(runs: Sequence[RunInfo], *, width: int) -> str:
         lines.append(line)
         lines += _wrapped(_remark(run), width)
     return "\n".join(lines)
-
-
-def _table(cells: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        padded = [
-            f"{cell:>{width}}" if name in _RIGHT else f"{cell:<{width}}"
-            for name, cell, width in zip(COLUMNS, row, widths, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return lines
 
 
 def _block(run: RunInfo, width: int) -> str:
