@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fastleuk.augment import AugmentPolicy, draw, param_arrays
+from fastleuk.augment import AugmentPolicy, param_arrays
 from fastleuk.augment.appliers.compiled.in_dali import is_plain_bmp
 from fastleuk.data.images.bmp import HEADER, read_layout
 from fastleuk.data.manifest import Manifest
@@ -21,7 +21,7 @@ from fastleuk.data.shards.read import image_bytes, read_header
 from fastleuk.errors import DataError
 from fastleuk.loading.decode.dali import file_inputs, rows_for_pil
 from fastleuk.loading.prepare import Pixels
-from fastleuk.loading.stream import BatchPlan
+from fastleuk.loading.stream import BatchPlan, draw_plan
 
 
 class UncompressedBmps:
@@ -129,12 +129,5 @@ class Feed:
         inputs = (self.manifest.labels[rows], rows)
         if self.policy is None:
             return inputs
-        params = draw(
-            self.policy,
-            seed=self.seed,
-            epoch=plan.draw_epoch,
-            indices=plan.draws,
-            size=self.size,
-            augmented=plan.augmented,
-        )
+        params = draw_plan(self.policy, plan, seed=self.seed, size=self.size)
         return (*inputs, *param_arrays(params, self.applier))

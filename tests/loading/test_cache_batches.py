@@ -22,19 +22,23 @@ def caches(tmp_path_factory):
     return tmp_path_factory.mktemp("caches")
 
 
-def _images(dataset, loader, pixels, policy, stream, applier="auto"):
-    made = make_loader(
+def _loader(dataset, stream, policy, pixels, *, loader="dali", applier="auto", device=CPU):
+    return make_loader(
         manifest=dataset.manifest,
         stream=stream,
         config=loader_config(loader, workers=2 if loader == "dali" else 0),
         policy=policy,
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.4),
-        device=CPU,
+        device=device,
         seed=3,
         applier=applier,
         pixels=pixels,
     )
+
+
+def _images(dataset, loader, pixels, policy, stream, applier="auto"):
+    made = _loader(dataset, stream, policy, pixels, loader=loader, applier=applier)
     batches = [(batch.images.clone(), batch.indices.clone()) for batch in made.epoch(1)]
     made.close()
     return [torch.cat(parts) for parts in zip(*batches, strict=True)]
@@ -75,15 +79,12 @@ def test_the_gpu_graph_of_a_cache_uploads_once_and_decodes_nothing(where, datase
 
     cache = build(dataset, tmp_path, "dali")
     resident = torch.zeros(1) if where == "resident" else None
-    made = make_loader(
-        manifest=dataset.manifest,
-        stream=EvalStream(np.arange(64), batch_size=16),
-        config=loader_config("dali"),
-        policy=PAPER,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.3, 0.4),
+    made = _loader(
+        dataset,
+        EvalStream(np.arange(64), batch_size=16),
+        PAPER,
+        Pixels(cache, resident),
         device=torch.device("cuda", 0),
-        pixels=Pixels(cache, resident),
     )
     pipeline = made.build()
     pipeline._build_graph()
@@ -105,15 +106,8 @@ def test_batches_from_the_cache_on_the_gpu_equal_those_from_the_files(
     pixels = open_pixels(dataset, loader_config("dali", cache), device)
     assert (pixels.resident is not None) == (cache == "gpu")
     for given in (pixels, None):
-        made = make_loader(
-            manifest=dataset.manifest,
-            stream=EvalStream(np.arange(64), batch_size=16),
-            config=loader_config("dali"),
-            policy=NONE,
-            mean=(0.5, 0.4, 0.3),
-            std=(0.2, 0.3, 0.4),
-            device=device,
-            pixels=given,
+        made = _loader(
+            dataset, EvalStream(np.arange(64), batch_size=16), NONE, given, device=device
         )
         images.append(torch.cat([batch.images.clone() for batch in made.epoch()]))
         made.close()

@@ -20,7 +20,7 @@ from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.protocols.cv.report import format_cv
-from fastleuk.protocols.figures import mean_sd, reported
+from fastleuk.protocols.figures import data_facts, mean_sd, reported
 from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.plots import plot_cv
 from fastleuk.protocols.predictions import (
@@ -208,13 +208,7 @@ def _collect(
     jobs = plan.jobs
     result = {
         "protocol": "cv",
-        "data": {
-            "root": str(manifest.root),
-            "content": dataset.content_hash,
-            "images": len(manifest.labelled),
-            "subjects": len({manifest.subjects[row] for row in manifest.labelled}),
-            "subject_is_image": manifest.subject_is_image,
-        },
+        "data": data_facts(dataset),
         "synthetic": manifest.synthetic,
         "class_names": list(names),
         "positive_class": dataset.positive,

@@ -24,7 +24,7 @@ from fastleuk.models.backbone_name import file_name
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.models.weights import BUNDLED_BACKBONE
 from fastleuk.protocols.cv.run import check_free_split, check_seeds
-from fastleuk.protocols.figures import mean_sd
+from fastleuk.protocols.figures import data_facts, mean_sd
 from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.paper.published import PUBLISHED
 from fastleuk.protocols.paper.report import format_paper
@@ -253,14 +253,7 @@ def _collect(
     return {
         "protocol": "paper",
         "quick": plan.quick,
-        "data": {
-            "root": str(manifest.root),
-            "content": dataset.content_hash,
-            "images": len(manifest.labelled),
-            "subjects": len({manifest.subjects[row] for row in manifest.labelled}),
-            "subject_is_image": manifest.subject_is_image,
-            "layout": manifest.layout,
-        },
+        "data": {**data_facts(dataset), "layout": manifest.layout},
         "synthetic": manifest.synthetic,
         "class_names": list(names),
         "positive_class": dataset.positive,
