@@ -2,6 +2,10 @@
 
 Slower than :mod:`fastleuk.loading.dali` and equal to it: the same samples in the same order
 with the same drawn parameters. It is the default where DALI can't be installed.
+
+Where an image is reduced, the outermost pixels of the result differ from DALI's: the filter is as
+wide as the reduction and reaches beyond the border: DALI repeats the last pixel there, torchvision
+leaves out what isn't there.
 """
 
 from __future__ import annotations
