@@ -23,12 +23,12 @@ from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_name import file_name
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.models.weights import BUNDLED_BACKBONE
-from fastleuk.protocols.cv.run import check_free_split, check_seeds
+from fastleuk.protocols.checks import check_free_split, check_seeds
 from fastleuk.protocols.figures import data_facts, mean_sd
 from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
+from fastleuk.protocols.paper.plot import plot_leak
 from fastleuk.protocols.paper.published import PUBLISHED
 from fastleuk.protocols.paper.report import format_paper
-from fastleuk.protocols.plots import plot_leak
 from fastleuk.protocols.predictions import read_predictions
 from fastleuk.protocols.shortcut import NAME as SHORTCUT
 from fastleuk.protocols.shortcut import colour_statistics, shortcut_figures
