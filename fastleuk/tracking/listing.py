@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 from collections.abc import Callable, Sequence
 
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, did_you_mean
 from fastleuk.tables import text_lines
 from fastleuk.tracking.runs import RunInfo
 
@@ -33,8 +32,7 @@ def sort_runs(runs: Sequence[RunInfo], key: str, *, reverse: bool = False) -> li
         ConfigError: an unknown key.
     """
     if key not in SORTS:
-        near = difflib.get_close_matches(key, SORTS, n=2)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(key, SORTS, 2)
         raise ConfigError(f"--sort is {key!r}, but must be one of {', '.join(SORTS)}.{hint}")
     attribute, largest_first = SORTS[key]
     by_name = sorted(runs, key=lambda run: run.name)

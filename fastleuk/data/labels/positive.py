@@ -6,12 +6,11 @@ named by ``--positive``, or follows from names that say which class is healthy, 
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
 
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, did_you_mean
 
 
 def _folded(text: str) -> str:
@@ -120,8 +119,7 @@ def positive_class(class_names: Sequence[str], asked: str | None = None) -> str 
         folded = [name for name in names if name.casefold() == asked.casefold()]
         if len(folded) == 1:
             return folded[0]
-        near = difflib.get_close_matches(asked, names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(asked, names)
         raise ConfigError(
             f"--positive {asked!r} is no class; the classes are {', '.join(names)}.{hint}"
         )
