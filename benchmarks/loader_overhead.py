@@ -40,8 +40,8 @@ class Ready(Feed):
         """Draw the parameters of the first batches and take the views of their images."""
         super().begin(plans)
         mapped = [super(Ready, self).next_mapped() for _ in range(READY)]
-        rest = [super(Ready, self).next_parameters() for _ in range(READY)]
-        self._mapped, self._rest = itertools.cycle(mapped), itertools.cycle(rest)
+        parameters = [super(Ready, self).next_parameters() for _ in range(READY)]
+        self._mapped, self._parameters = itertools.cycle(mapped), itertools.cycle(parameters)
 
     def next_mapped(self) -> list[np.ndarray]:
         """The next of the ready ones; so has :meth:`next_parameters`."""
@@ -49,7 +49,7 @@ class Ready(Feed):
 
     def next_parameters(self) -> tuple:
         """See :meth:`next_mapped`."""
-        return next(self._rest)
+        return next(self._parameters)
 
 
 def main() -> None:

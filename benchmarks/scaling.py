@@ -142,7 +142,7 @@ def measure(rows: int) -> dict:
 
 def measure_reading(rows: int) -> dict:
     """Seconds in which ``fastleuk`` reads a manifest CSV of so many rows."""
-    from fastleuk.data.manifest import read_manifest
+    from fastleuk.data.manifest_csv import read_manifest
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -127,8 +127,9 @@ def _tag(name: str) -> str:
         return f"time/{name}"
     if name.startswith("lr"):
         return f"optim/{name}"
-    group, _, rest = name.partition("_")
-    return f"{group}/{rest}" if rest and group in ("train", "val", "test", "ema") else f"run/{name}"
+    group, _, figure = name.partition("_")
+    grouped = figure and group in ("train", "val", "test", "ema")
+    return f"{group}/{figure}" if grouped else f"run/{name}"
 
 
 class TensorBoardWriter:
