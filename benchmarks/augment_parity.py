@@ -18,13 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from augment_images import demo_cells, foreground_error, hard_images, psnr, real_cells
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from augment_stored import SIZE, ideal_case, levels, stored, stored_rows
 
 from fastleuk.augment import PAPER, STEPS, draw
 from fastleuk.augment.params import JITTER_STEPS, identity
-from fastleuk.bench.measure.machine import machine, table, write_results
+from fastleuk.bench.measure.machine import machine, write_results
+from fastleuk.tables import markdown_records
+from tests.makers.augment_images import (
+    demo_cells,
+    foreground_error,
+    hard_images,
+    psnr,
+    real_cells,
+)
 
 OURS = ("exact", "fused", "compiled") if importlib.util.find_spec("numba") else ("exact", "fused")
 
@@ -162,7 +169,7 @@ def main() -> None:
             cases, OURS, options.seconds
         ),
     }
-    text = "\n\n".join(f"### {title}\n\n{table(rows)}" for title, rows in tables.items())
+    text = "\n\n".join(f"### {title}\n\n{markdown_records(rows)}" for title, rows in tables.items())
     print(text)
     write_results(options.out, "augment_parity", text, {"machine": machine(), "tables": tables})
     print(json.dumps(machine()))

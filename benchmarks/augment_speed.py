@@ -28,11 +28,12 @@ from fastleuk.augment.dali.graph import apply_graph_to_files
 from fastleuk.bench.contenders.chains import ON_IMAGES
 from fastleuk.bench.contenders.dataloaders import PREFETCH, open_dataloader
 from fastleuk.bench.measure.allocator import ALLOCATORS, choose_allocator
-from fastleuk.bench.measure.machine import machine, table, write_results
+from fastleuk.bench.measure.machine import machine, write_results
 from fastleuk.bench.measure.process import Process, serve
 from fastleuk.bench.spec import BASELINE, BenchSpec, available
 from fastleuk.bench.worker import Meter, settle
 from fastleuk.data.demo.plan import draw_demo_cell, plan_demo
+from fastleuk.tables import markdown_records
 
 SIZE, BATCH = 224, 64
 BEFORE = f"{BASELINE}, from BMP"
@@ -185,7 +186,7 @@ def main() -> None:
         row = {"chain": name, "images/s median": middle, "IQR": high - low}
         rows.append(row | {"x torchvision PIL": middle / base})
     tables = {f"Whole chain, allocator {allocator}": rows, "Per batch, in NumPy": draw_rows()}
-    text = "\n\n".join(f"### {title}\n\n{table(r)}" for title, r in tables.items())
+    text = "\n\n".join(f"### {title}\n\n{markdown_records(r)}" for title, r in tables.items())
     print(text)
     data = {"machine": machine(), "workers": options.workers, "allocator": allocator}
     name = "augment_speed" if allocator == "kept" else "augment_speed-system"

@@ -9,11 +9,11 @@ import statistics
 import time
 
 import numpy as np
-from augment_images import psnr
 
 from fastleuk.augment import PAPER, AugmentParams, augment_batch, draw
 from fastleuk.augment.appliers import ideal
 from fastleuk.augment.params import identity
+from tests.makers.augment_images import psnr
 
 SIZE = 224
 CHUNK = 64

@@ -22,8 +22,8 @@ import torch
 from fastleuk.augment import PAPER
 from fastleuk.bench.contenders.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
 from fastleuk.loading.dali import DaliLoader
 from fastleuk.loading.dali_feed import Feed
 from fastleuk.loading.prepare import open_pixels
@@ -40,16 +40,16 @@ class Ready(Feed):
         """Draw the parameters of the first batches and take the views of their images."""
         super().begin(plans)
         mapped = [super(Ready, self).next_mapped() for _ in range(READY)]
-        rest = [super(Ready, self).next_rest() for _ in range(READY)]
-        self._mapped, self._rest = itertools.cycle(mapped), itertools.cycle(rest)
+        parameters = [super(Ready, self).next_parameters() for _ in range(READY)]
+        self._mapped, self._parameters = itertools.cycle(mapped), itertools.cycle(parameters)
 
     def next_mapped(self) -> list[np.ndarray]:
-        """The next of the ready ones; so has :meth:`next_rest`."""
+        """The next of the ready ones; so has :meth:`next_parameters`."""
         return next(self._mapped)
 
-    def next_rest(self) -> tuple:
+    def next_parameters(self) -> tuple:
         """See :meth:`next_mapped`."""
-        return next(self._rest)
+        return next(self._parameters)
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def measure(dataset: DataSet, applier: str, options: argparse.Namespace) -> dict
     }
     loader = DaliLoader(**common)
     fed = ("manifest", "pixels", "policy", "applier", "size", "seed")
-    ready = Ready(**{name: common[name] for name in fed}, plain=None)
+    ready = Ready(**{name: common[name] for name in fed}, uncompressed=None)
     ready.begin(common["stream"].batches(0))
     pipeline = loader.build(ready)
     pipeline.build()

@@ -27,7 +27,7 @@ WAYS = {
     "compiled": "",
     "dali": """
 from fastleuk.loading.decode import bmp as bmp_decode
-bmp_decode.plain_cuts = lambda dataset, cuts, workers: [False] * len(cuts)
+bmp_decode.uncompressed_cuts = lambda dataset, cuts, workers: [False] * len(cuts)
 """,
     "torchvision": "import sys; sys.argv += ['--loader', 'torchvision']\n",
 }

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from fastleuk.bench.measure.machine import markdown
 from fastleuk.bench.report import milliseconds
+from fastleuk.tables import markdown_table
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
@@ -78,7 +78,7 @@ def loaders() -> str:
         )
     header = ["loader", "images/s", "IQR", "× torchvision", "CPU s / 1,000", "memory MB",
               "p50 / p95 ms", "first batch s"]  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def training() -> str:
@@ -94,7 +94,7 @@ def training() -> str:
         ]
         for row in found
     ]
-    return markdown([f"`{found[0]['backbone']}` fed by", "images/s", "the ideal beside it",
+    return markdown_table([f"`{found[0]['backbone']}` fed by", "images/s", "the ideal beside it",
                   "of the ideal", "data wait", "steps"], rows)  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def operators() -> str:
         ]
         for row in read("pipeline.json")["operators"]
     ]
-    return markdown(["graph", "part", "CPU ms an image", "95 % interval"], rows)
+    return markdown_table(["graph", "part", "CPU ms an image", "95 % interval"], rows)
 
 
 def allocator() -> str:
@@ -133,7 +133,7 @@ def allocator() -> str:
             )
         rows.append([f"`{name}`", *cells])
     header = ["loader", "kept: images/s", "× torchvision", "system: images/s", "× torchvision"]
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def prepare() -> str:
@@ -147,7 +147,7 @@ def prepare() -> str:
         ]
         for row in read("prepare.json")["results"]
     ]
-    return markdown(["decoded by", "images/s in all", "images/s decoding", "CPU s / 1,000",
+    return markdown_table(["decoded by", "images/s in all", "images/s decoding", "CPU s / 1,000",
                   "peak memory MB"], rows)  # fmt: skip
 
 
@@ -161,7 +161,9 @@ def overhead() -> str:
         ]
         for row in read("overhead.json")["results"]
     ]
-    return markdown(["applier", "bare pipeline images/s", "loader images/s", "overhead"], rows)
+    return markdown_table(
+        ["applier", "bare pipeline images/s", "loader images/s", "overhead"], rows
+    )
 
 
 def sweep() -> str:
@@ -176,7 +178,9 @@ def sweep() -> str:
         [str(batch), str(workers), *(f"{rates[name, batch, workers]:.0f}" for name in names)]
         for batch, workers in shapes
     ]
-    return markdown(["batch size", "workers", *(f"`{name}` images/s" for name in names)], rows)
+    return markdown_table(
+        ["batch size", "workers", *(f"`{name}` images/s" for name in names)], rows
+    )
 
 
 def loop() -> str:
@@ -191,7 +195,7 @@ def loop() -> str:
         ]
         for row in read("train_loop.json")["results"]
     ]
-    return markdown(["", "bare loop images/s", "fastleuk, one batch", "fastleuk, its loader",
+    return markdown_table(["", "bare loop images/s", "fastleuk, one batch", "fastleuk, its loader",
                   "one batch / bare", "loader / one batch"], rows)  # fmt: skip
 
 
@@ -206,7 +210,7 @@ def recipes() -> str:
             ]
             seeds = str(len(figures["f1_macro"]))
             rows.append([f"{found['data']}, `{recipe}`", *cells, seeds])
-    return markdown(["data, recipe", "macro-F1", "AUC", "seeds"], rows)
+    return markdown_table(["data, recipe", "macro-F1", "AUC", "seeds"], rows)
 
 
 def scaling() -> str:
@@ -224,14 +228,14 @@ def scaling() -> str:
     ]
     header = ["rows", "read CSV s", "groups s", "split s", "epoch plan s", "peak bytes a row",
               "plan bytes a sample"]  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def flat() -> str:
     rows = [
         [f"{row['rows']:,}", f"{row['images_per_s']:.0f}"] for row in read("scaling.json")["loader"]
     ]
-    return markdown(["images in the set", "images/s, cached and fused"], rows)
+    return markdown_table(["images in the set", "images/s, cached and fused"], rows)
 
 
 def limits() -> str:
@@ -259,7 +263,7 @@ def limits() -> str:
     share = traffic / 25
     rows.append(["share of each GPU's link", *(f"{share:.1%}" for _ in NODES)])
     rows.append(["images/s that training takes", *(f"{RATE * gpus:,}" for gpus in NODES)])
-    return markdown(["", *(f"{gpus} GPU{'s' if gpus > 1 else ''}" for gpus in NODES)], rows)
+    return markdown_table(["", *(f"{gpus} GPU{'s' if gpus > 1 else ''}" for gpus in NODES)], rows)
 
 
 RATE, NODES = 2500, (1, 8, 64)

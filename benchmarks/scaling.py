@@ -115,7 +115,7 @@ def measure(rows: int) -> dict:
     """Seconds of each part, and the process's greatest memory."""
     from fastleuk.data.balance import plan_epoch
     from fastleuk.data.copies.identical import subject_groups
-    from fastleuk.data.split.split import make_split
+    from fastleuk.data.split.make import make_split
 
     found: dict = {"rows": rows}
     base = _peak()
@@ -142,7 +142,7 @@ def measure(rows: int) -> dict:
 
 def measure_reading(rows: int) -> dict:
     """Seconds in which ``fastleuk`` reads a manifest CSV of so many rows."""
-    from fastleuk.data.manifest import read_manifest
+    from fastleuk.data.manifest_csv import read_manifest
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

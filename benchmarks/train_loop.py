@@ -25,7 +25,7 @@ import torch
 from fastleuk.augment import PAPER
 from fastleuk.bench.contenders.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig, OptimConfig, RunConfig
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.loading import make_loader, resolve_loader
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.prepare import open_pixels

@@ -4,6 +4,9 @@ The text of each says what was found, where, and what to do about it. The comman
 prints it without a traceback and exits with code 2 (``--debug`` shows the traceback).
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class FastleukError(Exception):
     """Base of every error that the user's input, files or machine can cause."""
@@ -29,6 +32,16 @@ class CheckpointError(FastleukError):
 
 class MissingDependencyError(FastleukError):
     """An optional package or a device that the chosen option needs is not there."""
+
+
+def did_you_mean(value: str, known: Iterable[str], count: int = 1) -> str:
+    """Return a hint at the known names that are nearest, to stand behind a sentence; or ``""``.
+
+    >>> did_you_mean("xyz", ["f1_macro", "auc"]), did_you_mean("pape", ["paper", "none"])
+    ('', ' Did you mean paper?')
+    """
+    near = difflib.get_close_matches(value, list(known), n=count)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def listed(items: list[str], limit: int = 20) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.makers.cells import PROJECT, write_cells
+from tests.makers.cells import PROJECT, SUBJECT_REGEX, write_cells
 from tests.makers.command_line import CommandLine, command_line
 from tests.makers.zygote import Zygote
 
@@ -153,3 +153,11 @@ def pytest_sessionstart():
 def cells(tmp_path_factory) -> Path:
     """64 small images of two classes and 16 subjects."""
     return write_cells(tmp_path_factory.mktemp("cells") / "set")
+
+
+@pytest.fixture(scope="session")
+def dataset(cells):
+    """The same, verified, with subjects."""
+    from fastleuk.data.dataset import load_dataset
+
+    return load_dataset(cells, subject_regex=SUBJECT_REGEX)

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.decoded.read import is_sound
 from fastleuk.data.decoded.write import pieces, write_cache
-from fastleuk.data.load import load_dataset
 from fastleuk.errors import DataError
 from fastleuk.locks import is_held, locked, owned, read_owner
 from tests.makers.cells import PROJECT, SUBJECT_REGEX
@@ -85,7 +85,7 @@ def test_a_builder_that_fails_hands_on_to_one_and_only_one(cells, tmp_path):
 BUILDER = """
     import sys, time
     from pathlib import Path
-    from fastleuk.data.load import load_dataset
+    from fastleuk.data.dataset import load_dataset
     from tests.test_locks import SUBJECT_REGEX, _black, _build
 
     def decode(rows):

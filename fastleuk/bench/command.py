@@ -13,9 +13,9 @@ from fastleuk.bench.report import operators_table, plot, results_table, training
 from fastleuk.bench.run import Bench, Report, sweep
 from fastleuk.bench.spec import METHODS, PEERS, BenchSpec, available
 from fastleuk.config import DataConfig, LoaderConfig
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import decoded_root
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json
 

@@ -62,7 +62,7 @@ def time_operators(
     if not manifest.packed:
         encoded = step("both", "read", lambda x, _: fn.io.file.read(x), files)
     decoded = step(
-        "both", "decode", lambda x, rest: decode_bytes(x, *rest, device="cpu"), encoded, crops
+        "both", "decode", lambda x, crops: decode_bytes(x, *crops, device="cpu"), encoded, crops
     )
     small = step("both", "resize", lambda x, _: resize(x, size), decoded)
     params = draw(PAPER, seed=0, epoch=0, indices=np.arange(batch_size), size=size)

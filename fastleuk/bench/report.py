@@ -8,21 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk.tables import text_table
+
 CONFIDENCE = 0.95
 """Of an operator's interval."""
-
-
-def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Lay out rows (the first is the header), the first ``left`` columns to the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def results_table(results: Sequence[dict[str, Any]]) -> str:
@@ -43,7 +32,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
                 f"{row['first_batch_s']:.2f}",
             )
         )
-    return format_table(rows)
+    return text_table(rows, rule=True)
 
 
 def training_table(training: Sequence[dict[str, Any]]) -> str:
@@ -59,7 +48,7 @@ def training_table(training: Sequence[dict[str, Any]]) -> str:
                 f"{row['data_wait_share']:.1%}",
             )
         )
-    return format_table(rows)
+    return text_table(rows, rule=True)
 
 
 def interval(differences: Sequence[float]) -> dict[str, Any]:
@@ -88,7 +77,7 @@ def operators_table(operators: Sequence[dict[str, Any]]) -> str:
     for row in operators:
         spread = f"{row['low']:.3f} to {row['high']:.3f}"
         rows.append((row["name"], row["graph"], milliseconds(row), spread))
-    return format_table(rows, left=2)
+    return text_table(rows, align="llr", rule=True)
 
 
 def milliseconds(row: dict[str, Any]) -> str:
@@ -119,12 +108,12 @@ def plot(document: dict[str, Any], file: Path) -> None:
     axes[0].set(xlabel="images/s into the model's tensors", xlim=(0, 1.3 * max(rates)))
     axes[0].invert_yaxis()
     if training:
-        shares = [100 * row["data_wait_share"] for row in training]
+        waits = [100 * row["data_wait_share"] for row in training]
         what = [row["name"].partition(" (")[0] for row in training]
-        bars = axes[1].barh(what, shares, color="#b5523b")
-        axes[1].bar_label(bars, [f"{share:.1f} %" for share in shares], padding=4, fontsize=9)
+        bars = axes[1].barh(what, waits, color="#b5523b")
+        axes[1].bar_label(bars, [f"{share:.1f} %" for share in waits], padding=4, fontsize=9)
         axes[1].set(xlabel=f"data wait, % of {training[0]['backbone']}'s training time")
-        axes[1].set_xlim(0, max(5.0, 1.25 * max(shares)))
+        axes[1].set_xlim(0, max(5.0, 1.25 * max(waits)))
         axes[1].invert_yaxis()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -49,8 +49,9 @@ def data(
     ] = None,
 ) -> None:
     """Say what a data set holds: sources, classes, folds, subjects, copies, leftovers."""
-    from fastleuk.data.open import open_dataset, progress_bar
+    from fastleuk.data.from_config import open_dataset
     from fastleuk.data.report import describe
+    from fastleuk.progress import progress_bar
 
     config = DataConfig(
         data=str(folder),
@@ -70,8 +71,10 @@ def data(
         from fastleuk.data.copies.near import describe_near, find_near_duplicates
 
         with progress_bar("comparing images") as progress:
-            near = find_near_duplicates(dataset, progress=progress)
-        typer.echo(f"{describe_near(dataset, near)}\n")
+            near = find_near_duplicates(
+                dataset.manifest, pixels=dataset.pixels, groups=dataset.groups, progress=progress
+            )
+        typer.echo(f"{describe_near(dataset.manifest, near)}\n")
     if table:
         with _writing(table):
             dataset.manifest.write_csv(table)
@@ -118,7 +121,7 @@ def demo_data(
 ) -> None:
     """Write a synthetic data set in the layout of C-NMC 2019."""
     from fastleuk.data.demo.generate import DEFAULT_CELLS, write_demo
-    from fastleuk.data.open import progress_bar
+    from fastleuk.progress import progress_bar
 
     with progress_bar("drawing cells") as progress:
         write_demo(out, cells=cells or DEFAULT_CELLS, seed=seed, progress=progress)
@@ -141,7 +144,7 @@ def gallery(
     """Draw every augmentation step by torchvision, exact and fused, and their differences."""
     from fastleuk.augment.gallery import write_gallery
     from fastleuk.data.demo.showcase import showcase
-    from fastleuk.data.open import open_dataset
+    from fastleuk.data.from_config import open_dataset
     from fastleuk.loading import load_policy
     from fastleuk.loading.decode.pil import decode
 

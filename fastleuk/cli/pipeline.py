@@ -53,7 +53,7 @@ def prepare(
     import time
 
     from fastleuk.data.decoded.read import SOURCE, decoded_root
-    from fastleuk.data.open import open_dataset
+    from fastleuk.data.from_config import open_dataset
     from fastleuk.loading import resolve_loader
     from fastleuk.loading.prepare import build_cache, find_cache
 
@@ -84,7 +84,7 @@ def prepare(
 def list_(cache: FolderOption = "") -> None:
     """Show every decoded cache, and what killed processes have left of demo sets and shards."""
     from fastleuk.data.decoded.read import VERSION, decoded_root, list_caches
-    from fastleuk.data.kept.litter import being_built, find_litter
+    from fastleuk.data.user_cache.unfinished import being_built, find_unfinished
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     found = list_caches(folder)
@@ -101,9 +101,11 @@ def list_(cache: FolderOption = "") -> None:
             what = f"{info.images} images, {edge}, {info.backend}, {info.created}, {info.root}"
         typer.echo(f"{place.name}  {size / 1e9:7.2f} GB  {what}")
     typer.echo(f"{len(found)} caches, {sum(s for *_, s in found) / 1e9:.2f} GB, in {folder}")
-    for litter in () if cache else find_litter():
-        state = f"being written by {litter.writer}" if litter.writer else "left by a killed process"
-        typer.echo(f"{litter.folder}  {litter.bytes / 1e9:.2f} GB  {litter.what}, {state}")
+    for unfinished in () if cache else find_unfinished():
+        writer = unfinished.writer
+        state = f"being written by {writer}" if writer else "left by a killed process"
+        room = f"{unfinished.bytes / 1e9:.2f} GB"
+        typer.echo(f"{unfinished.folder}  {room}  {unfinished.what}, {state}")
 
 
 @cache_app.command("clear")
@@ -113,17 +115,17 @@ def clear(cache: FolderOption = "") -> None:
     Caches are made again when needed. What a process is writing is left alone.
     """
     from fastleuk.data.decoded.read import clear_caches, decoded_root, list_caches
-    from fastleuk.data.kept.litter import clear_litter
+    from fastleuk.data.user_cache.unfinished import clear_unfinished
 
     folder = Path(cache).expanduser() if cache else decoded_root()
     typer.echo(f"Freed {clear_caches(folder) / 1e9:.2f} GB in {folder}")
     for place, *_ in list_caches(folder):
         typer.echo(f"Left alone, it is being built: {place}")
-    freed, left = (0, []) if cache else clear_litter()
+    freed, left = (0, []) if cache else clear_unfinished()
     if freed:
         typer.echo(f"Freed {freed / 1e9:.2f} GB of what killed processes had left")
-    for litter in left:
-        typer.echo(f"Left alone, {litter.writer} is writing it: {litter.folder}")
+    for unfinished in left:
+        typer.echo(f"Left alone, {unfinished.writer} is writing it: {unfinished.folder}")
 
 
 @app.command()
@@ -205,8 +207,9 @@ def pack(
     skip_bad: SkipOption = False,
 ) -> None:
     """Write a data set as tar shards with index files; train --data 'OUT/*.tar' reads them."""
-    from fastleuk.data.open import open_dataset, progress_bar
-    from fastleuk.data.shards.pack import write_shards
+    from fastleuk.data.from_config import open_dataset
+    from fastleuk.data.pack import write_shards
+    from fastleuk.progress import progress_bar
 
     if form != "webdataset":
         raise ConfigError(f"--format {form!r}: there is only webdataset.")

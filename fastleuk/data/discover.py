@@ -1,4 +1,4 @@
-"""From a folder, a manifest CSV or shards to a manifest, saying what was ignored and why."""
+"""Discover what a path holds (folder, manifest CSV, shards): its manifest, and what was ignored."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastleuk.data.cnmc.folder_names import check_names
 from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
 from fastleuk.data.folders.classes import class_folders
+from fastleuk.data.folders.cnmc_names import check_names
 from fastleuk.data.labels.subjects import settle_subjects, subject_pattern
-from fastleuk.data.left_out import Ignored
+from fastleuk.data.left_out import Ignored, bad_lines
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.manifest_file import bad_lines, parse_manifest
+from fastleuk.data.manifest_csv import parse_manifest
 from fastleuk.data.shards.manifest import shards_manifest
 from fastleuk.data.shards.read import SUFFIX
-from fastleuk.data.walk import Tree, walk
+from fastleuk.data.tree import Tree, read_tree
 from fastleuk.errors import ConfigError, DataError, listed
-
-__all__ = ["Discovery", "Ignored", "discover"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def _read(
         _refuse_options("a manifest CSV", layout, None)
         return Discovery(*parse_manifest(place, manifest_root))
     _refuse_options("a folder", "auto", manifest_root)
-    tree = _walk(place)
+    tree = _tree(place)
     remarks = tree.remarks()
     if layout == "parts" and has_cnmc_folders(tree):
         layout = "cnmc"
@@ -90,12 +88,12 @@ def _read(
     )
 
 
-def _walk(place: Path) -> Tree:
+def _tree(place: Path) -> Tree:
     if not place.exists():
         raise DataError(f"{place}: no such folder. Give the folder of the images, or a manifest.")
     if not place.is_dir():
         raise DataError(f"{place}: a file. Give the folder of the images, or a manifest .csv.")
-    tree = walk(place.resolve())
+    tree = read_tree(place.resolve())
     if tree.images:
         return tree
     shards = any(item.path.endswith(SUFFIX) for item in tree.ignored)

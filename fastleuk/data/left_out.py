@@ -37,6 +37,11 @@ class Ignored:
         return f"{self.path}: {self.reason}{f' {self.detail}' if self.detail else ''}"
 
 
+def bad_lines(bad: Sequence[tuple[str, str]]) -> list[str]:
+    """Lay out (path, reason) pairs as ``path: reason``."""
+    return [f"{path}: {reason}" for path, reason in bad]
+
+
 def by_kind(ignored: Iterable[Ignored]) -> dict[str, list[Ignored]]:
     """Group by reason, in order of appearance."""
     kinds: dict[str, list[Ignored]] = {}

@@ -13,7 +13,8 @@ from fastleuk.errors import DataError, listed
 from fastleuk.files import CsvWriter, write_text
 
 MARKER = "fastleuk-demo.json"
-"""A file of this name says that the images beside it are synthetic."""
+"""A file of this name says that the images beside it are synthetic; the demo set writes it:
+``{"synthetic": true, "cells": …, "seed": …, …}``."""
 
 UNLABELLED = "unlabelled"
 """What reports say in place of a label that nobody knows, and manifests did until they had a
@@ -89,8 +90,8 @@ class Manifest:
     """``cnmc``, ``folder``, ``csv`` or ``webdataset``."""
     synthetic: bool = False
     """True where a ``fastleuk-demo.json`` marks the folder."""
-    hosted: np.ndarray | None = None
-    """(N,) bool, see :attr:`fastleuk.data.images.decode.Examined.hosted`;
+    needs_pil: np.ndarray | None = None
+    """(N,) bool, see :attr:`fastleuk.data.images.decode.Examined.needs_pil`;
     None: nobody has looked."""
 
     def __post_init__(self) -> None:
@@ -162,7 +163,7 @@ class Manifest:
             crops=self.crops[chosen],
             layout=self.layout,
             synthetic=self.synthetic,
-            hosted=None if self.hosted is None else self.hosted[chosen],
+            needs_pil=None if self.needs_pil is None else self.needs_pil[chosen],
         )
 
     def write_csv(self, path: Path) -> None:

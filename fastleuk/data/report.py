@@ -1,17 +1,17 @@
 """The text of ``fastleuk data DIR``: what is there, how it compares, what was left out."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
 from fastleuk.data.cnmc.names import compare
 from fastleuk.data.copies.identical import IdenticalSet, tied_subjects
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.labels.positive import no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
-from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
 from fastleuk.errors import listed
+from fastleuk.tables import text_table
 
 _SHOWN = 5
 _LISTED = 1000
@@ -54,19 +54,6 @@ def _head(dataset: DataSet) -> str:
     return "\n".join(lines)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Align columns: the first to the left, the others to the right."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return "\n".join(
-        "  " + "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    )  # fmt: skip
-
-
 def _columns(manifest: Manifest) -> tuple[str, ...]:
     unlabelled = (UNLABELLED,) if np.any(manifest.labels < 0) else ()
     return (*manifest.class_names, *unlabelled)
@@ -83,7 +70,9 @@ def _by_source(manifest: Manifest) -> str:
         rows.append([source, *numbers, sum(numbers)])
     if len(rows) > 1:
         rows.append(["all", *(sum(c) for c in np.array([r[1:] for r in rows], dtype=int).T)])
-    return "Images by source and class\n" + table(["source", *columns, "all"], rows)
+    return "Images by source and class\n" + text_table(
+        [["source", *columns, "all"], *rows], indent="  "
+    )
 
 
 def _source_rank(source: str) -> tuple[int, str]:
@@ -105,7 +94,7 @@ def _by_fold(manifest: Manifest) -> str:
             chosen = np.flatnonzero((manifest.folds == fold) & (manifest.labels == code))
             row += [len(chosen), len({manifest.subjects[i] for i in chosen})]
         rows.append(row)
-    return "Images and subjects by official fold\n" + table(header, rows)
+    return "Images and subjects by official fold\n" + text_table([header, *rows], indent="  ")
 
 
 def _subjects(manifest: Manifest) -> str:
@@ -125,7 +114,7 @@ def _subjects(manifest: Manifest) -> str:
         ranked = sorted(people.items(), key=lambda item: (-item[1], item[0]))
         sizes.append(f"  {name}: {_extremes([f'{s} ({n})' for s, n in ranked])}")
     head = "Subjects by class, with images a subject\n"
-    body = table(["class", "subjects", "least", "median", "most"], rows)
+    body = text_table([["class", "subjects", "least", "median", "most"], *rows], indent="  ")
     return head + body + "\n" + "\n".join(sizes) + _mixed(manifest)
 
 
@@ -178,7 +167,7 @@ def _official(manifest: Manifest) -> str:
     rows = [(row.what, row.found, row.official, row.verdict) for row in compared]
     agree = sum(row.found == row.official for row in compared)
     head = f"Against the official C-NMC 2019: {agree} of {len(compared)} figures match"
-    return head + "\n" + table(["", "found", "official", ""], rows)
+    return head + "\n" + text_table([["", "found", "official", ""], *rows], indent="  ")
 
 
 def _notes(dataset: DataSet) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
-from fastleuk.data.split.split import PARTS, read_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
+from fastleuk.data.split.file import read_split
+from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from fastleuk.data.labels.positive import no_positive, positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.subjects import format_summary
+from fastleuk.tables import text_lines
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -152,11 +153,10 @@ def format_metrics(figures: dict[str, Any]) -> str:
     names = figures["class_names"]
     undecided = len(names) == 2 and "positive_class" not in figures
     columns = _columns(figures, by_class=undecided)
-    wide = max(18, *(len(head) + 2 for head in columns))
-    lines = [f"{'':<12}" + "".join(f"{head:>{wide}}" for head in columns)]
+    table: list[list[object]] = [["", *columns]]
     for row, name in enumerate(("precision", "recall", "f1")):
-        cells = "".join(f"{values[row]:>{wide}.4f}" for values in columns.values())
-        lines.append(f"{name:<12}{cells}")
+        table.append([name, *(f"{values[row]:.4f}" for values in columns.values())])
+    lines = text_lines(table, least=[12, *[max(16, *map(len, columns))] * len(columns)])
     auc = "undefined: one class only" if figures["auc"] is None else f"{figures['auc']:.4f}"
     single = [f"accuracy {figures['accuracy']:.4f}", f"AUC {auc}"]
     single.append(f"balanced accuracy {figures['balanced_accuracy']:.4f}")
@@ -169,8 +169,8 @@ def format_metrics(figures: dict[str, Any]) -> str:
     if "interval" in figures:
         lines.append(format_summary(figures["interval"], figures["f1_macro"]))
     lines += ["", "confusion matrix (rows: true, columns: predicted)"]
-    width = max(8, *(len(name) + 2 for name in names))
-    lines.append(" " * width + "".join(f"{name:>{width}}" for name in names))
-    for name, row in zip(names, figures["confusion_matrix"], strict=True):
-        lines.append(f"{name:>{width}}" + "".join(f"{value:>{width}}" for value in row))
+    width = max(6, *map(len, names))
+    table = [["", *names]]
+    table += [[name, *row] for name, row in zip(names, figures["confusion_matrix"], strict=True)]
+    lines += text_lines(table, align="r", least=[width + 2, *[width] * len(names)])
     return "\n".join(lines)

@@ -12,7 +12,7 @@ import torch
 
 from fastleuk.augment import NONE
 from fastleuk.config import Config, LoaderConfig, read_config
-from fastleuk.data.load import DataSet
+from fastleuk.data.dataset import DataSet
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.average import (
     BEST,

@@ -7,7 +7,6 @@ which is what lies around a cell of C-NMC and what augmentation fills with in tr
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, did_you_mean
 
 VIEWS = {"none": 1, "flips": 4, "d4": 8, "8rot": 8}
 """Number of views by name: ``flips`` is the image and its horizontal, vertical and double flip,
@@ -29,8 +28,7 @@ def check_tta(name: str) -> None:
         ConfigError: the name is none of :data:`VIEWS`.
     """
     if name not in VIEWS:
-        near = difflib.get_close_matches(name, VIEWS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, VIEWS)
         raise ConfigError(f"--tta is {name!r}, but must be one of {', '.join(VIEWS)}.{hint}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import os
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastleuk.augment import NONE, POLICIES, AugmentPolicy
 from fastleuk.config import LoaderConfig
-from fastleuk.errors import ConfigError, MissingDependencyError
+from fastleuk.errors import ConfigError, MissingDependencyError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -47,10 +46,9 @@ def load_policy(name: str) -> AugmentPolicy:
         return POLICIES[name]
     if name.endswith(".toml"):
         return AugmentPolicy.from_toml(Path(name))
-    near = difflib.get_close_matches(name, POLICIES, n=2)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ConfigError(
-        f"--augment {name!r} is no preset ({', '.join(POLICIES)}) and no .toml file.{hint}"
+        f"--augment {name!r} is no preset ({', '.join(POLICIES)}) and no .toml file."
+        + did_you_mean(name, POLICIES, 2)
     )
 
 

@@ -37,7 +37,7 @@ from fastleuk.augment.gpu.hold import Hold
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import ConfigError, DataError, FastleukError, listed
 from fastleuk.loading.batch import Batch, Loader
-from fastleuk.loading.dali_feed import Feed, PlainBmps
+from fastleuk.loading.dali_feed import Feed, UncompressedBmps
 from fastleuk.loading.decode.dali import (
     count_inputs,
     decode_bytes,
@@ -92,7 +92,7 @@ class DaliLoader(Loader):
         self._mean, self._std, self._pixels = mean, std, pixels
         self._resized = pixels is not None and pixels.cache.size == size
         self._reads_bmp = pixels is None and policy is not None and applier == "compiled"
-        self._plain = PlainBmps(manifest, size) if self._reads_bmp else None
+        self._plain = UncompressedBmps(manifest, size) if self._reads_bmp else None
         if applier == "compiled-host" and pixels is not None and pixels.resident is not None:
             raise ConfigError(
                 "--applier compiled-host augments on the CPU, and --cache gpu keeps the pixels on "
@@ -209,7 +209,7 @@ class DaliLoader(Loader):
             applier=self._applier,
             size=self._size,
             seed=self._seed,
-            plain=self._plain,
+            uncompressed=self._plain,
         )
 
     def build(self, feed: Feed | None = None) -> Pipeline:
@@ -229,7 +229,7 @@ class DaliLoader(Loader):
         with pipeline:
             names = [] if self._policy is None else param_names(self._applier)
             labels, indices, *params = fn.external_source(
-                source=feed.next_rest, num_outputs=2 + len(names), batch=True
+                source=feed.next_parameters, num_outputs=2 + len(names), batch=True
             )
             on_host = self._applier == "compiled-host" and self._policy is not None
             before = "cpu" if on_host else device

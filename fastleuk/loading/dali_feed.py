@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fastleuk.augment import AugmentPolicy, draw, param_arrays
+from fastleuk.augment import AugmentPolicy, param_arrays
 from fastleuk.augment.appliers.compiled.in_dali import is_plain_bmp
 from fastleuk.data.images.bmp import HEADER, read_layout
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import image_bytes, read_header
 from fastleuk.errors import DataError
-from fastleuk.loading.decode.dali import file_inputs, hosted_rows
+from fastleuk.loading.decode.dali import file_inputs, rows_for_pil
 from fastleuk.loading.prepare import Pixels
-from fastleuk.loading.stream import BatchPlan
+from fastleuk.loading.stream import BatchPlan, draw_plan
 
 
-class PlainBmps:
+class UncompressedBmps:
     """Which of the manifest's files are BMPs that need no decoding, read once from each header.
 
     Args:
@@ -39,7 +39,7 @@ class PlainBmps:
     def __call__(self, row: int) -> bool:
         """Whether image ``row`` was one when first asked for."""
         if self._known[row] < 0:
-            whole = self._manifest.crops[row] == 0 and not hosted_rows(self._manifest)[row]
+            whole = self._manifest.crops[row] == 0 and not rows_for_pil(self._manifest)[row]
             self._known[row] = whole and self._has_header(row)
         return bool(self._known[row])
 
@@ -71,7 +71,7 @@ class Feed:
         applier: Whose parameters are fed.
         size: Of the output.
         seed: Of the augmentation.
-        plain: Which files are read undecoded; None where none are.
+        uncompressed: Which files are read undecoded; None where none are.
         in_flight: The plans whose batches DALI has been given and not yet returned.
     """
 
@@ -81,7 +81,7 @@ class Feed:
     applier: str
     size: int
     seed: int
-    plain: PlainBmps | None
+    uncompressed: UncompressedBmps | None
     in_flight: deque[BatchPlan] = field(default_factory=deque)
     _plans: Iterator[BatchPlan] = field(default_factory=lambda: iter(()))
     _waiting: dict[str, deque[BatchPlan]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Feed:
         """Feed the batches of an epoch from now on."""
         self._plans = plans
         self.in_flight.clear()
-        self._waiting = {"images": deque(), "rest": deque()}
+        self._waiting = {"images": deque(), "parameters": deque()}
 
     def _next_plan(self, reader: str) -> BatchPlan:
         """Give each of the two sources every plan once, whichever of them DALI asks first."""
@@ -102,11 +102,11 @@ class Feed:
         return self._waiting[reader].popleft()
 
     def next_files(self) -> tuple:
-        """Paths or bytes, crops if there are any, and which are plain where that matters."""
+        """Paths or bytes, crops if there are any, and which are uncompressed where that matters."""
         rows = self._next_plan("images").indices
         inputs = file_inputs(self.manifest, rows)
-        if self.plain is not None:
-            inputs.append(np.array([self.plain(int(row)) for row in rows]))
+        if self.uncompressed is not None:
+            inputs.append(np.array([self.uncompressed(int(row)) for row in rows]))
         return tuple(inputs)
 
     def next_mapped(self) -> list[np.ndarray]:
@@ -122,19 +122,12 @@ class Feed:
         rows = torch.from_numpy(self._next_plan("images").indices)
         return resident.index_select(0, rows.to(resident.device, non_blocking=True))
 
-    def next_rest(self) -> tuple:
+    def next_parameters(self) -> tuple:
         """Labels, indices and, if anything is augmented, its parameters."""
-        plan = self._next_plan("rest")
+        plan = self._next_plan("parameters")
         rows = plan.indices
         inputs = (self.manifest.labels[rows], rows)
         if self.policy is None:
             return inputs
-        params = draw(
-            self.policy,
-            seed=self.seed,
-            epoch=plan.draw_epoch,
-            indices=plan.draws,
-            size=self.size,
-            augmented=plan.augmented,
-        )
+        params = draw_plan(self.policy, plan, seed=self.seed, size=self.size)
         return (*inputs, *param_arrays(params, self.applier))

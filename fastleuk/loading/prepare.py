@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastleuk.config import LoaderConfig
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import (
     INFO,
     SOURCE,
@@ -19,9 +20,8 @@ from fastleuk.data.decoded.read import (
     read_info,
 )
 from fastleuk.data.decoded.write import Decode, final_shapes, write_cache
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import progress_bar
 from fastleuk.errors import DataError
+from fastleuk.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +80,7 @@ def open_pixels(
     if named and (folder / INFO).exists():
         return Pixels(_only(folder, dataset, config))
     cache = find_cache(dataset, folder, size=config.size, backend=config.loader, report=report)
-    beside = ""
+    file_size = ""
     if cache is None:
         reason = "" if named else _too_large(dataset, config.size, folder)
         if reason:
@@ -95,8 +95,8 @@ def open_pixels(
                 raise
             report(f"No decoded cache, reading the files: {error}")
             return None
-        beside = f", the files {_file_bytes(dataset) / 1e9:.2f} GB"
-    report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB{beside})")
+        file_size = f", the files {_file_bytes(dataset) / 1e9:.2f} GB"
+    report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB{file_size})")
     if config.cache == "gpu":
         return Pixels(cache, _to_gpu(cache, device, report))
     return Pixels(cache)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fastleuk.augment import AugmentParams, AugmentPolicy, draw
 from fastleuk.data.balance import EpochPlan, plan_epoch
 from fastleuk.errors import ConfigError
 
@@ -32,6 +33,25 @@ class BatchPlan:
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.indices)
+
+
+def draw_plan(policy: AugmentPolicy, plan: BatchPlan, *, seed: int, size: int) -> AugmentParams:
+    """Draw the augmentation of a batch; every loader gets the same for the same plan.
+
+    Args:
+        policy: What augmented samples get.
+        plan: The batch.
+        seed: Of the augmentation.
+        size: Edge of the output in pixels.
+    """
+    return draw(
+        policy,
+        seed=seed,
+        epoch=plan.draw_epoch,
+        indices=plan.draws,
+        size=size,
+        augmented=plan.augmented,
+    )
 
 
 class Stream(Protocol):

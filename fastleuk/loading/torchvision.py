@@ -2,6 +2,10 @@
 
 Slower than :mod:`fastleuk.loading.dali` and equal to it: the same samples in the same order
 with the same drawn parameters. It is the default where DALI can't be installed.
+
+Where an image is reduced, the outermost pixels of the result differ from DALI's: the filter is as
+wide as the reduction and reaches beyond the border: DALI repeats the last pixel there, torchvision
+leaves out what isn't there.
 """
 
 from __future__ import annotations
@@ -19,14 +23,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fastleuk.augment import AugmentPolicy, draw
+from fastleuk.augment import AugmentPolicy
 from fastleuk.augment.appliers.reference import apply
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import DataError, FastleukError
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.decode.pil import decode
 from fastleuk.loading.prepare import Pixels
-from fastleuk.loading.stream import BatchPlan, Stream
+from fastleuk.loading.stream import BatchPlan, Stream, draw_plan
 from fastleuk.loading.watch import end_with
 
 
@@ -70,14 +74,7 @@ class _Samples(Dataset):
             )
 
     def _batch(self, plan: BatchPlan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        params = draw(
-            self.policy,
-            seed=self.seed,
-            epoch=plan.draw_epoch,
-            indices=plan.draws,
-            size=self.size,
-            augmented=plan.augmented,
-        )
+        params = draw_plan(self.policy, plan, seed=self.seed, size=self.size)
         images = np.empty((len(plan), self.size, self.size, 3), np.float32)
         for position, row in enumerate(plan.indices):
             images[position] = apply(self._decoded(int(row)), params, position)

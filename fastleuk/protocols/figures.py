@@ -7,11 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk.data.dataset import DataSet
+
 SYNTHETIC = (
     "**SYNTHETIC**: these are cells drawn by a program, not patients. The figures show that the "
     "machinery works; they say nothing about leukemia."
 )
 _BINARY = ("f1_positive", "auc", "sensitivity", "specificity")
+
+
+def data_facts(dataset: DataSet) -> dict[str, Any]:
+    """Return what a protocol's results say of its data."""
+    manifest = dataset.manifest
+    return {
+        "root": str(manifest.root),
+        "content": dataset.content_hash,
+        "images": len(manifest.labelled),
+        "subjects": len({manifest.subjects[row] for row in manifest.labelled}),
+        "subject_is_image": manifest.subject_is_image,
+    }
 
 
 def reported(figures: Mapping[str, Any]) -> list[str]:
@@ -70,12 +84,6 @@ def percent(value: float | None, sd: float | None = None) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.2f}" + ("" if sd is None else f" ± {100 * sd:.2f}")
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a Markdown table: the first column left, the others right."""
-    rules = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rules, *rows))
 
 
 def notes_list(notes: Sequence[str]) -> str:

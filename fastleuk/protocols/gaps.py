@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.protocols.figures import markdown_table
+from fastleuk.tables import markdown_table
 
 LEVEL = 0.95
 

@@ -15,7 +15,7 @@ from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.files import write_rows
 
 if TYPE_CHECKING:
-    from fastleuk.data.load import DataSet
+    from fastleuk.data.dataset import DataSet
 
 FURTHER = "unseen_predictions.csv"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.data.load import DataSet
-from fastleuk.data.split.split import Split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.split.parts import Split
 from fastleuk.loading.prepare import decoder
 from fastleuk.protocols.predictions import make_table
 

@@ -24,7 +24,9 @@ else:
 
 
 def plain_name(backbone: str) -> str:
-    """Return a backbone's name as a part of a folder's.
+    """Return a backbone's name as a part of a folder's, with where it comes from.
+
+    ``fastleuk.models.backbone_name.file_name`` leaves that out, as files of weights do.
 
     >>> plain_name("hf-hub:timm/vit_tiny")
     'hf-hub-timm-vit_tiny'

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.run_folder.state import not_ended
+from fastleuk.tables import text_table
 from fastleuk.tracking.paired import LEVEL, Interval
 from fastleuk.tracking.pairs import (
     LETTERS,
@@ -199,11 +200,7 @@ def _table(rows: dict[str, list[str]], records: Sequence[RunRecord]) -> str:
         return "  (none)"
     cells = [["", *LETTERS[: len(records)]]]
     cells += [[title, *(_cut(value) for value in values)] for title, values in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
+    return text_table(cells, align="l", indent="  ")
 
 
 def _cut(text: str, width: int = 32) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 from collections.abc import Callable, Sequence
 
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, did_you_mean
+from fastleuk.tables import text_lines
 from fastleuk.tracking.runs import RunInfo
 
 SORTS: dict[str, tuple[str, bool]] = {
@@ -32,8 +32,7 @@ def sort_runs(runs: Sequence[RunInfo], key: str, *, reverse: bool = False) -> li
         ConfigError: an unknown key.
     """
     if key not in SORTS:
-        near = difflib.get_close_matches(key, SORTS, n=2)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(key, SORTS, 2)
         raise ConfigError(f"--sort is {key!r}, but must be one of {', '.join(SORTS)}.{hint}")
     attribute, largest_first = SORTS[key]
     by_name = sorted(runs, key=lambda run: run.name)
@@ -68,12 +67,13 @@ COLUMNS: dict[str, Callable[[RunInfo], str]] = {
     "state": lambda run: run.state,
 }
 _RIGHT = ("epochs", "val F1", "test F1", "AUC", "accuracy")
+_ALIGN = "".join("r" if name in _RIGHT else "l" for name in COLUMNS)
 
 
 def format_runs(runs: Sequence[RunInfo], *, width: int) -> str:
     """Lay runs out for ``width`` columns: a table if it fits, else a block for each run."""
     cells = [[column(run) for column in COLUMNS.values()] for run in runs]
-    table = _table([list(COLUMNS), *cells])
+    table = text_lines([list(COLUMNS), *cells], align=_ALIGN)
     if max(map(len, table)) > width:
         return "\n\n".join(_block(run, width) for run in runs)
     lines = table[:1]
@@ -81,18 +81,6 @@ def format_runs(runs: Sequence[RunInfo], *, width: int) -> str:
         lines.append(line)
         lines += _wrapped(_remark(run), width)
     return "\n".join(lines)
-
-
-def _table(cells: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        padded = [
-            f"{cell:>{width}}" if name in _RIGHT else f"{cell:<{width}}"
-            for name, cell, width in zip(COLUMNS, row, widths, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return lines
 
 
 def _block(run: RunInfo, width: int) -> str:

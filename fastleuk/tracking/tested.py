@@ -73,22 +73,22 @@ def read_records(run_dirs: Sequence[Path]) -> list[RunRecord]:
         ConfigError: fewer than two, or one of them twice.
         CheckpointError: not a run folder, or a damaged file in one.
     """
-    places = [run_dir.resolve() for run_dir in run_dirs]
-    if len(set(places)) < max(2, len(places)):
+    folders = [run_dir.resolve() for run_dir in run_dirs]
+    if len(set(folders)) < max(2, len(folders)):
         raise ConfigError("compare needs two or more run folders, each named once.")
     return [
-        _read(run_dir, name) for run_dir, name in zip(run_dirs, _short_names(places), strict=True)
+        _read(run_dir, name) for run_dir, name in zip(run_dirs, _short_names(folders), strict=True)
     ]
 
 
-def _short_names(places: Sequence[Path]) -> list[str]:
+def _short_names(folders: Sequence[Path]) -> list[str]:
     """Return each folder's name, with as many parents as it takes to tell them apart."""
-    deepest = max(len(place.parts) for place in places)
+    deepest = max(len(folder.parts) for folder in folders)
     for depth in range(1, deepest + 1):
-        names = ["/".join(place.parts[-depth:]) for place in places]
+        names = ["/".join(folder.parts[-depth:]) for folder in folders]
         if len(set(names)) == len(names):
             return names
-    return [str(place) for place in places]
+    return [str(folder) for folder in folders]
 
 
 def _read(run_dir: Path, name: str) -> RunRecord:

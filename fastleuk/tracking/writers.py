@@ -10,7 +10,6 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from fastleuk.config import Config
@@ -56,16 +55,9 @@ class Writers:
             writer.close()
 
     def __enter__(self) -> Writers:
-        """Return the writers."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the writers, whatever happened."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -135,8 +127,9 @@ def _tag(name: str) -> str:
         return f"time/{name}"
     if name.startswith("lr"):
         return f"optim/{name}"
-    group, _, rest = name.partition("_")
-    return f"{group}/{rest}" if rest and group in ("train", "val", "test", "ema") else f"run/{name}"
+    group, _, figure = name.partition("_")
+    grouped = figure and group in ("train", "val", "test", "ema")
+    return f"{group}/{figure}" if grouped else f"run/{name}"
 
 
 class TensorBoardWriter:

@@ -13,8 +13,9 @@ import numpy as np
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.config import Config
-from fastleuk.data.load import DataSet
-from fastleuk.data.split.split import Split, write_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.split.file import write_split
+from fastleuk.data.split.make import Split
 from fastleuk.errors import DataError
 from fastleuk.files import write_rows, write_text
 from fastleuk.loading.prepare import Pixels, open_pixels

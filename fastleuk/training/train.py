@@ -12,9 +12,10 @@ import torch
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.config import Config, read_config
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
-from fastleuk.data.split.split import check_split, make_split, read_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
+from fastleuk.data.split.file import read_split
+from fastleuk.data.split.make import check_split, make_split
 from fastleuk.errors import CheckpointError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fastleuk.augment import NONE, PAPER, draw, param_arrays
 from fastleuk.config import DataConfig, LoaderConfig
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import DataError
 from tests.makers.augment_images import needs_numba
 from tests.makers.bmp_files import bmp, photo

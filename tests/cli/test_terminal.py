@@ -186,7 +186,7 @@ def test_fractions_of_a_fold_need_not_leave_room_for_a_test_part():
     [
         (["runs"], "fastleuk.tracking.runs.find_runs", "Nothing was left"),
         (["evaluate", "x"], "fastleuk.evaluation.evaluate.evaluate_run", "No figures were written"),
-        (["pack", "x"], "fastleuk.data.open.open_dataset", "No shards were left"),
+        (["pack", "x"], "fastleuk.data.from_config.open_dataset", "No shards were left"),
     ],
 )
 def test_ctrl_c_says_what_was_left(fastleuk, monkeypatch, command, inner, says):

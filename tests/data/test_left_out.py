@@ -7,10 +7,10 @@ import tarfile
 import pytest
 
 from fastleuk.config import DataConfig
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.discover import discover
+from fastleuk.data.from_config import open_dataset
 from fastleuk.data.left_out import MISNAMED, NOT_AN_IMAGE, UNREAD
-from fastleuk.data.load import load_dataset
-from fastleuk.data.open import open_dataset
 from fastleuk.errors import DataError
 from tests.makers.data_trees import LABELS, PRELIM, picture, put, small_cnmc
 

@@ -5,7 +5,7 @@ import pytest
 
 from fastleuk.data.discover import discover
 from fastleuk.data.manifest import natural_key
-from fastleuk.data.manifest_file import read_manifest
+from fastleuk.data.manifest_csv import read_manifest
 from fastleuk.errors import ConfigError, DataError
 from tests.makers.data_trees import manifest_of, put, small_cnmc
 

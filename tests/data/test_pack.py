@@ -1,6 +1,5 @@
 """WebDataset shards: written whole, read where they lie, and refused where they are hostile."""
 
-import io
 import json
 import os
 import tarfile
@@ -12,23 +11,18 @@ from PIL import Image
 
 from fastleuk.augment import NONE
 from fastleuk.config import LoaderConfig
+from fastleuk.data import pack as pack_module
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.discover import discover
-from fastleuk.data.load import load_dataset
-from fastleuk.data.shards import pack as pack_module
-from fastleuk.data.shards.pack import write_shards
+from fastleuk.data.pack import write_shards
 from fastleuk.data.shards.read import image_bytes, open_shard
 from fastleuk.errors import ConfigError, DataError
-from fastleuk.loading import has_dali, make_loader
+from fastleuk.loading import make_loader
 from fastleuk.loading.prepare import build_cache
 from fastleuk.loading.stream import EvalStream
-from tests.makers.cells import SUBJECT_REGEX, write_cells
-
-needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
-
-
-@pytest.fixture(scope="module")
-def dataset(cells):
-    return load_dataset(cells, subject_regex=SUBJECT_REGEX)
+from tests.makers.cells import write_cells
+from tests.makers.skips import needs_dali
+from tests.makers.tar_files import add_member
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +116,7 @@ def test_dalis_own_reader_takes_shards_and_indices(dataset, shards):
 
 
 def test_subjects_stay_together_when_shards_are_split(dataset, shards):
-    from fastleuk.data.split.split import make_split
+    from fastleuk.data.split.make import make_split
 
     packed = load_dataset(shards / "*.tar")
     split = make_split(packed.manifest, packed.groups, seed=1)
@@ -138,9 +132,9 @@ def test_a_foreign_shard_with_class_numbers_is_read(tmp_path):
     root = write_cells(tmp_path / "set", subjects=3, per_subject=1)
     with tarfile.open(tmp_path / "foreign.tar", "w") as tar:
         for number, file in enumerate(sorted(root.rglob("*.bmp"))):
-            _add(tar, f"{number:04d}.bmp", file.read_bytes())
-            _add(tar, f"{number:04d}.cls", str(7 + number // 3).encode())
-            _add(tar, f"{number:04d}.txt", b"remark")
+            add_member(tar, f"{number:04d}.bmp", file.read_bytes())
+            add_member(tar, f"{number:04d}.cls", str(7 + number // 3).encode())
+            add_member(tar, f"{number:04d}.txt", b"remark")
     found = discover(tmp_path / "foreign.tar")
     assert found.manifest.class_names == ("7", "8")
     assert found.manifest.labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -149,14 +143,6 @@ def test_a_foreign_shard_with_class_numbers_is_read(tmp_path):
 
 
 # What is refused
-
-
-def _add(tar, name, data, **fields):
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    for key, value in fields.items():
-        setattr(info, key, value)
-    tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.mark.parametrize(
@@ -173,8 +159,8 @@ def _add(tar, name, data, **fields):
 )
 def test_members_that_escape_are_refused(tmp_path, name, fields, words):
     with tarfile.open(tmp_path / "bad.tar", "w") as tar:
-        _add(tar, "x.bmp", b"1")
-        _add(tar, name, b"" if fields else b"2", **fields)
+        add_member(tar, "x.bmp", b"1")
+        add_member(tar, name, b"" if fields else b"2", **fields)
     with pytest.raises(DataError, match=words):
         discover(tmp_path / "bad.tar")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tar"]
@@ -184,14 +170,14 @@ def test_members_that_are_no_images_are_named(shards, tmp_path):
     for file in shards.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     with tarfile.open(tmp_path / "shard-000009.tar", "w") as tar:
-        _add(tar, "a.bmp", b"a text, not an image")
-        _add(tar, "a.json", b'{"label": "small", "subject": "s1"}')
-        _add(tar, "b.json", b'{"label": "small"}')
-        _add(tar, "c.bmp", b"")
-        _add(tar, "c.json", b'{"label": 3}')
-        _add(tar, "d.bmp", b"")
-        _add(tar, "e.bmp", b"")
-        _add(tar, "e.json", b"{torn")
+        add_member(tar, "a.bmp", b"a text, not an image")
+        add_member(tar, "a.json", b'{"label": "small", "subject": "s1"}')
+        add_member(tar, "b.json", b'{"label": "small"}')
+        add_member(tar, "c.bmp", b"")
+        add_member(tar, "c.json", b'{"label": 3}')
+        add_member(tar, "d.bmp", b"")
+        add_member(tar, "e.bmp", b"")
+        add_member(tar, "e.json", b"{torn")
     with pytest.raises(DataError) as caught:
         load_dataset(tmp_path / "*.tar")
     text = str(caught.value)

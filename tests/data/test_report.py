@@ -1,7 +1,7 @@
 import pytest
 
-from fastleuk.data.load import load_dataset
-from fastleuk.data.report import describe, table
+from fastleuk.data.dataset import load_dataset
+from fastleuk.data.report import describe
 from tests.makers.data_trees import FINAL, picture, put, small_cnmc
 
 
@@ -64,8 +64,3 @@ def test_long_lists_are_shortened(tmp_path):
     line = next(line for line in text.splitlines() if line.startswith("  a: "))
     assert line.count("(1)") == 10
     assert "…" in line
-
-
-def test_columns_are_aligned():
-    lines = table(["name", "n"], [["a", 1], ["longer", 1000]]).splitlines()
-    assert lines == ["  name       n", "  a          1", "  longer  1000"]

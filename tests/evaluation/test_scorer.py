@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastleuk.config import OptimConfig
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.scorer import Scorer, _precision

@@ -32,17 +32,17 @@ def test_training_is_the_same_with_and_without_a_cache(cells, tmp_path):
 
 def test_a_run_without_a_cache_is_resumed_without_one(cells, tmp_path, monkeypatch):
     """And one that was trained from a cache doesn't go on from the files unasked."""
-    from fastleuk.training import run as training_run
-    from fastleuk.training import setup as training_setup
+    from fastleuk.training import plan
+    from fastleuk.training.train import resume
 
-    monkeypatch.setattr(training_setup, "open_pixels", lambda *_, **__: None)
+    monkeypatch.setattr(plan, "open_pixels", lambda *_, **__: None)
     run = train(small_config(cells, tmp_path / "run", epochs=1), report=quiet)
     assert read_config(run / "config.toml").loader.cache == "off"
     monkeypatch.undo()
     run = train(small_config(cells, tmp_path / "cached", epochs=1), report=quiet)
-    monkeypatch.setattr(training_setup, "open_pixels", lambda *_, **__: None)
+    monkeypatch.setattr(plan, "open_pixels", lambda *_, **__: None)
     with pytest.raises(DataError, match="trained from a decoded cache"):
-        training_run.resume(run, report=quiet)
+        resume(run, report=quiet)
 
 
 def test_an_image_deleted_after_prepare_is_no_longer_used(tmp_path):

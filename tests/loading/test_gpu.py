@@ -7,12 +7,11 @@ import torch
 from fastleuk.augment import NONE, PAPER
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
-from fastleuk.loading import has_dali, make_loader
+from fastleuk.loading import make_loader
 from fastleuk.loading.stream import EvalStream, TrainStream
 from tests.makers.cells import SUBJECT_REGEX
 from tests.makers.gpu_graphs import check_placement
-
-needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
+from tests.makers.skips import needs_dali
 
 
 @pytest.fixture(scope="module")

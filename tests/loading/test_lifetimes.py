@@ -17,12 +17,12 @@ from fastleuk.augment.gpu.hold import Hold
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
 from fastleuk.errors import FastleukError
-from fastleuk.loading import has_dali, make_loader
+from fastleuk.loading import make_loader
 from fastleuk.loading.stream import TrainStream
 from tests.makers.augment_images import COMPILED, needs_numba
 from tests.makers.cells import SUBJECT_REGEX, write_cells
+from tests.makers.skips import needs_dali
 
-needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
 APPLIERS = ["fused", COMPILED]
 
 

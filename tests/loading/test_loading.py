@@ -12,11 +12,11 @@ from fastleuk.augment import NONE, PAPER
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
 from fastleuk.errors import ConfigError, DataError, MissingDependencyError
-from fastleuk.loading import has_dali, load_policy, make_loader, resolve_loader
+from fastleuk.loading import load_policy, make_loader, resolve_loader
 from fastleuk.loading.stream import EvalStream, TrainStream
 from tests.makers.cells import SUBJECT_REGEX
+from tests.makers.skips import needs_dali
 
-needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
 LOADERS = [pytest.param("dali", marks=needs_dali), "torchvision"]
 CPU = torch.device("cpu")
 
@@ -246,7 +246,7 @@ def test_what_vanishes_under_torchvisions_workers_is_one_clear_error(workers, tm
 def test_a_cache_that_vanishes_under_torchvisions_workers_is_one_clear_error(cells, tmp_path):
     import pickle
 
-    from fastleuk.data.load import load_dataset
+    from fastleuk.data.dataset import load_dataset
     from fastleuk.loading.prepare import Pixels, build_cache
 
     dataset = load_dataset(cells, subject_regex=SUBJECT_REGEX)

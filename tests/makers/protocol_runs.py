@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fastleuk.config import Config, assemble
-from fastleuk.data.open import open_dataset
-from fastleuk.data.split.split import make_split
+from fastleuk.data.from_config import open_dataset
+from fastleuk.data.split.make import make_split
 from fastleuk.files import write_json, write_rows
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.protocols import jobs

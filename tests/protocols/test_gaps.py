@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from fastleuk.data.load import load_dataset
-from fastleuk.data.split.split import make_split
+from fastleuk.data.dataset import load_dataset
+from fastleuk.data.split.make import make_split
 from fastleuk.protocols.gaps import format_gaps, gap
 from tests.makers.cells import SUBJECT_REGEX
 

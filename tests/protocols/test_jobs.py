@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import CheckpointError
 from fastleuk.protocols import jobs as module
 from fastleuk.protocols.jobs import Job, run_jobs

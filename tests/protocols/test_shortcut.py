@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastleuk.data.load import load_dataset
-from fastleuk.data.split.split import make_split
+from fastleuk.data.dataset import load_dataset
+from fastleuk.data.split.make import make_split
 from fastleuk.loading import has_dali
 from fastleuk.protocols.shortcut import colour_statistics, shortcut_figures
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from fastleuk.config import read_config
-from fastleuk.data.open import open_dataset
+from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.protocols.jobs import Job, refuse_busy, run_jobs

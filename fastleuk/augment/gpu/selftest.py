@@ -21,7 +21,7 @@ from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER
-from fastleuk.data.kept.folder import cache_root
+from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.errors import FastleukError, MissingDependencyError
 
 SIZE = 64

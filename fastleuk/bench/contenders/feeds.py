@@ -11,8 +11,8 @@ from fastleuk.augment import PAPER
 from fastleuk.bench.contenders.stream import MEAN, STD, EndlessStream, Feed
 from fastleuk.bench.spec import BenchSpec
 from fastleuk.config import DataConfig, LoaderConfig
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
 
 
 def open_feed(spec: BenchSpec) -> tuple[Feed, Callable[[], None]]:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,24 +46,6 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a Markdown table, its first column to the left and the others to the right."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lay out equal dictionaries in Markdown; numbers with as many digits as they deserve."""
-
-    def cell(value: Any) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return f"{value:.5f}" if 0 < abs(value) < 0.05 else f"{value:.2f}"
-
-    header = list(rows[0])
-    return markdown(header, [[cell(row.get(name, "")) for name in header] for row in rows])
 
 
 def write_results(folder: Path, name: str, text: str, data: Any) -> None:

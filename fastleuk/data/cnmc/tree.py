@@ -10,7 +10,7 @@ import numpy as np
 from fastleuk.data.cnmc.names import CLASS_NAMES, LabelRow, parse_name, read_labels
 from fastleuk.data.left_out import Ignored
 from fastleuk.data.manifest import Manifest, is_synthetic, natural_key
-from fastleuk.data.walk import Tree
+from fastleuk.data.tree import Tree
 from fastleuk.errors import DataError, listed
 
 FINAL_SIDE, FINAL_CROP = 600, 450
@@ -51,7 +51,7 @@ class _Rows:
         self.crops.append(crop)
 
 
-def place(path: str, root_name: str = "") -> tuple[str, int]:
+def source_and_fold(path: str, root_name: str = "") -> tuple[str, int]:
     """Return (source, fold) that the folders of ``path`` name, the deepest first.
 
     ``root_name`` is the root folder's own name, for a root that is itself a part of the set.
@@ -72,13 +72,18 @@ def place(path: str, root_name: str = "") -> tuple[str, int]:
     return (phase[1], -1) if phase else ("", -1)
 
 
+def names_a_part(path: str, root_name: str) -> bool:
+    """Say whether the folders of ``path`` name a source or a fold of C-NMC."""
+    return source_and_fold(path, root_name) != ("", -1)
+
+
 def is_cnmc(tree: Tree) -> bool:
     """Say whether the tree is C-NMC: by UID names, or by a phase folder with its labels CSV."""
     phase = named = other = 0
     for path in tree.images:
         if parse_name(path.rsplit("/", 1)[-1]):
             named += 1
-        elif place(path, tree.root.name)[0] in ("prelim", "final"):
+        elif source_and_fold(path, tree.root.name)[0] in ("prelim", "final"):
             phase += 1
         else:
             other += 1
@@ -90,7 +95,7 @@ def is_cnmc(tree: Tree) -> bool:
 
 def has_cnmc_folders(tree: Tree) -> bool:
     """Say whether the tree is C-NMC and has some of its folds or phases."""
-    return is_cnmc(tree) and any(place(path, tree.root.name) != ("", -1) for path in tree.images)
+    return is_cnmc(tree) and any(names_a_part(path, tree.root.name) for path in tree.images)
 
 
 def cnmc_manifest(
@@ -104,7 +109,7 @@ def cnmc_manifest(
     rows = _Rows()
     placed: dict[str, list[tuple[str, int]]] = {"": [], "train": [], "prelim": [], "final": []}
     for path in _without_copies(tree, rows):
-        source, fold = place(path, tree.root.name)
+        source, fold = source_and_fold(path, tree.root.name)
         placed[source].append((path, fold))
     for path, fold in placed["train"] + placed[""]:
         _add_training(rows, path, fold)
@@ -132,7 +137,7 @@ def _without_copies(tree: Tree, rows: _Rows) -> list[str]:
     """Drop images present twice by name in one part (a folder nested in itself): keep the outer."""
     kept: dict[tuple[str, int, str], str] = {}
     for path in sorted(tree.images, key=lambda p: (p.count("/"), natural_key(p))):
-        key = (*place(path, tree.root.name), path.rsplit("/", 1)[-1].lower())
+        key = (*source_and_fold(path, tree.root.name), path.rsplit("/", 1)[-1].lower())
         if key[0] and key in kept:
             reason = f"the same {key[0]} image name as that of another image"
             rows.ignored.append(Ignored(path, reason, f"({kept[key]})"))
@@ -162,7 +167,7 @@ def _add_training(rows: _Rows, path: str, fold: int) -> None:
 def _label_tables(tree: Tree) -> dict[str, tuple[LabelRow, ...]]:
     """Read the labels CSVs in the tree, or beside a root that is the preliminary folder itself."""
     files = [tree.root / name for name in tree.tables]
-    if place("x", tree.root.name)[0] == "prelim":
+    if source_and_fold("x", tree.root.name)[0] == "prelim":
         files += sorted(p for p in tree.root.parent.iterdir() if p.suffix.lower() == ".csv")
     read = {str(file): read_labels(file) for file in files}
     return {file: labels for file, labels in read.items() if labels is not None}

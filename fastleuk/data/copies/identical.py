@@ -1,9 +1,11 @@
 """Images with identical pixels, whatever their files, and the subjects that they tie together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from fastleuk.data.manifest import Manifest
 
@@ -68,20 +70,18 @@ def subject_groups(manifest: Manifest, identical: Iterable[IdenticalSet]) -> np.
     """
     fold_case = manifest.layout == "cnmc"
     keys = [s.casefold() if fold_case else s for s in manifest.subjects]
-    parent = {key: key for key in keys}
+    people, count = _numbered(keys)
+    ties = [(people[same.indices[0]], people[i]) for same in identical for i in same.indices[1:]]
+    ends = np.array(ties, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(ties)), tuple(ends)), (count, count))
+    _, component = connected_components(graph, directed=False)
+    return _numbered(component[people].tolist())[0]
 
-    def find(key: str) -> str:
-        while parent[key] != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
 
-    for same in identical:
-        first = find(keys[same.indices[0]])
-        for i in same.indices[1:]:
-            parent[find(keys[i])] = first
-    number: dict[str, int] = {}
-    return np.array([number.setdefault(find(k), len(number)) for k in keys], dtype=np.int64)
+def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, int]:
+    """Number equal keys alike, by first appearance; return the numbers and how many there are."""
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(k, len(number)) for k in keys], dtype=np.int64), len(number)
 
 
 def tied_subjects(manifest: Manifest, identical: Iterable[IdenticalSet]) -> list[tuple[str, ...]]:

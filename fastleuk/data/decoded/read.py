@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.data.kept.folder import cache_root
-from fastleuk.data.kept.litter import being_built
-from fastleuk.data.load import DataSet
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.user_cache.folder import cache_root
+from fastleuk.data.user_cache.unfinished import being_built
 from fastleuk.errors import DataError
 
 VERSION = 2
@@ -45,7 +45,7 @@ class CacheInfo:
     root: str
     """Where the images lay when they were read."""
     content_hash: str
-    """Of the data set, as :class:`fastleuk.data.load.DataSet` has it."""
+    """Of the data set, as :class:`fastleuk.data.dataset.DataSet` has it."""
     backend: str
     """What decoded and resized: ``dali`` or ``torchvision``."""
     size: int

@@ -16,6 +16,7 @@ from typing import IO
 
 import numpy as np
 
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import (
     INDEX,
     INFO,
@@ -26,11 +27,10 @@ from fastleuk.data.decoded.read import (
     cache_key,
     is_sound,
 )
-from fastleuk.data.load import DataSet
-from fastleuk.data.scan import Progress
 from fastleuk.errors import DataError
 from fastleuk.files import write_atomically, write_json
 from fastleuk.locks import locked
+from fastleuk.progress import Progress, no_progress
 
 CHUNK = 64
 """Images under one checksum: what a restart may have to do again."""
@@ -47,10 +47,6 @@ Decoded = tuple[list[np.ndarray] | np.ndarray, np.ndarray]
 
 Decode = Callable[[np.ndarray], Iterator[Decoded]]
 """Takes rows of the manifest; yields them in order, in pieces of :func:`pieces`."""
-
-
-def no_progress(_done: int, _total: int) -> None:
-    """Report nothing."""
 
 
 def pieces(rows: np.ndarray, most: int = CHUNK) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -30,17 +30,14 @@ from fastleuk.data.demo.plan import (
     draw_demo_cell,
     plan_demo,
 )
-from fastleuk.data.kept.folder import cache_root
-from fastleuk.data.kept.litter import note_unfinished
+from fastleuk.data.manifest import MARKER
+from fastleuk.data.user_cache.folder import cache_root
+from fastleuk.data.user_cache.unfinished import note_unfinished
 from fastleuk.errors import ConfigError, DataError
-
-MARKER = "fastleuk-demo.json"
-"""Name of the file in the root of a demo set: ``{"synthetic": true, "cells": …, "seed": …, …}``."""
+from fastleuk.progress import Progress
 
 GENERATOR_VERSION = 2
 """Raised whenever the same (cells, seed) would give other bytes."""
-
-Progress = Callable[[int, int], None]
 
 _README = """\
 fastleuk demo set: SYNTHETIC cells

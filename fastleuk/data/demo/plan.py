@@ -166,9 +166,9 @@ def _subject_names(rng: np.random.Generator) -> list[tuple[Phase, int, int, str]
 
 def _apportion(total: int, weights: npt.NDArray[np.float64]) -> list[int]:
     """Share ``total`` out in proportion to ``weights``, at least 1 to each (largest remainder)."""
-    spare = (total - len(weights)) * weights / weights.sum()
-    counts = 1 + np.floor(spare).astype(int)
-    order = np.argsort(np.floor(spare) - spare, kind="stable")
+    shares = (total - len(weights)) * weights / weights.sum()
+    counts = 1 + np.floor(shares).astype(int)
+    order = np.argsort(np.floor(shares) - shares, kind="stable")
     counts[order[: total - int(counts.sum())]] += 1
     return [int(count) for count in counts]
 

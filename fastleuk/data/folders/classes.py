@@ -13,7 +13,7 @@ from fastleuk.data.folders.parts import part_level
 from fastleuk.data.labels.subjects import match_subjects
 from fastleuk.data.left_out import LOST, Ignored
 from fastleuk.data.manifest import Manifest, is_synthetic, natural_key, order_classes
-from fastleuk.data.walk import Tree
+from fastleuk.data.tree import Tree
 from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]

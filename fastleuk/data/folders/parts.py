@@ -31,13 +31,13 @@ def part_of(name: str) -> tuple[str, frozenset[str]] | None:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     joined = re.sub(r"(hold|held)[\W_]*out", "holdout", spaced.casefold())
     words = [word for word in re.split(r"[\W_\d]+", joined) if word]
-    plain = [_GLUED.sub(r"\1", w) if _GLUED.fullmatch(w) else w for w in words]
-    parts = {_PART[word] for word in plain if word in _PART}
-    if parts == {"train", "val"} and len(plain) == 2:  # train_val
+    stems = [_GLUED.sub(r"\1", w) if _GLUED.fullmatch(w) else w for w in words]
+    parts = {_PART[word] for word in stems if word in _PART}
+    if parts == {"train", "val"} and len(stems) == 2:  # train_val
         parts = {"train"}
     if len(parts) != 1:
         return None
-    other = frozenset(word for word in plain if word not in _PART and word not in _FILLER)
+    other = frozenset(word for word in stems if word not in _PART and word not in _FILLER)
     return parts.pop(), other
 
 

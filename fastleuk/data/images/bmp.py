@@ -38,8 +38,8 @@ def read_layout(header: bytes | memoryview) -> BmpLayout | None:
     start, info, width, height, planes, bits, compression = struct.unpack_from(
         "<10xIIiiHHI", header
     )
-    plain = info in (40, 108, 124) and (planes, bits, compression) == (1, 24, 0)
-    if not plain or width <= 0 or height == 0 or start < 14 + info:
+    uncompressed = info in (40, 108, 124) and (planes, bits, compression) == (1, 24, 0)
+    if not uncompressed or width <= 0 or height == 0 or start < 14 + info:
         return None
     stride = (3 * width + 3) // 4 * 4
     if height < 0:

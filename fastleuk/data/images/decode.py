@@ -9,7 +9,7 @@
 * CMYK, YCbCr and the like become RGB as PIL converts them; colour profiles are not applied.
 
 PIL does it. Other decoders agree with it on part of the files: which these are,
-:func:`examine` tells (``hosted``), and all others reach them by way of :func:`encode_bmp`.
+:func:`examine` tells (``needs_pil``), and all others reach them by way of :func:`encode_bmp`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from fastleuk.data.images.bmp import BmpLayout, read_layout
-from fastleuk.data.images.headers import bits_per_channel, is_plain_jpeg, is_plain_png, kind
+from fastleuk.data.images.headers import (
+    bits_per_channel,
+    is_unambiguous_jpeg,
+    is_unambiguous_png,
+    kind,
+)
 
 FORMATS = ("BMP", "PNG", "JPEG", "TIFF", "WEBP")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
@@ -59,7 +64,7 @@ class Examined:
     """Pixels of the decoded, upright image; 0 where unknown."""
     error: str = ""
     """Why the file can't be used."""
-    hosted: bool = False
+    needs_pil: bool = False
     """Only PIL is known to give these pixels: loaders that decode otherwise are handed them."""
     note: str = ""
     """What of the file is not used as it stands."""
@@ -94,7 +99,7 @@ def examine(data: Bytes) -> Examined:
                 return found
             note = _note(image)
             image.load()
-            hosted = not _is_direct(image, data)
+            needs_pil = not _decodes_alike(image, data)
             rgb, blended = _to_rgb(image)
     except UnidentifiedImageError:
         return Examined(error=_depth_error(bits) or f"not an image ({kind(data)})")
@@ -107,7 +112,7 @@ def examine(data: Bytes) -> Examined:
         return replace(found, error=f"damaged or truncated: {damage}")
     if blended:
         note = ", ".join(filter(None, (note, "transparent parts, laid over black")))
-    return Examined(*rgb.size, hosted=hosted, note=note, pixels=_hash_image(rgb))
+    return Examined(*rgb.size, needs_pil=needs_pil, note=note, pixels=_hash_image(rgb))
 
 
 def decode_rgb(data: Bytes) -> Image.Image:
@@ -181,10 +186,11 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def _is_direct(image: Image.Image, data: Bytes) -> bool:
+def _decodes_alike(image: Image.Image, data: Bytes) -> bool:
     """Whether the other decoders are known to give the same pixels."""
-    plain = {"JPEG": is_plain_jpeg, "PNG": is_plain_png}.get(image.format or "")
-    return plain is not None and plain(data) and _orientation(image) == 1
+    checks = {"JPEG": is_unambiguous_jpeg, "PNG": is_unambiguous_png}
+    check = checks.get(image.format or "")
+    return check is not None and check(data) and _orientation(image) == 1
 
 
 def _note(image: Image.Image) -> str:

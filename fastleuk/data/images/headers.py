@@ -1,4 +1,4 @@
-"""What the first bytes of an image file tell: its kind, its depth, whether it is plain."""
+"""What the first bytes of an image file tell: its kind, its depth, whether decoders agree on it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def bits_per_channel(data: Bytes) -> int:
     return 8
 
 
-def is_plain_png(data: Bytes) -> bool:
+def is_unambiguous_png(data: Bytes) -> bool:
     """Whether a PNG is sound, of 8-bit RGB or grey, with nothing that decoders treat differently.
 
     Interlacing, palettes, transparency, animation and an orientation are such things.
@@ -97,7 +97,7 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SAMPLINGS = frozenset({0x11, 0x12, 0x21, 0x22})
 
 
-def is_plain_jpeg(data: Bytes) -> bool:
+def is_unambiguous_jpeg(data: Bytes) -> bool:
     """Whether a JPEG is grey or YCbCr of 8 bits, baseline or progressive, usually subsampled."""
     frame, jfif, transform, marker = b"", False, None, 0
     for marker, segment in _segments(data):

@@ -6,15 +6,14 @@ named by ``--positive``, or follows from names that say which class is healthy, 
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
 
-from fastleuk.errors import ConfigError
+from fastleuk.errors import ConfigError, did_you_mean
 
 
-def _plain(text: str) -> str:
+def _folded(text: str) -> str:
     """Fold case and drop accents."""
     undotted = text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i")
     apart = unicodedata.normalize("NFKD", undotted).casefold()
@@ -36,7 +35,7 @@ _WORDS = """
     zdrowy zdrowe kontrola saglikli iyihuylu gezond goedaardig frisk
     норма нормальный нормальные здоровый здоровые контроль доброкачественный
 """
-HEALTHY = frozenset(_plain(_WORDS).split())
+HEALTHY = frozenset(_folded(_WORDS).split())
 """Words of class names that mean healthy: English, German, French, Spanish, Italian, Portuguese,
 Polish, Turkish, Dutch, Scandinavian and Russian, without accents. ``hem`` is C-NMC's."""
 
@@ -71,13 +70,13 @@ def is_healthy(name: str, others: Sequence[str] = ()) -> bool:
         return True
     if whole in ("triplenegative", "doublenegative"):
         return False
-    rest = _negated(words, whole)
-    if rest is None:
+    negated = _negated(words, whole)
+    if negated is None:
         return bool(HEALTHY & set(words))
-    if rest.startswith(_TYPES_OF_DISEASE) or rest in HEALTHY:
+    if negated.startswith(_TYPES_OF_DISEASE) or negated in HEALTHY:
         return False
-    return rest in ("".join(_words(other)) for other in others) or bool(
-        re.match(f"(?:{_GENERAL})", rest)
+    return negated in ("".join(_words(other)) for other in others) or bool(
+        re.match(f"(?:{_GENERAL})", negated)
     )
 
 
@@ -88,7 +87,7 @@ def _words(name: str) -> list[str]:
     ['temoin', 'non', 'tumor', '2']
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"[^\W_]+", _plain(spaced))
+    return re.findall(r"[^\W_]+", _folded(spaced))
 
 
 def _negated(words: list[str], whole: str) -> str | None:
@@ -120,8 +119,7 @@ def positive_class(class_names: Sequence[str], asked: str | None = None) -> str 
         folded = [name for name in names if name.casefold() == asked.casefold()]
         if len(folded) == 1:
             return folded[0]
-        near = difflib.get_close_matches(asked, names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(asked, names)
         raise ConfigError(
             f"--positive {asked!r} is no class; the classes are {', '.join(names)}.{hint}"
         )

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.data.left_out import NOT_AN_IMAGE, Ignored
+from fastleuk.data.left_out import NOT_AN_IMAGE, Ignored, bad_lines
 from fastleuk.data.manifest import Manifest, natural_key, order_classes
-from fastleuk.data.manifest_file import bad_lines
 from fastleuk.data.shards.index import check_index
 from fastleuk.data.shards.labels import WRONG_KIND, check_labels, odd_numbers, sample_row
 from fastleuk.data.shards.read import Shard, open_shard
-from fastleuk.data.walk import is_image_name
+from fastleuk.data.tree import is_image_name
 from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]

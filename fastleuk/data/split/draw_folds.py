@@ -2,10 +2,13 @@
 
 import numpy as np
 
+from fastleuk.data.split.groups import (
+    count_groups,
+    have_one_class,
+    main_class,
+    number_of_tries,
+)
 from fastleuk.errors import ConfigError, listed
-
-_MANY_GROUPS = 2000
-_FEW_TRIES, _TRIES = 16, 256
 
 
 def draw_folds(
@@ -33,23 +36,18 @@ def draw_folds(
         ConfigError: a class has too few groups for K folds whose other folds can still be
             divided into a train and a val part, or no order gives every fold every class.
     """
-    names, home = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(names), len(class_names)), dtype=np.int64)
-    np.add.at(counts, (home, labels), 1)
+    counts, row = count_groups(labels, groups, len(class_names))
     _check_enough(counts, class_names, folds)
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, 3], dtype=np.uint64)))
-    # A group's home is the class of which it holds the largest share.
-    owner = np.argmax(counts / counts.sum(axis=0), axis=1)
-    single = bool(np.all((counts > 0).sum(axis=1) == 1))
-    chosen = np.zeros(len(names), dtype=np.int64)
-    if single:
-        # Each group has one class (C-NMC): the classes are independent of one another.
+    owner = main_class(counts)
+    chosen = np.zeros(len(counts), dtype=np.int64)
+    if have_one_class(counts):
         for code in range(len(class_names)):
             members = np.flatnonzero(owner == code)
             chosen[members] = _search(counts[members][:, [code]], owner[members] * 0, folds, rng)
     else:
         chosen = _search(counts, owner, folds, rng)
-    return chosen[home]
+    return chosen[row]
 
 
 def _check_enough(counts: np.ndarray, class_names: tuple[str, ...], folds: int) -> None:
@@ -75,7 +73,7 @@ def _search(
     """Return the (G,) fold of each group, from its (G, C) image counts."""
     wanted = counts.sum(axis=0) / folds
     best, best_score = None, np.inf
-    for _ in range(_TRIES if len(counts) <= _MANY_GROUPS else _FEW_TRIES):
+    for _ in range(number_of_tries(counts)):
         dealt = _deal(counts, owner, folds, rng)
         images = np.zeros((folds, counts.shape[1]), dtype=np.int64)
         np.add.at(images, dealt, counts)

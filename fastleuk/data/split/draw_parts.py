@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fastleuk.data.split.groups import (
+    count_groups,
+    have_one_class,
+    main_class,
+    number_of_tries,
+)
 from fastleuk.errors import DataError, listed
 
 UNUSED, TRAIN, VAL, TEST = range(4)
-
-_MANY_GROUPS = 2000
-_FEW_TRIES, _TRIES = 16, 256
 
 
 def split_groups(
@@ -36,20 +39,17 @@ def split_groups(
         DataError: a class has fewer groups than there are parts, or no order gives every part
             every class.
     """
-    names, home = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(names), len(class_names)), dtype=np.int64)
-    np.add.at(counts, (home, labels), 1)
+    counts, row = count_groups(labels, groups, len(class_names))
     _check_enough(counts, class_names, len(fractions) + 1)
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, 2], dtype=np.uint64)))
-    chosen = np.full(len(names), TRAIN, dtype=np.int8)
-    if np.all((counts > 0).sum(axis=1) == 1):
-        # Each group has one class (C-NMC): the classes are independent of one another.
+    chosen = np.full(len(counts), TRAIN, dtype=np.int8)
+    if have_one_class(counts):
         for code in range(len(class_names)):
             members = np.flatnonzero(counts[:, code])
             chosen[members] = _search(counts[members][:, [code]], fractions, rng)
     else:
         chosen = _search(counts, fractions, rng)
-    return chosen[home]
+    return chosen[row]
 
 
 def _check_enough(counts: np.ndarray, class_names: tuple[str, ...], needed: int) -> None:
@@ -67,11 +67,9 @@ def _search(
     counts: np.ndarray, fractions: Sequence[tuple[int, float]], rng: np.random.Generator
 ) -> np.ndarray:
     """Return the (G,) int8 part of each group, from its (G, C) image counts."""
-    tries = _TRIES if len(counts) <= _MANY_GROUPS else _FEW_TRIES
-    # A group's home is the class of which it holds the largest share.
-    home = np.argmax(counts / counts.sum(axis=0), axis=1)
+    home = main_class(counts)
     best, best_score = None, np.inf
-    for _ in range(tries):
+    for _ in range(number_of_tries(counts)):
         parts = _one_try(counts, home, fractions, rng)
         score = _score(counts, parts, fractions)
         if score < best_score:

@@ -7,8 +7,8 @@ import numpy as np
 
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split.draw_parts import TEST, TRAIN, UNUSED
-from fastleuk.data.split.folders import MODE as FOLDERS
-from fastleuk.data.split.folders import folder_notes
+from fastleuk.data.split.ready_made import MODE as FOLDERS
+from fastleuk.data.split.ready_made import folder_notes
 from fastleuk.errors import ConfigError, DataError, listed
 
 PARTS = ("unused", "train", "val", "test")

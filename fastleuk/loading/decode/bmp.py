@@ -1,4 +1,4 @@
-"""Fill the decoded cache from plain BMPs without DALI, several times faster, with equal pixels."""
+"""Fill the decoded cache from uncompressed BMPs without DALI: much faster, with equal pixels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import SOURCE
 from fastleuk.data.decoded.write import Decoded
 from fastleuk.data.images.bmp import HEADER, BmpLayout, read_layout
-from fastleuk.data.load import DataSet
 from fastleuk.data.shards.read import ImageReader, read_header
 from fastleuk.errors import DataError
 from fastleuk.loading.decode import resize_kernel
@@ -25,15 +25,15 @@ _Running = tuple[np.ndarray | list[np.ndarray], list[Future]]
 """The images of a piece, and the mean colours to be, each there when its image is."""
 
 
-def plain_cuts(dataset: DataSet, cuts: list[np.ndarray], workers: int) -> list[bool]:
-    """Say which of the ``cuts``, rows of the manifest, consist of plain BMPs that aren't cropped.
+def uncompressed_cuts(dataset: DataSet, cuts: list[np.ndarray], workers: int) -> list[bool]:
+    """Say which of the ``cuts``, rows of the manifest, are uncompressed BMPs that aren't cropped.
 
     Only headers are read. A file that can't be read is not one; its error is raised later.
     """
     manifest = dataset.manifest
 
-    def is_plain(row: int) -> bool:
-        if manifest.crops[row] or (manifest.hosted is not None and manifest.hosted[row]):
+    def is_uncompressed(row: int) -> bool:
+        if manifest.crops[row] or (manifest.needs_pil is not None and manifest.needs_pil[row]):
             return False
         try:
             return read_layout(read_header(manifest.file(row), HEADER)) is not None
@@ -41,17 +41,17 @@ def plain_cuts(dataset: DataSet, cuts: list[np.ndarray], workers: int) -> list[b
             return False
 
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda cut: all(is_plain(int(row)) for row in cut), cuts))
+        return list(pool.map(lambda cut: all(is_uncompressed(int(row)) for row in cut), cuts))
 
 
-def decode_plain(
+def decode_uncompressed(
     dataset: DataSet, cuts: list[np.ndarray], *, size: int, workers: int
 ) -> Iterator[Decoded]:
-    """Read, resize and average plain BMPs.
+    """Read, resize and average uncompressed BMPs.
 
     Args:
         dataset: The images.
-        cuts: Rows of the manifest, for which :func:`plain_cuts`.
+        cuts: Rows of the manifest, for which :func:`uncompressed_cuts`.
         size: Edge in pixels, or :data:`~fastleuk.data.decoded.read.SOURCE`.
         workers: Threads.
 

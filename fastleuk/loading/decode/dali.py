@@ -13,10 +13,10 @@ from nvidia.dali import Pipeline, fn, math, types
 from nvidia.dali.data_node import DataNode
 
 from fastleuk.augment.appliers.exact import resize
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import SOURCE
 from fastleuk.data.decoded.write import Decoded, pieces
 from fastleuk.data.images.decode import encode_bmp, examine
-from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import image_bytes
 from fastleuk.errors import DataError, FastleukError, listed
@@ -26,7 +26,7 @@ from fastleuk.memory import keep_freed_memory
 BATCH_BYTES = 48 << 20
 """Of decoded images that building a cache holds at once; DALI keeps a few such batches."""
 
-HOSTS = 4
+PIL_THREADS = 4
 """Threads that decode what is not left to DALI."""
 
 
@@ -38,7 +38,7 @@ def file_inputs(manifest: Manifest, rows: np.ndarray) -> list[list[np.ndarray] |
     """
     files = [manifest.file(row) for row in rows]
     if by_bytes(manifest):
-        sources = _encoded(files, hosted_rows(manifest)[rows])
+        sources = _encoded(files, rows_for_pil(manifest)[rows])
     else:
         sources = [np.frombuffer(os.fsencode(file), np.uint8) for file in files]
     crops = [manifest.crops[rows]] if manifest.crops.any() else []
@@ -50,37 +50,37 @@ def count_inputs(manifest: Manifest) -> int:
     return 1 + bool(manifest.crops.any())
 
 
-_hosted: weakref.WeakKeyDictionary[Manifest, np.ndarray] = weakref.WeakKeyDictionary()
+_rows_for_pil: weakref.WeakKeyDictionary[Manifest, np.ndarray] = weakref.WeakKeyDictionary()
 
 
-def hosted_rows(manifest: Manifest) -> np.ndarray:
+def rows_for_pil(manifest: Manifest) -> np.ndarray:
     """Return (N,) bool: the images that DALI gets decoded, for it would see others or fail.
 
     Where the manifest doesn't know, every file is read once to find out.
     """
-    if manifest.hosted is not None:
-        return manifest.hosted
-    if manifest not in _hosted:
+    if manifest.needs_pil is not None:
+        return manifest.needs_pil
+    if manifest not in _rows_for_pil:
         files = [manifest.file(row) for row in range(len(manifest))]
-        with ThreadPoolExecutor(HOSTS) as pool:
-            _hosted[manifest] = np.fromiter(pool.map(_is_hosted, files), bool, len(files))
-    return _hosted[manifest]
+        with ThreadPoolExecutor(PIL_THREADS) as pool:
+            _rows_for_pil[manifest] = np.fromiter(pool.map(_needs_pil, files), bool, len(files))
+    return _rows_for_pil[manifest]
 
 
-def _is_hosted(file: Path) -> bool:
+def _needs_pil(file: Path) -> bool:
     try:
-        return examine(image_bytes(file).data).hosted
+        return examine(image_bytes(file).data).needs_pil
     except (OSError, DataError):
         return False  # DALI says what is wrong with it
 
 
 def by_bytes(manifest: Manifest) -> bool:
     """Say whether DALI gets the files' bytes, and not their paths, to read them itself."""
-    return manifest.packed or bool(hosted_rows(manifest).any())
+    return manifest.packed or bool(rows_for_pil(manifest).any())
 
 
-def _encoded(files: list[Path], hosted: np.ndarray) -> list[np.ndarray]:
-    """Return each file's bytes; those of a BMP with the decoded pixels for the hosted ones."""
+def _encoded(files: list[Path], needs_pil: np.ndarray) -> list[np.ndarray]:
+    """Return each file's bytes; of those that need PIL, a BMP of the decoded pixels."""
 
     def one(file: Path, here: bool) -> np.ndarray:
         if here:
@@ -90,10 +90,10 @@ def _encoded(files: list[Path], hosted: np.ndarray) -> list[np.ndarray]:
         except OSError as error:
             raise DataError(f"{file}: can't be read: {error.strerror or error}.") from error
 
-    if not hosted.any():
+    if not needs_pil.any():
         return [one(file, False) for file in files]
-    with ThreadPoolExecutor(HOSTS) as pool:  # PIL releases the interpreter lock
-        return list(pool.map(one, files, hosted.tolist()))
+    with ThreadPoolExecutor(PIL_THREADS) as pool:  # PIL releases the interpreter lock
+        return list(pool.map(one, files, needs_pil.tolist()))
 
 
 def read_graph(manifest: Manifest, source: DataNode) -> DataNode:
@@ -143,25 +143,25 @@ def decode_rows(
 ) -> Iterator[Decoded]:
     """Decode and resize on the CPU, as the loader does it from files; see ``write_cache``.
 
-    Plain BMPs don't go through DALI where numba is installed: the pixels are the same.
+    Uncompressed BMPs don't go through DALI where numba is installed: the pixels are the same.
     """
     largest = 3 * int(dataset.sizes.prod(axis=1).max(initial=1))
     cuts = list(pieces(rows, max(1, min(64, BATCH_BYTES // largest))))
     try:
-        from fastleuk.loading.decode.bmp import decode_plain, plain_cuts
+        from fastleuk.loading.decode.bmp import decode_uncompressed, uncompressed_cuts
     except (ImportError, RuntimeError):  # no numba, or no folder for its cache
         return _decode(dataset, cuts, size=size, workers=workers)
-    plain = plain_cuts(dataset, cuts, workers)
+    uncompressed = uncompressed_cuts(dataset, cuts, workers)
     sources = {
         kind: decoder(
             dataset,
-            [cut for cut, is_plain in zip(cuts, plain, strict=True) if is_plain == kind],
+            [cut for cut, given in zip(cuts, uncompressed, strict=True) if given == kind],
             size=size,
             workers=workers,
         )
-        for kind, decoder in ((True, decode_plain), (False, _decode))
+        for kind, decoder in ((True, decode_uncompressed), (False, _decode))
     }
-    return (next(sources[kind]) for kind in plain)
+    return (next(sources[kind]) for kind in uncompressed)
 
 
 def _decode(

@@ -77,10 +77,10 @@ def _taps(count: int, size: int) -> Taps:
     support = int(np.ceil(f4(2) / slope))
     left = np.arange(size, dtype=f4) * step + (f4(0.5) * step - f4(0.5) - f4(1) / slope)
     first = np.ceil(left)
-    place = ((first - left)[:, None] + np.arange(support, dtype=f4)) * slope
-    whole = np.floor(place)
-    rest = place - whole
-    weights = np.select([whole == 0, whole == 1], [rest, f4(1) - rest], f4(0)).astype(f4)
+    position = ((first - left)[:, None] + np.arange(support, dtype=f4)) * slope
+    whole = np.floor(position)
+    fraction = position - whole
+    weights = np.select([whole == 0, whole == 1], [fraction, f4(1) - fraction], f4(0)).astype(f4)
     total = np.zeros(size, f4)
     for k in range(support):  # np.sum would add in pairs
         total += weights[:, k]

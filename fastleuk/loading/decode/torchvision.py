@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from fastleuk.augment.appliers.reference import resize
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import SOURCE
 from fastleuk.data.decoded.write import Decoded, pieces
-from fastleuk.data.load import DataSet
 from fastleuk.loading.decode.pil import decode
 
 BATCH_BYTES = 48 << 20

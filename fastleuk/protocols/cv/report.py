@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.data.labels.positive import no_positive
-from fastleuk.protocols.figures import SYNTHETIC, fraction, markdown_table, notes_list, title_of
+from fastleuk.protocols.figures import SYNTHETIC, fraction, notes_list, title_of
+from fastleuk.tables import markdown_table
 
 
 def format_cv(result: dict[str, Any]) -> str:

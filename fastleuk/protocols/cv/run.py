@@ -12,17 +12,18 @@ import numpy as np
 
 from fastleuk import run_log
 from fastleuk.config import Config
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
-from fastleuk.data.split.split import make_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
+from fastleuk.data.split.make import make_split
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_size import size_arguments
+from fastleuk.protocols.checks import check_free_split, check_seeds
+from fastleuk.protocols.cv.plot import plot_cv
 from fastleuk.protocols.cv.report import format_cv
-from fastleuk.protocols.figures import mean_sd, reported
+from fastleuk.protocols.figures import data_facts, mean_sd, reported
 from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
-from fastleuk.protocols.plots import plot_cv
 from fastleuk.protocols.predictions import (
     PredictionTable,
     average,
@@ -98,21 +99,6 @@ def cross_validate(
     report(f"Written: {', '.join(str(out / f'cv{end}') for end in ('.json', '.md', '.png'))}")
     report(f"Predictions: {out / 'cv_predictions.csv'}")
     return result
-
-
-def check_seeds(seeds: int) -> None:
-    """Refuse a number of seeds below 1."""
-    if seeds < 1:
-        raise ConfigError(f"--seeds is {seeds}, but must be at least 1.")
-
-
-def check_free_split(config: Config, command: str) -> None:
-    """Refuse a configuration that names a split where the protocol chooses it."""
-    if config.data.split != "subject":
-        raise ConfigError(
-            f"fastleuk {command} chooses the splits itself: leave split = {config.data.split!r} "
-            "out of the configuration."
-        )
 
 
 def _parse_folds(folds: str) -> int | None:
@@ -208,13 +194,7 @@ def _collect(
     jobs = plan.jobs
     result = {
         "protocol": "cv",
-        "data": {
-            "root": str(manifest.root),
-            "content": dataset.content_hash,
-            "images": len(manifest.labelled),
-            "subjects": len({manifest.subjects[row] for row in manifest.labelled}),
-            "subject_is_image": manifest.subject_is_image,
-        },
+        "data": data_facts(dataset),
         "synthetic": manifest.synthetic,
         "class_names": list(names),
         "positive_class": dataset.positive,

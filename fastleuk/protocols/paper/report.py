@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.data.labels.positive import no_positive
-from fastleuk.protocols.figures import SYNTHETIC, markdown_table, notes_list, percent
+from fastleuk.protocols.figures import SYNTHETIC, notes_list, percent
 from fastleuk.protocols.gaps import format_gaps
 from fastleuk.protocols.paper.published import PUBLISHED, SOURCE, Published
+from fastleuk.tables import markdown_table
 
 LEFT = {"image": "ours, by image", "subject": "ours, by subject"}
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from fastleuk import run_log
 from fastleuk.config import Config
-from fastleuk.data.load import DataSet
-from fastleuk.data.open import open_dataset
-from fastleuk.data.split.split import Split, make_split
+from fastleuk.data.dataset import DataSet
+from fastleuk.data.from_config import open_dataset
+from fastleuk.data.split.make import make_split
+from fastleuk.data.split.parts import Split
 from fastleuk.errors import ConfigError, WeightsError, listed
 from fastleuk.files import write_json, write_text
 from fastleuk.loading import resolve_loader
@@ -22,12 +23,12 @@ from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_name import file_name
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.models.weights import BUNDLED_BACKBONE
-from fastleuk.protocols.cv.run import check_free_split, check_seeds
-from fastleuk.protocols.figures import mean_sd
+from fastleuk.protocols.checks import check_free_split, check_seeds
+from fastleuk.protocols.figures import data_facts, mean_sd
 from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
+from fastleuk.protocols.paper.plot import plot_leak
 from fastleuk.protocols.paper.published import PUBLISHED
 from fastleuk.protocols.paper.report import format_paper
-from fastleuk.protocols.plots import plot_leak
 from fastleuk.protocols.predictions import read_predictions
 from fastleuk.protocols.shortcut import NAME as SHORTCUT
 from fastleuk.protocols.shortcut import colour_statistics, shortcut_figures
@@ -252,14 +253,7 @@ def _collect(
     return {
         "protocol": "paper",
         "quick": plan.quick,
-        "data": {
-            "root": str(manifest.root),
-            "content": dataset.content_hash,
-            "images": len(manifest.labelled),
-            "subjects": len({manifest.subjects[row] for row in manifest.labelled}),
-            "subject_is_image": manifest.subject_is_image,
-            "layout": manifest.layout,
-        },
+        "data": {**data_facts(dataset), "layout": manifest.layout},
         "synthetic": manifest.synthetic,
         "class_names": list(names),
         "positive_class": dataset.positive,

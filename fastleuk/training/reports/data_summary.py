@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from fastleuk.config import Config, OptimConfig
+from fastleuk.data.dataset import DataSet
 from fastleuk.data.labels.positive import no_positive
-from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.split.split import Split
+from fastleuk.data.split.parts import Split
 from fastleuk.loading.stream import TrainStream
 from fastleuk.training.distributed.ranks import Ranks
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from fastleuk.augment import NONE
 from fastleuk.config import Config
 from fastleuk.data.balance import parse_per_class
-from fastleuk.data.split.split import parse_mode
+from fastleuk.data.split.make import parse_mode
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier, resolve_loader
 from fastleuk.memory import keep_freed_memory

@@ -1,1 +1,0 @@
-"""The cache folder: what is kept there, and what killed processes left."""

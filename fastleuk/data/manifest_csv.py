@@ -1,0 +1,275 @@
+"""Read a manifest CSV: any encoding and line end of a spreadsheet, any place, no escapes."""
+
+import csv
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastleuk.data.left_out import Ignored, bad_lines
+from fastleuk.data.manifest import (
+    COLUMNS,
+    REQUIRED_COLUMNS,
+    UNLABELLED,
+    Manifest,
+    is_synthetic,
+    natural_key,
+    order_classes,
+)
+from fastleuk.errors import DataError, listed
+
+Bad = tuple[tuple[str, str], ...]
+_HIGHEST_CROP = 100_000
+
+
+def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manifest:
+    """Read a manifest CSV: columns ``path,label,subject``, and others as below, if any.
+
+    ``fold`` and ``crop`` are numbers, ``source`` a word. Paths are relative to ``root``, else to
+    the folder that the column ``root`` names, else to the CSV's own. An unknown label is an empty
+    cell where there is a ``root`` column, and else ``unlabelled``, so that no label is forgotten.
+    A subject column that is empty in every row makes each image its own subject.
+
+    Raises:
+        DataError: with the offending rows: a missing column, a file that is missing, listed
+            twice, or outside the root.
+    """
+    manifest, _, bad, _ = parse_manifest(csv_path, root)
+    if bad:
+        raise DataError(
+            f"{csv_path}: {len(bad)} rows that can't be used:\n{listed(bad_lines(bad))}"
+        )
+    return manifest
+
+
+def parse_manifest(
+    csv_path: Path | str, root: Path | str | None = None
+) -> tuple[Manifest, tuple[Ignored, ...], Bad, tuple[str, ...]]:
+    """Read a manifest CSV as :func:`read_manifest` does, but hand back what it would refuse.
+
+    Returns:
+        The manifest, nothing ignored, (path, reason) of bad rows, and what a user should know.
+
+    Raises:
+        DataError: the file can't be read, a column is missing, or fewer than two classes are left.
+    """
+    source = Path(csv_path).expanduser()
+    rows, remarks = _read_rows(source)
+    base, links = _base(source, rows, root)
+    unknown = UNLABELLED if rows[0]["root"] is None else ""
+    ownerless = not any(row["subject"] for row in rows)
+    good: list[dict[str, Any]] = []
+    bad: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    outside = 0
+    for row in rows:
+        forgotten = not row["label"] and unknown != ""
+        row["label"] = "" if row["label"] == unknown else row["label"]
+        problem = (
+            f"empty label; write {UNLABELLED!r} where it isn't known"
+            if forgotten and row["path"].strip()
+            else _check_row(row, base, ownerless, links, seen)
+        )
+        if problem:
+            shown = row["path"] or "(no path)"
+            bad.append((shown, f"{problem} (line {row['line']} of {source.name})"))
+        else:
+            outside += row.get("outside", False)
+            good.append(row)
+    if not good:
+        raise DataError(
+            f"{source}: no row can be used. Paths are read relative to {base}: name another folder "
+            f"with --root, or mend the paths:\n{listed(bad_lines(bad))}"
+        )
+    if outside:
+        remarks.append(f"{outside} images are links that lead outside {base}")
+    unlabelled = sum(not row["label"] for row in good)
+    if unlabelled:
+        remarks.append(
+            f"{unlabelled} rows of {source.name} have no label: kept, but not trained on"
+        )
+    return _assemble(good, base, str(source)), (), tuple(bad), tuple(remarks)
+
+
+def _base(source: Path, rows: list[dict[str, Any]], root: Path | str | None) -> tuple[Path, bool]:
+    """Return the folder of the paths, and whether it was named, so that its links are followed.
+
+    Raises:
+        DataError: the column names several, or there is no such folder.
+    """
+    own = _own_folder(source, rows[0]["path"])
+    named = {row["root"] for row in rows} - {None}
+    if root is None and not named:
+        return own, False
+    if root is None and len(named) > 1:
+        raise DataError(
+            f"{source}: the column root must be the same in every row; it has:\n"
+            f"{listed(sorted(map(repr, named)))}"
+        )
+    given = Path(root).expanduser() if root is not None else own / (named.pop() or ".")
+    if not given.is_dir():
+        teller = "--root" if root is not None else f"the column root of {source}"
+        raise DataError(f"{given}: no such folder, which {teller} names. Give another with --root.")
+    return given.resolve(), True
+
+
+def _own_folder(source: Path, first: str) -> Path:
+    """Return the folder of a manifest, or that of a link to it where the images are there."""
+    of_link, of_file = source.parent.resolve(), source.resolve().parent
+    if of_link != of_file and not os.path.isfile(_find(of_file, first)):
+        return of_link if os.path.isfile(_find(of_link, first)) else of_file
+    return of_file
+
+
+def _read_text(source: Path) -> str:
+    """Decode the file; line ends stay as they are, and bytes that aren't UTF-8 become surrogates.
+
+    Raises:
+        DataError: UTF-16 without a mark that says so.
+        OSError: the file can't be read.
+    """
+    data = source.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{source}: damaged UTF-16 ({error}). Save it as UTF-8.") from error
+    if b"\0" in data[:4096]:
+        raise DataError(f"{source}: not UTF-8, but maybe UTF-16. Save it as CSV in UTF-8.")
+    return data.decode("utf-8-sig", "surrogateescape")
+
+
+def _delimiter(header: str) -> str:
+    """Spreadsheets write ``;`` or tabs where the comma is a decimal sign."""
+    for sign in (",", ";", "\t"):
+        cells = {cell.strip().strip('"') for cell in header.split(sign)}
+        if cells.issuperset(REQUIRED_COLUMNS):
+            return sign
+    return ","
+
+
+def _read_rows(source: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    if not source.is_file():
+        raise DataError(f"{source}: no such manifest file.")
+    rows: list[dict[str, Any]] = []
+    try:
+        text = _read_text(source)
+        first = re.split("[\r\n]", text, maxsplit=1)[0]
+        stream = io.StringIO(text, newline="")
+        reader = csv.reader(stream, strict=True, delimiter=_delimiter(first))
+        header = [cell.strip() for cell in next(reader, [])]
+        missing = [name for name in REQUIRED_COLUMNS if name not in header]
+        if missing:
+            raise DataError(
+                f"{source}: missing column(s) {', '.join(missing)}; the first line reads "
+                f"{first[:200]!r}. A manifest has the columns path,label,subject and, if wanted, "
+                "fold,source,crop,root."
+            )
+        for cells in reader:
+            if any(cells):
+                row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+                row["root"] = "" if "root" in header else None
+                row.update(zip(header, cells, strict=False))
+                rows.append({**row, "line": reader.line_num})
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{source}: can't be read as a CSV: {error}") from error
+    if not rows:
+        raise DataError(f"{source}: has a header but no row.")
+    return rows, _strip_and_recode(rows, source)
+
+
+def _strip_and_recode(rows: list[dict[str, Any]], source: Path) -> list[str]:
+    """Strip cells but paths, and read those that aren't UTF-8 as Windows-1252, in place."""
+    odd = 0
+    for row in rows:
+        for name in (*REQUIRED_COLUMNS[1:], *COLUMNS[3:]):
+            value = row[name]
+            if value is None:
+                continue
+            if not value.isascii() and _has_surrogates(value):
+                value = _windows_text(value)
+                odd += 1
+            row[name] = value.strip()
+    if not odd:
+        return []
+    return [f"{source.name} is not UTF-8: {odd} cells are read as Windows-1252"]
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\udc80" <= c <= "\udcff" for c in text)
+
+
+def _windows_text(text: str) -> str:
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _find(base: Path, path: str) -> str:
+    """Return the full path of what a cell names: as it stands, stripped, or as Windows wrote it."""
+    exact = os.path.normpath(base / path)
+    if path != path.strip() and not os.path.isfile(exact):
+        exact = os.path.normpath(base / path.strip())
+    if not path.isascii() and _has_surrogates(path) and not os.path.isfile(exact):
+        recoded = os.path.normpath(base / _windows_text(path.strip()))
+        if os.path.isfile(recoded):
+            return recoded
+    return exact
+
+
+def _check_row(
+    row: dict[str, Any], base: Path, ownerless: bool, links: bool, seen: set[str]
+) -> str | None:
+    """Normalise ``row`` in place; return what is wrong with it, or None."""
+    if not row["path"].strip():
+        return "empty path"
+    if "\0" in row["path"]:
+        return "a NUL character in the path"
+    full = _find(base, row["path"])
+    if not Path(full).is_relative_to(base):
+        return f"outside the root {base}; --root names another"
+    if not Path(os.path.realpath(full)).is_relative_to(base):
+        if not links:
+            return f"a link that leads outside the root {base}; --root {base} follows such links"
+        row["outside"] = True
+    if not os.path.isfile(full):
+        return "no such file"
+    row["path"] = Path(full).relative_to(base).as_posix()
+    if row["path"] in seen:
+        return "listed more than once"
+    seen.add(row["path"])
+    if not row["subject"]:
+        if not ownerless and row["label"]:
+            return "empty subject (fill in every subject, or none)"
+        row["subject"] = row["path"]
+    for name, default in (("fold", -1), ("crop", 0)):
+        value = row[name] or str(default)
+        if not re.fullmatch(r"-1|[0-9]{1,9}" if name == "fold" else r"[0-9]{1,9}", value):
+            return f"{name} {value!r} is not a whole number"
+        row[name] = int(value)
+    if row["crop"] > _HIGHEST_CROP:
+        return f"crop {row['crop']}: no image is so large"
+    return None
+
+
+def _assemble(rows: list[dict[str, Any]], base: Path, where: str) -> Manifest:
+    rows = sorted(rows, key=lambda row: natural_key(row["path"]))
+    names = order_classes({row["label"] for row in rows} - {""}, where)
+    code = {name.casefold(): i for i, name in enumerate(names)} | {"": -1}
+    return Manifest(
+        root=base,
+        paths=tuple(row["path"] for row in rows),
+        labels=np.array([code[row["label"].casefold()] for row in rows], dtype=np.int64),
+        class_names=names,
+        subjects=tuple(row["subject"] for row in rows),
+        folds=np.array([row["fold"] for row in rows], dtype=np.int64),
+        sources=tuple(row["source"] or "csv" for row in rows),
+        crops=np.array([row["crop"] for row in rows], dtype=np.int64),
+        layout="csv",
+        synthetic=is_synthetic(base),
+    )
