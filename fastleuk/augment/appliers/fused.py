@@ -11,8 +11,6 @@ The map is clipped once, at its end, where torchvision clips after each of the f
 
 from __future__ import annotations
 
-from functools import partial
-
 from fastleuk.augment.appliers.exact import (
     HUE_PARAMS,
     DataNode,
@@ -57,17 +55,16 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
         _sample(images, MEAN_SAMPLE, mean_places), _sample(images, HUE_SAMPLE, hue_places), params
     )
     if params["resized"]:
-        images = _sample_canvas(images, before, params)
-    else:
-        images = _sample_sources(images, before, scale, params)
-    return clip(recolour(images, columns, params["device"]))
+        return clip(recolour(_sample_canvas(images, before, params), columns, params["device"]))
+    images = _sample_sources(images, before, scale, size)
+    return clip(_blacken_and_recolour(images, columns, params))
 
 
 def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNode:
     """Sample images of the output's size: black is beyond those that are rotated only."""
     edges = (params["size"], params["size"])
     return where_else(
-        params["rotate_on"],
+        params["edge_seen"],
         lambda image, matrix: warp_perspective(image, matrix=matrix, size=edges),
         (images, before),
         lambda image, matrix: warp_perspective(
@@ -77,11 +74,9 @@ def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNo
     )
 
 
-def _sample_sources(
-    images: DataNode, before: DataNode, scale: DataNode, params: Params
-) -> DataNode:
-    """Sample images of any size as :mod:`fastleuk.augment.sampling` says; float levels."""
-    size, shape = params["size"], images.shape()
+def _sample_sources(images: DataNode, before: DataNode, scale: DataNode, size: int) -> DataNode:
+    """Sample images of any size as :mod:`fastleuk.augment.sampling` says, but for the black."""
+    shape = images.shape()
     boxed = math.max(shape[0], shape[1]) > BOX_RATIO * size
     halves = 0.5 * fn.cast(scale > BOX_RATIO, dtype=types.FLOAT)  # (2, 1): of columns, of rows
     across = fn.cat(halves[0:1], 1.0 - halves[0:1], axis=1)
@@ -89,20 +84,37 @@ def _sample_sources(
     images = where(boxed, _average_in_twos, images, down * across)
     # Averaged in twos, a pixel stands for the edge between two: half a pixel before its place.
     before += fn.cat(halves * before[2:3], before[2:3] * 0.0, axis=0)
-    images = warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
+    return warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
+
+
+def _blacken_and_recolour(images: DataNode, columns: DataNode, params: Params) -> DataNode:
+    """Where ``before`` leads out of the image, put black before the jitter; then the jitter."""
+    size, device = params["size"], params["device"]
+
+    def blacken(images: DataNode, columns: DataNode, before: DataNode) -> DataNode:
+        covered = warp_perspective(_ones(images, before, size), matrix=before, size=(size, size))
+        return recolour(images * covered, columns, device)
+
     return where_else(
-        params["rotate_on"],
-        partial(_blacken, size=size),
-        (images, params["before"]),
-        lambda image: fn.cast(image, dtype=types.FLOAT),
-        (images,),
+        params["edge_seen"],
+        blacken,
+        (images, columns, params["before"]),
+        lambda images, columns: recolour(images, columns, device),
+        (images, columns),
     )
 
 
-def _blacken(images: DataNode, before: DataNode, size: int) -> DataNode:
-    """Put black where ``before`` leads out of the image, with an edge of one output pixel."""
-    ones = fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0
-    return images * warp_perspective(ones, matrix=before, size=(size, size))
+def _ones(images: DataNode, before: DataNode, size: int) -> DataNode:
+    """``(size, size, 1)`` on the device of ``images``: warped, the share of a pixel on the image.
+
+    Args:
+        images: ``(size, size, 3)``.
+        before: ``(3, 3)``, affine: its last number is 1.
+        size: As above.
+    """
+    if images.device == "gpu":
+        return fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0
+    return fn.full(before[2, 2], shape=[size, size, 1])
 
 
 def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:

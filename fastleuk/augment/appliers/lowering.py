@@ -136,7 +136,7 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
     before = turned @ matrices.crop_matrix(params.crop, size)
     return {
         "augment_on": _any_step(active),
-        "rotate_on": active["rotate"],
+        "edge_seen": active["rotate"] & _sees_edge(before, size),
         "before": _float32(before),
         "affine": _float32(matrices.affine_of(params)),
         "kernel": _kernels(params),
@@ -148,6 +148,19 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
         **_hue_arrays(params),
         **_colour_arrays(params),
     }
+
+
+def _sees_edge(homographies: np.ndarray, size: int) -> Bools:
+    """Whether an output pixel lies on the image's edge or beyond it, not wholly on the image.
+
+    Args:
+        homographies: ``(N, 3, 3)``, affine, from the output to the ``size`` x ``size`` image.
+        size: Edge of both.
+    """
+    first, last = 0.5, size - 0.5  # centres of the outermost pixels
+    corners = np.array([(x, y, 1.0) for x in (first, last) for y in (first, last)])
+    places = (homographies @ corners.T)[:, :2]
+    return ((places < first) | (places > last)).any(axis=(1, 2))
 
 
 def _places(params: AugmentParams, edge: int) -> np.ndarray:
