@@ -165,6 +165,8 @@ class Setup:
                 policy=self.policy,
                 seed=config.run.seed,
                 applier=config.augment.applier,
+                # Mixup would mix what has been rounded, and be rounded again.
+                half=self.precision.dtype is torch.float16 and not config.optim.mixup,
                 **common,
             ),
             val_loader=make_loader(stream=validation, policy=NONE, **common),

@@ -212,7 +212,7 @@ def test_fused_blackens_only_where_an_edge_is_seen(monkeypatch):
     images = [uniform(150, 130)] * 40
     seen = fused_arrays(params)["edge_seen"]
     found = levels(images, params, "fused")
-    monkeypatch.setattr(lowering, "_sees_edge", lambda homographies, size: np.ones(40, bool))
+    monkeypatch.setattr(lowering, "_sees_edge", lambda *_: np.ones(40, bool))
     assert 10 < seen.sum() < 30
     np.testing.assert_array_equal(found, levels(images, params, "fused"))
     assert (found[seen].min(axis=(1, 2, 3)) < 199).all()  # and no sample is blackened in vain
