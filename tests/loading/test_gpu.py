@@ -99,6 +99,37 @@ def test_compiled_host_uploads_half_the_bytes_for_a_network_in_half_precision(
     np.testing.assert_array_equal(halves[2], indices)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "mixup", "half"),
+    [
+        (torch.float16, 0.0, True),
+        (torch.float16, 0.2, False),
+        (torch.bfloat16, 0.0, False),
+        (torch.float32, 0.0, False),
+    ],
+)
+def test_training_lets_images_go_up_in_half_where_they_are_rounded_anyway(
+    cells, tmp_path, monkeypatch, dtype, mixup, half
+):
+    from fastleuk.models.device import Precision
+    from fastleuk.training import run, setup
+    from tests.training.test_training import _config, _quiet
+
+    class Reached(Exception):
+        pass
+
+    def caught(**options):
+        assert options["half"] is half
+        raise Reached
+
+    resolve = run.resolve
+    precision = Precision(torch.device("cpu"), dtype)
+    monkeypatch.setattr(run, "resolve", lambda *a, **k: (resolve(*a, **k)[0], precision))
+    monkeypatch.setattr(setup, "make_loader", caught)
+    with pytest.raises(Reached):
+        run.train(_config(cells, tmp_path / "run", mixup=mixup), report=_quiet)
+
+
 @needs_dali
 def test_batches_are_float32_whatever_went_up(manifest):
     """On the CPU nothing goes up, and nothing is rounded."""
