@@ -36,7 +36,7 @@ ROOMS = [
 ]  # fmt: skip
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [
-    "from_config", "report", "pack", "decoded", "balance", "split", "dataset", "demo", "copies",
+    "from_config", "load", "report", "pack", "decoded", "balance", "split", "dataset", "demo", "copies",
     "verify", "discover", "folders", "cnmc", "shards", "images", "labels", "manifest_csv", "tree",
     "left_out", "manifest", "user_cache",
 ]  # fmt: skip

@@ -142,13 +142,13 @@ def _whole_numbers(uniform: Floats, count: Floats | int) -> Floats:
 
 def _draw_jitter(uniform: Floats, policy: AugmentPolicy) -> dict[str, np.ndarray]:
     """``ColorJitter.get_params``."""
-    on = uniform[:, 0] < policy.p_jitter
+    active = uniform[:, 0] < policy.p_jitter
     return {
         "jitter_order": _PERMUTATIONS[_whole_numbers(uniform[:, 1], 24).astype(int)],
-        "brightness": np.where(on, _between(uniform[:, 2], policy.brightness), 1.0),
-        "contrast": np.where(on, _between(uniform[:, 3], policy.contrast), 1.0),
-        "saturation": np.where(on, _between(uniform[:, 4], policy.saturation), 1.0),
-        "hue": np.where(on, _between(uniform[:, 5], policy.hue), 0.0),
+        "brightness": np.where(active, _between(uniform[:, 2], policy.brightness), 1.0),
+        "contrast": np.where(active, _between(uniform[:, 3], policy.contrast), 1.0),
+        "saturation": np.where(active, _between(uniform[:, 4], policy.saturation), 1.0),
+        "hue": np.where(active, _between(uniform[:, 5], policy.hue), 0.0),
     }
 
 
@@ -171,13 +171,13 @@ def _draw_crop(uniform: Floats, policy: AugmentPolicy, size: int) -> Ints:
         for u, edge in ((uniform[:, 1], height), (uniform[:, 2], width))
     )
     crop = np.stack([top, left, height, width], axis=1)
-    on = uniform[:, :1] < policy.p_crop
-    return np.where(on, crop, [0, 0, size, size]).astype(np.int64)
+    active = uniform[:, :1] < policy.p_crop
+    return np.where(active, crop, [0, 0, size, size]).astype(np.int64)
 
 
 def _draw_affine(uniform: Floats, policy: AugmentPolicy, size: int) -> dict[str, np.ndarray]:
     """``RandomAffine.get_params``."""
-    on = uniform[:, :1] < policy.p_affine
+    active = uniform[:, :1] < policy.p_affine
     limit = size * np.array(policy.translate)
     shear = np.zeros((len(uniform), 2))
     shears = tuple(policy.shear)  # type: ignore[arg-type]
@@ -188,18 +188,20 @@ def _draw_affine(uniform: Floats, policy: AugmentPolicy, size: int) -> dict[str,
         _between(uniform[:, 4], policy.scale),
     )
     return {
-        "affine_angle": np.where(on[:, 0], angle, 0.0),
-        "translate": np.where(on, np.rint((2 * uniform[:, 2:4] - 1) * limit), 0).astype(np.int64),
-        "scale": np.where(on[:, 0], scale, 1.0),
-        "shear": np.where(on, shear, 0.0),
+        "affine_angle": np.where(active[:, 0], angle, 0.0),
+        "translate": np.where(active, np.rint((2 * uniform[:, 2:4] - 1) * limit), 0).astype(
+            np.int64
+        ),
+        "scale": np.where(active[:, 0], scale, 1.0),
+        "shear": np.where(active, shear, 0.0),
     }
 
 
 def _draw_perspective(uniform: Floats, policy: AugmentPolicy, size: int) -> Floats:
     """``RandomPerspective.get_params``."""
-    on = uniform[:, 0] < policy.p_perspective
+    active = uniform[:, 0] < policy.p_perspective
     reach = int(policy.distortion_scale * (size // 2))
     inwards = _whole_numbers(uniform[:, 1:], reach + 1).reshape(-1, 4, 2)
     # torchvision draws the far corners from size - reach - 1 … size - 1: inwards as well
     sign = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
-    return corners(size) + np.where(on[:, None, None], sign * inwards, 0.0)
+    return corners(size) + np.where(active[:, None, None], sign * inwards, 0.0)

@@ -102,10 +102,10 @@ def shear(name: str, value: Any) -> tuple[float, ...]:
 
 def translate(name: str, value: Any) -> Range:
     """Two shares in [0, 1]."""
-    shares = numbers(name, value, (2,))
-    if not all(0 <= share <= 1 for share in shares):
+    fractions = numbers(name, value, (2,))
+    if not all(0 <= fraction <= 1 for fraction in fractions):
         raise ConfigError(f"{name} holds shares of (width, height) within [0, 1], got {value!r}")
-    return shares[0], shares[1]
+    return fractions[0], fractions[1]
 
 
 def kernel_size(name: str, value: Any) -> int:

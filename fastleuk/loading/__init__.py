@@ -131,6 +131,7 @@ def make_loader(
     seed: int = 0,
     applier: str = "auto",
     pixels: Pixels | None = None,
+    half: bool = False,
 ) -> Loader:
     """Make the loader that ``config.loader`` (``dali`` or ``torchvision``) names.
 
@@ -146,6 +147,8 @@ def make_loader(
         applier: ``compiled``, ``compiled-host``, ``fused``, ``exact`` or ``auto``, see
             :func:`resolve_applier`.
         pixels: The decoded cache of ``manifest``, see :func:`fastleuk.loading.prepare.open_pixels`.
+        half: The network will round the images to float16 first of all (autocast, and no mixup):
+            ``compiled-host`` then uploads half the bytes, and nothing more is lost.
 
     Raises:
         ConfigError: an unknown loader.
@@ -170,6 +173,7 @@ def make_loader(
         return DaliLoader(
             policy=None if policy == NONE else policy,
             applier=resolve_applier(applier, policy, device),
+            half=half,
             **common,
         )
     if config.loader == "torchvision":

@@ -150,6 +150,8 @@ def _training_data(
         policy=plan.policy,
         seed=plan.config.run.seed,
         applier=plan.config.augment.applier,
+        # Mixup would mix what has been rounded, and be rounded again.
+        half=plan.precision.dtype is torch.float16 and not plan.config.optim.mixup,
         **common,
     )
     return TrainingData(

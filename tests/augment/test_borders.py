@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastleuk.augment import NONE, PAPER, augment_batch, draw, identity
+from fastleuk.augment.appliers import lowering
+from fastleuk.augment.appliers.lowering import fused_arrays
 from tests.makers.augment_images import COMPILED, needs_numba
 from tests.makers.bmp_files import bmp
 from tests.makers.tolerances import BORDER
@@ -201,3 +203,17 @@ def test_kernels_wider_than_the_image_mirror_it_again_and_again(size, kernel_siz
         if size > 2:
             difference = np.abs(first - levels(images, sharp, "exact"))
             assert difference[:, 1:-1, 1:-1].max() < 3
+
+
+def test_fused_blackens_only_where_an_edge_is_seen(monkeypatch):
+    """A crop from within a rotated image has no edge to blacken: the pixels stay the same."""
+    policy = NONE.replace(p_rotation=1.0, degrees=20, p_crop=1.0, crop_scale=(0.3, 0.6))
+    params = draw(policy, seed=1, epoch=0, indices=np.arange(40), size=SIZE)
+    images = [uniform(150, 130)] * 40
+    seen = fused_arrays(params)["edge_seen"]
+    found = levels(images, params, "fused")
+    monkeypatch.setattr(lowering, "_sees_edge", lambda *_: np.ones(40, bool))
+    assert 10 < seen.sum() < 30
+    np.testing.assert_array_equal(found, levels(images, params, "fused"))
+    assert (found[seen].min(axis=(1, 2, 3)) < 199).all()  # and no sample is blackened in vain
+    assert (found[~seen].min(axis=(1, 2, 3)) > 199.9).all()

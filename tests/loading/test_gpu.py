@@ -19,7 +19,7 @@ def manifest(cells):
     return discover(cells, subject_regex=SUBJECT_REGEX).manifest
 
 
-def _loader(manifest, device, policy=PAPER, size=64, applier="auto"):
+def _loader(manifest, device, policy=PAPER, size=64, applier="auto", half=False):
     rows = np.arange(len(manifest))
     stream = TrainStream(
         manifest.labels, rows, per_class=40, frozen=False, seed=3, batch_size=16
@@ -34,7 +34,26 @@ def _loader(manifest, device, policy=PAPER, size=64, applier="auto"):
         device=torch.device(device),
         seed=3,
         applier=applier,
+        half=half,
     )
+
+
+def _uploads(loader, monkeypatch):
+    """What the loader's graph hands to the GPU for its first batch: caught on the CPU."""
+    from nvidia.dali import Pipeline
+    from nvidia.dali.data_node import DataNode
+
+    def on_cpu(*, device_id, **options):
+        assert device_id == 0
+        return Pipeline(device_id=None, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastleuk.loading.dali.Pipeline", on_cpu)
+        patch.setattr(DataNode, "gpu", lambda node: node)
+        feed = loader._feed()
+        pipeline = loader.build(feed)
+        feed.begin(loader._stream.batches(1, 0))
+        return [np.array(output.as_tensor()) for output in pipeline.run()]
 
 
 @needs_dali
@@ -60,6 +79,67 @@ def test_compiled_host_uploads_what_the_cpu_has_augmented(manifest):
     pipeline._build_graph()
     assert {place for _, place in check_placement(pipeline)} == {"cpu"}
     assert [node.device for node in pipeline._graph_outputs] == ["gpu"] * 3
+
+
+@needs_dali
+def test_compiled_host_uploads_half_the_bytes_for_a_network_in_half_precision(
+    manifest, monkeypatch
+):
+    """Autocast would round the images to float16 there; here they are before they go up."""
+    pytest.importorskip("numba")
+    images, labels, indices = _uploads(
+        _loader(manifest, "cuda:0", applier="compiled-host"), monkeypatch
+    )
+    assert images.dtype == np.float32
+    halves = _uploads(_loader(manifest, "cuda:0", applier="compiled-host", half=True), monkeypatch)
+    assert halves[0].dtype == np.float16
+    np.testing.assert_array_equal(halves[0], images.astype(np.float16))
+    np.testing.assert_array_equal(halves[1], labels)
+    np.testing.assert_array_equal(halves[2], indices)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mixup", "half"),
+    [
+        (torch.float16, 0.0, True),
+        (torch.float16, 0.2, False),
+        (torch.bfloat16, 0.0, False),
+        (torch.float32, 0.0, False),
+    ],
+)
+def test_training_lets_images_go_up_in_half_where_they_are_rounded_anyway(
+    cells, tmp_path, monkeypatch, dtype, mixup, half
+):
+    from fastleuk.models.device import Precision
+    from fastleuk.training import assemble, train
+    from tests.training.test_training import _config, _quiet
+
+    class Reached(Exception):
+        pass
+
+    def caught(**options):
+        assert options["half"] is half
+        raise Reached
+
+    resolve = run.resolve
+    precision = Precision(torch.device("cpu"), dtype)
+    monkeypatch.setattr(run, "resolve", lambda *a, **k: (resolve(*a, **k)[0], precision))
+    monkeypatch.setattr(assemble, "make_loader", caught)
+    with pytest.raises(Reached):
+        train.train(_config(cells, tmp_path / "run", mixup=mixup), report=_quiet)
+
+
+@needs_dali
+def test_batches_are_float32_whatever_went_up(manifest):
+    """On the CPU nothing goes up, and nothing is rounded."""
+    pytest.importorskip("numba")
+    for applier in ("compiled", "fused"):
+        whole, half = (
+            next(iter(_loader(manifest, "cpu", applier=applier, half=half).epoch(1)))
+            for half in (False, True)
+        )
+        assert half.images.dtype == torch.float32
+        assert torch.equal(whole.images, half.images)
 
 
 @needs_dali

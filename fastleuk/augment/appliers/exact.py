@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 Params = dict[str, Any]  # name -> DataNode
-HUE_PARAMS = ("hue", "hue_rest", "hue_red", "hue_green", "hue_blue")
+HUE_PARAMS = ("hue", "hue_complement", "hue_red", "hue_green", "hue_blue")
 
 
 def resize(images: DataNode, size: int) -> DataNode:
@@ -53,14 +53,14 @@ def resize(images: DataNode, size: int) -> DataNode:
         return fn.resize(images, size=(size, size), interp_type=types.INTERP_LINEAR, antialias=True)
 
     shape = images.shape()
-    return where((shape[0] != size) | (shape[1] != size), step, images)
+    return apply_where((shape[0] != size) | (shape[1] != size), step, images)
 
 
 def resize_large(images: DataNode, size: int) -> DataNode:
     """As :func:`resize`, those images that :func:`.sampling.is_resized_first`."""
     shape = images.shape()
     large = math.max(shape[0], shape[1]) > RESIZE_RATIO * size
-    return where(large, lambda batch: resize(batch, size), images)
+    return apply_where(large, lambda batch: resize(batch, size), images)
 
 
 def hflip(images: DataNode, params: Params) -> DataNode:
@@ -75,7 +75,7 @@ def vflip(images: DataNode, params: Params) -> DataNode:
 
 def rotate(images: DataNode, params: Params) -> DataNode:
     """Turn by ``angle`` degrees counter-clockwise about the centre."""
-    return where(params["rotate_on"], warp(params["interpolation"]), images, params["rotate"])
+    return apply_where(params["rotate_on"], warp(params["interpolation"]), images, params["rotate"])
 
 
 def color_jitter(images: DataNode, params: Params) -> DataNode:
@@ -83,9 +83,14 @@ def color_jitter(images: DataNode, params: Params) -> DataNode:
     images = planar(images)  # arithmetic on whole planes is twice as fast as on pixels
     hue = tuple(params[name] for name in HUE_PARAMS)
     for slot in range(JITTER_SLOTS):
+        # For each sample, whose step has its turn in this slot:
+        #   if step == "hue": adjust_hue
+        #   elif step == "saturation": _adjust_saturation
+        #   elif step == "contrast": _adjust_contrast
+        #   else: _adjust_brightness, by 1 where hue or saturation has its turn and is neutral
         saturation = (params[f"saturate_{slot}"], params["saturation"])
         contrast = (params[f"contrast_{slot}"], params[f"pivot_{slot}"])
-        images = where_else(
+        images = apply_either(
             params[f"shift_hue_{slot}"],
             adjust_hue,
             (images, *hue),
@@ -103,7 +108,7 @@ def _adjust_other(
     contrast: DataNode,
     pivot: DataNode,
 ) -> DataNode:
-    return where_else(
+    return apply_either(
         saturate,
         _adjust_saturation,
         (images, saturation),
@@ -115,39 +120,41 @@ def _adjust_other(
 def _adjust_brightness_or_contrast(
     images: DataNode, factor: DataNode, contrast: DataNode, pivot: DataNode
 ) -> DataNode:
-    return where_else(
+    return apply_either(
         contrast, _adjust_contrast, (images, factor, pivot), _adjust_brightness, (images, factor)
     )
 
 
 def _adjust_brightness(images: DataNode, factor: DataNode) -> DataNode:
-    return math.min(images * beside(factor, images), 255.0)
+    return math.min(images * to_device_of(factor, images), 255.0)
 
 
 def _adjust_contrast(images: DataNode, factor: DataNode, pivot: DataNode) -> DataNode:
     """Blend with the image's mean grey, whose share ``pivot`` has in it."""
     mean = fn.reshape(fn.reductions.mean(images, axes=(1, 2)), shape=(1, 3))
     offset = fn.reshape(fn.coord_transform(mean, M=pivot), shape=(1, 1, 1))
-    return clip(images * beside(factor, images) + offset)
+    return clip(images * to_device_of(factor, images) + offset)
 
 
 def _adjust_saturation(images: DataNode, factor: DataNode) -> DataNode:
     """Blend with each pixel's grey."""
-    factor = beside(factor, images)
+    factor = to_device_of(factor, images)
     red, green, blue = (plane(images, [channel]) for channel in range(3))
     weights = [float(weight) for weight in GREY]
     grey = (red * weights[0] + green * weights[1] + blue * weights[2]) * (1.0 - factor)
     return fn.cat(*[clip(channel * factor + grey) for channel in (red, green, blue)], axis=0)
 
 
-def adjust_hue(images: DataNode, k: DataNode, rest: DataNode, *channels: DataNode) -> DataNode:
+def adjust_hue(
+    images: DataNode, k: DataNode, complement: DataNode, *channels: DataNode
+) -> DataNode:
     """HSV hue shift, exactly; see :func:`fastleuk.augment.matrices.hue_shift`."""
-    k, rest = beside(k, images), beside(rest, images)
+    k, complement = to_device_of(k, images), to_device_of(complement, images)
     red, green, blue = (plane(images, channel) for channel in channels)
     low, high = math.min(red, green), math.max(red, green)
     least, greatest = math.min(low, blue), math.max(high, blue)
-    middle = math.max(low, math.min(high, blue)) * rest
-    own = [plane * (rest + 1.0) - middle for plane in (red, green, blue)]
+    middle = math.max(low, math.min(high, blue)) * complement
+    own = [plane * (complement + 1.0) - middle for plane in (red, green, blue)]
     red, green, blue = red * k, green * k, blue * k
     slopes = [blue - green, red - blue, green - red]
     shifted = [x + slope for x, slope in zip(own, slopes, strict=True)]
@@ -165,12 +172,12 @@ def resized_crop(images: DataNode, params: Params) -> DataNode:
         )
 
     nodes = (params["crop_start"], params["crop_shape"], params["crop"])
-    return where(params["crop_on"], step, images, *nodes)
+    return apply_where(params["crop_on"], step, images, *nodes)
 
 
 def affine(images: DataNode, params: Params) -> DataNode:
     """Shift, zoom and shear about the centre."""
-    return where(params["affine_on"], warp(params["interpolation"]), images, params["affine"])
+    return apply_where(params["affine_on"], warp(params["interpolation"]), images, params["affine"])
 
 
 def gaussian_blur(images: DataNode, params: Params) -> DataNode:
@@ -184,12 +191,12 @@ def adjust_sharpness(images: DataNode, params: Params) -> DataNode:
     def step(images: DataNode, kernel: DataNode) -> DataNode:
         return clip(fn.filter(images, kernel, border="clamp"))
 
-    return where(params["sharpness_on"], step, images, params["sharpness"])
+    return apply_where(params["sharpness_on"], step, images, params["sharpness"])
 
 
 def perspective(images: DataNode, params: Params) -> DataNode:
     """Move the corners to ``endpoints``."""
-    return where(params["perspective_on"], warp("bilinear"), images, params["perspective"])
+    return apply_where(params["perspective_on"], warp("bilinear"), images, params["perspective"])
 
 
 CHAIN = (
@@ -236,27 +243,27 @@ def clip(images: DataNode) -> DataNode:
     return math.min(math.max(images, 0.0), 255.0)  # three times as fast as math.clamp
 
 
-def beside(scalar: DataNode, images: DataNode) -> DataNode:
+def to_device_of(scalar: DataNode, images: DataNode) -> DataNode:
     """Arithmetic wants both operands on the same device."""
     return scalar.gpu() if images.device == "gpu" else scalar
 
 
-def where(
-    on: DataNode, step: Callable[..., DataNode], images: DataNode, *nodes: DataNode
+def apply_where(
+    predicate: DataNode, step: Callable[..., DataNode], images: DataNode, *nodes: DataNode
 ) -> DataNode:
-    """Run ``step`` on the samples where ``on`` is true; the others pass unchanged."""
-    chosen, others = split(on, (images, *nodes))
-    return merge(on, step(*chosen), others[0])
+    """Run ``step`` on the samples where ``predicate`` is true; the others pass unchanged."""
+    chosen, others = split(predicate, (images, *nodes))
+    return merge(predicate, step(*chosen), others[0])
 
 
-def where_else(
-    on: DataNode,
+def apply_either(
+    predicate: DataNode,
     step: Callable[..., DataNode],
     nodes: tuple[DataNode, ...],
     otherwise: Callable[..., DataNode],
     other_nodes: tuple[DataNode, ...],
 ) -> DataNode:
-    """Run ``step`` on the samples where ``on`` is true and ``otherwise`` on the others."""
-    chosen, _ = split(on, nodes)
-    _, others = split(on, other_nodes)
-    return merge(on, step(*chosen), otherwise(*others))
+    """Run ``step`` on the samples where ``predicate`` is true and ``otherwise`` on the others."""
+    chosen, _ = split(predicate, nodes)
+    _, others = split(predicate, other_nodes)
+    return merge(predicate, step(*chosen), otherwise(*others))

@@ -11,14 +11,13 @@ The map is clipped once, at its end, where torchvision clips after each of the f
 
 from __future__ import annotations
 
-from functools import partial
-
 from fastleuk.augment.appliers.exact import (
     HUE_PARAMS,
     DataNode,
     Params,
     adjust_hue,
-    beside,
+    apply_either,
+    apply_where,
     clip,
     fn,
     math,
@@ -26,11 +25,10 @@ from fastleuk.augment.appliers.exact import (
     planar,
     plane,
     resize_large,
+    to_device_of,
     types,
     warp,
     warp_perspective,
-    where,
-    where_else,
 )
 from fastleuk.augment.appliers.lowering import HUE_SAMPLE, MEAN_SAMPLE
 from fastleuk.augment.sampling import BOX_RATIO
@@ -47,27 +45,26 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
         ``(size, size, 3)`` float levels, 0 to 255.
     """
     size = params["size"]
-    places = [params[name] for name in ("mean_places", "hue_places", "before")]
+    homographies = [params[name] for name in ("mean_points", "hue_points", "before")]
     if not params["resized"]:
         images = resize_large(images, size)
         scale = _edges(images) / float(size)
-        places = [_scaled(matrix, scale) for matrix in places]
-    mean_places, hue_places, before = places
+        homographies = [_scaled(matrix, scale) for matrix in homographies]
+    mean_points, hue_points, before = homographies
     columns = colour_columns(
-        _sample(images, MEAN_SAMPLE, mean_places), _sample(images, HUE_SAMPLE, hue_places), params
+        _sample(images, MEAN_SAMPLE, mean_points), _sample(images, HUE_SAMPLE, hue_points), params
     )
     if params["resized"]:
-        images = _sample_canvas(images, before, params)
-    else:
-        images = _sample_sources(images, before, scale, params)
-    return clip(recolour(images, columns, params["device"]))
+        return clip(recolour(_sample_canvas(images, before, params), columns, params["device"]))
+    images = _sample_sources(images, before, scale, size)
+    return clip(_blacken_and_recolour(images, columns, params))
 
 
 def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNode:
     """Sample images of the output's size: black is beyond those that are rotated only."""
     edges = (params["size"], params["size"])
-    return where_else(
-        params["rotate_on"],
+    return apply_either(
+        params["edge_seen"],
         lambda image, matrix: warp_perspective(image, matrix=matrix, size=edges),
         (images, before),
         lambda image, matrix: warp_perspective(
@@ -77,32 +74,47 @@ def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNo
     )
 
 
-def _sample_sources(
-    images: DataNode, before: DataNode, scale: DataNode, params: Params
-) -> DataNode:
-    """Sample images of any size as :mod:`fastleuk.augment.sampling` says; float levels."""
-    size, shape = params["size"], images.shape()
+def _sample_sources(images: DataNode, before: DataNode, scale: DataNode, size: int) -> DataNode:
+    """Sample images of any size as :mod:`fastleuk.augment.sampling` says, but for the black."""
+    shape = images.shape()
     boxed = math.max(shape[0], shape[1]) > BOX_RATIO * size
     halves = 0.5 * fn.cast(scale > BOX_RATIO, dtype=types.FLOAT)  # (2, 1): of columns, of rows
     across = fn.cat(halves[0:1], 1.0 - halves[0:1], axis=1)
     down = fn.cat(halves[1:2], 1.0 - halves[1:2], axis=0)
-    images = where(boxed, _average_in_twos, images, down * across)
+    images = apply_where(boxed, _average_in_twos, images, down * across)
     # Averaged in twos, a pixel stands for the edge between two: half a pixel before its place.
     before += fn.cat(halves * before[2:3], before[2:3] * 0.0, axis=0)
-    images = warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
-    return where_else(
-        params["rotate_on"],
-        partial(_blacken, size=size),
-        (images, params["before"]),
-        lambda image: fn.cast(image, dtype=types.FLOAT),
-        (images,),
+    return warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
+
+
+def _blacken_and_recolour(images: DataNode, columns: DataNode, params: Params) -> DataNode:
+    """Where ``before`` leads out of the image, put black before the jitter; then the jitter."""
+    size, device = params["size"], params["device"]
+
+    def blacken(images: DataNode, columns: DataNode, before: DataNode) -> DataNode:
+        covered = warp_perspective(_ones(images, before, size), matrix=before, size=(size, size))
+        return recolour(images * covered, columns, device)
+
+    return apply_either(
+        params["edge_seen"],
+        blacken,
+        (images, columns, params["before"]),
+        lambda images, columns: recolour(images, columns, device),
+        (images, columns),
     )
 
 
-def _blacken(images: DataNode, before: DataNode, size: int) -> DataNode:
-    """Put black where ``before`` leads out of the image, with an edge of one output pixel."""
-    ones = fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0
-    return images * warp_perspective(ones, matrix=before, size=(size, size))
+def _ones(images: DataNode, before: DataNode, size: int) -> DataNode:
+    """``(size, size, 1)`` on the device of ``images``: warped, the share of a pixel on the image.
+
+    Args:
+        images: ``(size, size, 3)``.
+        before: ``(3, 3)``, affine: its last number is 1.
+        size: As above.
+    """
+    if images.device == "gpu":
+        return fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0
+    return fn.full(before[2, 2], shape=[size, size, 1])
 
 
 def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:
@@ -125,7 +137,7 @@ def affine_and_filter(images: DataNode, params: Params) -> DataNode:
     """The affine step, then blur and sharpness as one correlation."""
     images = warp("bilinear")(images, params["affine"])
     images = fn.filter(images, params["kernel"], border="reflect_101")
-    return where(params["sharpness_on"], clip, images)
+    return apply_where(params["sharpness_on"], clip, images)
 
 
 CHAIN = (geometry_and_colour, affine_and_filter, perspective)
@@ -151,7 +163,7 @@ def colour_columns(mean_sample: DataNode, hue_sample: DataNode, params: Params) 
             fn.transpose(fn.coord_transform(hue, M=params[f"pre{of}"]), perm=(1, 0)),
             M=params[f"post{of}"],
         )
-        + beside(params[f"base{of}"], mean)
+        + to_device_of(params[f"base{of}"], mean)
         for of in ("", "_mean")
     )
     offset = fn.reductions.sum((of_mean - of_pixel) * mean, axes=0, keep_dims=True)
@@ -178,9 +190,9 @@ def fit_hue(sample: DataNode, params: Params) -> DataNode:
     return fn.cat(a, b - a, -b, axis=1)
 
 
-def _sample(images: DataNode, edge: int, places: DataNode) -> DataNode:
+def _sample(images: DataNode, edge: int, homography: DataNode) -> DataNode:
     """``edge`` x ``edge`` colours from all over the image."""
-    return warp_perspective(images, matrix=places, size=(edge, edge))
+    return warp_perspective(images, matrix=homography, size=(edge, edge))
 
 
 def _total(planes: DataNode) -> DataNode:

@@ -33,9 +33,9 @@ def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
     x, y = _grid(size)
     crop_x, crop_y = _map(matrices.affine_of(row)[0], x, y)
     inside_crop = _inside(crop_x, crop_y, size)
-    turned_x, turned_y = _map(matrices.crop_matrix(row.crop, size)[0], crop_x, crop_y)
-    pixels = _turned(image, row, turned_x, turned_y)
-    pivot = float((_turned(image, row, *_grid(size)) @ matrices.GREY).mean())
+    uncropped_x, uncropped_y = _map(matrices.crop_matrix(row.crop, size)[0], crop_x, crop_y)
+    pixels = _flipped_and_rotated(image, row, uncropped_x, uncropped_y)
+    pivot = float((_flipped_and_rotated(image, row, *_grid(size)) @ matrices.GREY).mean())
     pixels = _jitter(pixels, row, pivot) * inside_crop[..., None]
     pixels = _filter(pixels, row)
     if row.active()["perspective"][0]:
@@ -71,7 +71,7 @@ def _sample(image: np.ndarray, x: Floats, y: Floats) -> Floats:
     return np.stack(planes, axis=-1)
 
 
-def _turned(image: np.ndarray, row: AugmentParams, x: Floats, y: Floats) -> Floats:
+def _flipped_and_rotated(image: np.ndarray, row: AugmentParams, x: Floats, y: Floats) -> Floats:
     """The flipped and rotated image at points of the ``size`` x ``size`` canvas."""
     u, v = _map(matrices.geometry_before_jitter(row)[0], x, y)
     height, width = image.shape[:2]

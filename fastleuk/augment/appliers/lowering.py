@@ -115,7 +115,7 @@ def _hue_arrays(params: AugmentParams) -> dict[str, Array]:
     source = ((np.arange(3) - thirds[:, None]) % 3).astype(np.int32)
     return {
         "hue": _float32(k),
-        "hue_rest": _float32(1 - np.abs(k)),
+        "hue_complement": _float32(1 - np.abs(k)),
         "hue_red": source[:, :1],
         "hue_green": source[:, 1:2],
         "hue_blue": source[:, 2:],
@@ -132,25 +132,38 @@ def _perspective_arrays(params: AugmentParams, active: dict[str, Bools]) -> dict
 def fused_arrays(params: AugmentParams) -> dict[str, Array]:
     """Three homographies, one kernel, and the colour map but for what depends on the image."""
     size, active = params.size, params.active()
-    turned = matrices.geometry_before_jitter(params)
-    before = turned @ matrices.crop_matrix(params.crop, size)
+    before_jitter = matrices.geometry_before_jitter(params)
+    before = before_jitter @ matrices.crop_matrix(params.crop, size)
     return {
         "augment_on": _any_step(active),
-        "rotate_on": active["rotate"],
+        "edge_seen": active["rotate"] & _sees_edge(before, size),
         "before": _float32(before),
         "affine": _float32(matrices.affine_of(params)),
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
         **_perspective_arrays(params, active),
         # constants come in as data, too: DALI's own don't follow a batch that is split
-        "mean_places": _float32(turned @ _places(params, MEAN_SAMPLE)),
-        "hue_places": _float32(_places(params, HUE_SAMPLE)),
+        "mean_points": _float32(before_jitter @ _sample_homographies(params, MEAN_SAMPLE)),
+        "hue_points": _float32(_sample_homographies(params, HUE_SAMPLE)),
         **_hue_arrays(params),
         **_colour_arrays(params),
     }
 
 
-def _places(params: AugmentParams, edge: int) -> np.ndarray:
+def _sees_edge(homographies: np.ndarray, size: int) -> Bools:
+    """Whether an output pixel lies on the image's edge or beyond it, not wholly on the image.
+
+    Args:
+        homographies: ``(N, 3, 3)``, affine, from the output to the ``size`` x ``size`` image.
+        size: Edge of both.
+    """
+    first, last = 0.5, size - 0.5  # centres of the outermost pixels
+    corners = np.array([(x, y, 1.0) for x in (first, last) for y in (first, last)])
+    src_coords = (homographies @ corners.T)[:, :2]
+    return ((src_coords < first) | (src_coords > last)).any(axis=(1, 2))
+
+
+def _sample_homographies(params: AugmentParams, edge: int) -> np.ndarray:
     """Homographies that sample ``edge`` x ``edge`` pixels from all over the image."""
     step = params.size / edge
     return np.tile(np.diag([step, step, 1.0]), (len(params), 1, 1))

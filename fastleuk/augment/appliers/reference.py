@@ -3,7 +3,7 @@
 torchvision's functional transforms on uint8 tensors, called as its transform classes call
 them (``fill=0``), with rounding to uint8 after every step. Tensors, because that is where
 torchvision defines each step by a formula; on PIL images it converts hue to 8-bit HSV, whose
-steps alone are up to 6 levels. ``dali.py`` has the same functions in the same order.
+steps alone are up to 6 levels. ``exact.py`` has the same functions in the same order.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastleuk.augment.appliers import exact as dali
-from fastleuk.augment.appliers import fused as dali_fused
-from fastleuk.augment.appliers.compiled import in_dali as dali_compiled
+from fastleuk.augment.appliers import exact, fused
+from fastleuk.augment.appliers.compiled import in_dali as compiled
 from fastleuk.augment.appliers.exact import DataNode, Params, fn, types
 from fastleuk.augment.appliers.lowering import param_names
 from fastleuk.augment.dali.checks import images_must_be_uint8_RGB_in_HWC_layout
@@ -19,7 +18,7 @@ from fastleuk.augment.normalization import (
 )
 from fastleuk.errors import ConfigError
 
-CHAINS = {"exact": dali.CHAIN, "fused": dali_fused.CHAIN}
+CHAINS = {"exact": exact.CHAIN, "fused": fused.CHAIN}
 HOST = ("compiled", "compiled-host")
 """Appliers that compute on the CPU; the second one's result goes to the GPU."""
 INTERPOLATIONS = {
@@ -85,23 +84,23 @@ def apply_graph(
     host = applier in HOST
     images = images_must_be_uint8_RGB_in_HWC_layout(images)
     if applier == "exact" and not resized:
-        images = dali.resize(images, size)  # fused resamples straight from the source's pixels
-    on = param_nodes[names.index("augment_on")]
-    chosen, others = dali.split(on, (images, *param_nodes))
+        images = exact.resize(images, size)  # fused resamples straight from the source's pixels
+    predicate = param_nodes[names.index("augment_on")]
+    chosen, others = exact.split(predicate, (images, *param_nodes))
     params: Params = dict(zip(names, chosen[1:], strict=True))
     params |= {"size": size, "interpolation": interpolation, "device": device, "resized": resized}
-    plain = others[0] if resized else dali.resize(others[0], size)
+    unaugmented = others[0] if resized else exact.resize(others[0], size)
     levels = in_levels(mean, std, normalize)
     if host:  # it normalises in passing
-        images = dali_compiled.augment_and_normalize(chosen[0], params, *levels, layout)
-        plain = _normalize(plain, *levels, layout)
-        images = dali.merge(on, images, plain)
+        images = compiled.augment_and_normalize(chosen[0], params, *levels, layout)
+        unaugmented = _normalize(unaugmented, *levels, layout)
+        images = exact.merge(predicate, images, unaugmented)
     else:
         images = chosen[0]
         for step in CHAINS[applier]:
             images = step(images, params)
-        plain = fn.cast(plain, dtype=types.FLOAT)
-        images = dali.merge(on, images, plain)
+        unaugmented = fn.cast(unaugmented, dtype=types.FLOAT)
+        images = exact.merge(predicate, images, unaugmented)
         images = _normalize(images, *levels, layout)
     # cast last: normalising in half precision costs 2e-3 on the GPU
     images = images if dtype == types.FLOAT else fn.cast(images, dtype=dtype)
@@ -129,8 +128,8 @@ def apply_graph_to_files(
         decode_nodes: What else ``decode`` takes.
         options: Of :func:`apply_graph`: size, mean, std, layout, dtype, normalize.
     """
-    on = plain_bmp & param_nodes[param_names("compiled").index("augment_on")]
-    raw, others = dali.split(on, (encoded, *param_nodes, *decode_nodes))
+    predicate = plain_bmp & param_nodes[param_names("compiled").index("augment_on")]
+    raw, others = exact.split(predicate, (encoded, *param_nodes, *decode_nodes))
     count = 1 + len(param_nodes)
     decoded = apply_graph(
         decode(others[0], *others[count:]), others[1:count], applier="compiled", **options
@@ -138,12 +137,10 @@ def apply_graph_to_files(
     params = dict(zip(param_names("compiled"), raw[1:count], strict=True))
     params["size"] = options["size"]
     levels = in_levels(**{k: options[k] for k in ("mean", "std", "normalize") if k in options})
-    read = dali_compiled.augment_and_normalize_bmp(
-        raw[0], params, *levels, options.get("layout", "HWC")
-    )
+    read = compiled.augment_and_normalize_bmp(raw[0], params, *levels, options.get("layout", "HWC"))
     dtype = options.get("dtype", types.FLOAT)
     read = read if dtype == types.FLOAT else fn.cast(read, dtype=dtype)
-    return dali.merge(on, read, decoded)
+    return exact.merge(predicate, read, decoded)
 
 
 def _normalize(

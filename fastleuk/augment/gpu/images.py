@@ -11,9 +11,9 @@ import torch
 
 from fastleuk.augment.appliers.compiled.row import ROW
 from fastleuk.augment.appliers.lowering import compiled_arrays
-from fastleuk.augment.batch import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.draw import draw
 from fastleuk.augment.gpu.upload import CudaStreams, HostStreams, UploadRing
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
 from fastleuk.errors import ConfigError, MissingDependencyError

@@ -65,13 +65,13 @@ def _pointer(_typing, _address, dtype=None):
 
 
 @compiled
-def augment_batch(outputs, planar, places, rows, factor, offset, first, step):
+def augment_batch(outputs, planar, pointers, rows, factor, offset, first, step):
     """Augment every ``step``-th image of a batch from ``first`` on, all without Python's lock.
 
     Args:
         outputs: ``(N, size, size, 3)`` or, if ``planar``, ``(N, 3, size, size)`` float32; written.
         planar: Which of the two.
-        places: ``(N, 5)`` int64: the address of an image's bytes, its height and its width, as in
+        pointers: ``(N, 5)`` int64: the address of an image's bytes, its height and its width, as in
             :func:`augment_image`; or of a file's, 0 and its length, as in :func:`augment_bmp`.
             Then the address and the edge of the kernel.
         rows: ``(N, ROW)`` float32.
@@ -81,7 +81,7 @@ def augment_batch(outputs, planar, places, rows, factor, offset, first, step):
         step: How many take part in this batch.
     """
     for i in range(first, len(outputs), step):
-        address, height, width, weights, edge = places[i]
+        address, height, width, weights, edge = pointers[i]
         kernel = carray(_pointer(weights, f4), (edge, edge))
         if height == 0:
             data = carray(_pointer(address, u1), (width,))
@@ -144,18 +144,18 @@ def _augment_grid(output, planar, grid, box, bgr, row, kernel, factor, offset):
     gain = f4(0.25) / (tall * wide)  # sums of two, of four, or pixels themselves
     scale = (f4(width) / f4(size), f4(height) / f4(size), wide, tall)
     planes = np.empty((3, size), f4)
-    places, weights = np.empty(size, i4), np.empty((4, size), f4)
+    src_index, weights = np.empty(size, i4), np.empty((4, size), f4)
     one, half = f4(1), f4(0.5)
     pivot = f4(0)
     if row[CONTRAST] != 1:
-        pivot = _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights)
+        pivot = _mean_grey(grid, gain, bgr, scale, size, row, planes, src_index, weights)
     affine, reach = row[AFFINE : AFFINE + 9], kernel.shape[0] // 2
     canvas = np.empty((3, size + 2 * reach, size + 2 * reach), f4)
     cropped, margin = row[CROPPED : CROPPED + 9], (row[MARGIN_X], row[MARGIN_Y])
     for y in range(size):
         points = size, one, f4(y) + half, size
-        _affine_places(affine, cropped, margin, scale, points, grid.shape, places, weights)
-        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, size, places, weights, planes)
+        _affine_src_coords(affine, cropped, margin, scale, points, grid.shape, src_index, weights)
+        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, size, src_index, weights, planes)
         _jitter(planes[0], planes[1], planes[2], size, row, pivot, False)
         _onto_canvas(planes, weights[3], y, size, canvas, reach)
     _mirror_edges(canvas, reach)
@@ -171,8 +171,8 @@ def _augment_grid(output, planar, grid, box, bgr, row, kernel, factor, offset):
         _interleave(planes, size, framed[y + 1, 3:])
     homography = row[PERSPECTIVE : PERSPECTIVE + 9]
     for y in range(size):
-        _perspective_places(homography, f4(y) + half, size, framed.shape, places, weights)
-        _sample(framed.reshape(-1), framed.shape[1], one, False, size, places, weights, planes)
+        _perspective_src_coords(homography, f4(y) + half, size, framed.shape, src_index, weights)
+        _sample(framed.reshape(-1), framed.shape[1], one, False, size, src_index, weights, planes)
         _write_row(planes, size, factor, offset, y, output, planar)
 
 
@@ -247,7 +247,7 @@ def _index(coordinate, last):
 
 
 @compiled
-def _affine_places(affine, before, margin, scale, points, shape, places, weights):
+def _affine_src_coords(affine, before, margin, scale, points, shape, src_index, weights):
     """Where points of the canvas, in a row, lie on the grid.
 
     Args:
@@ -257,7 +257,7 @@ def _affine_places(affine, before, margin, scale, points, shape, places, weights
         scale: Source pixels for one of the canvas, across and down; then the grid's origin.
         points: The canvas's size, the points' distance, their height ``y``, and how many.
         shape: Of the grid.
-        places: Written: the index of the upper left of the four neighbours.
+        src_index: Written: the index of the upper left of the four neighbours.
         weights: Written: those of its right and of its lower neighbour; how much of the point
             lies on the image, beyond which it is black, too; and how much on the crop. Either
             edge is one pixel wide, of what it is the edge of, whatever the source's size.
@@ -283,13 +283,13 @@ def _affine_places(affine, before, margin, scale, points, shape, places, weights
         u = max(min(s * across + right, last_x), zero)
         v = max(min(t * down + below, last_y), zero)
         left, upper = _index(u, last_x), _index(v, last_y)
-        places[n] = upper * i4(shape[1]) + i4(3) * left
+        src_index[n] = upper * i4(shape[1]) + i4(3) * left
         weights[0, n], weights[1, n] = u - f4(left), v - f4(upper)
 
 
 @compiled
-def _perspective_places(homography, y, count, shape, places, weights):
-    """As :func:`_affine_places`, onto a grid of the canvas's own pixels in a black frame."""
+def _perspective_src_coords(homography, y, count, shape, src_index, weights):
+    """As :func:`_affine_src_coords`, onto a grid of the canvas's own pixels in a black frame."""
     last = f4(shape[0] - 1)
     for k in range(count):
         x = f4(k) + f4(0.5)
@@ -300,17 +300,17 @@ def _perspective_places(homography, y, count, shape, places, weights):
         u = min(u, last) if u > f4(0) else f4(0)
         v = min(v, last) if v > f4(0) else f4(0)
         i, j = _index(u, last), _index(v, last)
-        places[k] = j * i4(shape[1]) + i4(3) * i
+        src_index[k] = j * i4(shape[1]) + i4(3) * i
         weights[0, k], weights[1, k], weights[2, k] = u - f4(i), v - f4(j), f4(1)
 
 
 @compiled
-def _sample(grid, stride, gain, bgr, count, places, weights, planes):
-    """Bilinear interpolation of the flat ``grid`` at those places, times ``gain``."""
+def _sample(grid, stride, gain, bgr, count, src_index, weights, planes):
+    """Bilinear interpolation of the flat ``grid`` there, times ``gain``."""
     reds, greens, blues = planes[2 if bgr else 0], planes[1], planes[0 if bgr else 2]
     across, down, inside = weights[0], weights[1], weights[2]
     for k in range(count):
-        p, fx, fy, factor = places[k], across[k], down[k], gain * inside[k]
+        p, fx, fy, factor = src_index[k], across[k], down[k], gain * inside[k]
         q = p + i4(stride)
         one = f4(grid[p]) + fx * (f4(grid[p + 3]) - f4(grid[p]))
         two = f4(grid[q]) + fx * (f4(grid[q + 3]) - f4(grid[q]))
@@ -324,7 +324,7 @@ def _sample(grid, stride, gain, bgr, count, places, weights, planes):
 
 
 @compiled
-def _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights):
+def _mean_grey(grid, gain, bgr, scale, size, row, planes, src_index, weights):
     """Mean grey of the flipped and rotated image after the jitter steps before contrast."""
     points, total = min(PIVOT_POINTS, size), f4(0)
     step, half = f4(size) / f4(points), f4(0.5)
@@ -332,8 +332,10 @@ def _mean_grey(grid, gain, bgr, scale, size, row, planes, places, weights):
     nothing[0], nothing[4] = f4(1), f4(1)
     for j in range(points):
         line = size, step, (f4(j) + half) * step, points
-        _affine_places(nothing, turned, (half, half), scale, line, grid.shape, places, weights)
-        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, places, weights, planes)
+        _affine_src_coords(
+            nothing, turned, (half, half), scale, line, grid.shape, src_index, weights
+        )
+        _sample(grid.reshape(-1), grid.shape[1], gain, bgr, points, src_index, weights, planes)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
         for k in range(points):
             total += RED * planes[0, k] + GREEN * planes[1, k] + BLUE * planes[2, k]

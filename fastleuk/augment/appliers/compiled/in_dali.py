@@ -105,15 +105,15 @@ def _batch_function(
         outputs = np.empty((len(images), *shape), np.float32)
         images = [np.ascontiguousarray(image) for image in images]
         kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
-        places = np.array([_place(*pair) for pair in zip(images, kernels, strict=True)])
-        given = outputs, planar, places, _rows(rows), factor, offset
+        pointers = np.array([_pointers(*pair) for pair in zip(images, kernels, strict=True)])
+        given = outputs, planar, pointers, _rows(rows), factor, offset
         pool.each(lambda first: augment_batch(*given, first, threads))
         return list(outputs)
 
     return run
 
 
-def _place(image: np.ndarray, kernel: np.ndarray) -> tuple[int, ...]:
+def _pointers(image: np.ndarray, kernel: np.ndarray) -> tuple[int, ...]:
     """Where an image, or a file's bytes, and its kernel lie: see the kernel's ``augment_batch``.
 
     What the kernel reads by its address is looked at here; nothing behind this checks anything.
