@@ -40,6 +40,9 @@ FAST = {
 }
 """Metrics of scikit-learn that are, of two classes and as they come, one of our table."""
 
+AVERAGED = {"f1_score": "f1", "precision_score": "precision", "recall_score": "recall"}
+"""Those that are one of our table by their ``average``."""
+
 _SCALES = {"matthews_corrcoef": CORRELATION, "cohen_kappa_score": CORRELATION,
            "log_loss": ABOVE_ZERO}  # fmt: skip
 
@@ -61,7 +64,7 @@ def subject_interval(
     Subjects, not samples, are drawn with replacement, within their class; see
     :mod:`fastleuk.evaluation.intervals`. The metric is called once a resample, with
     ``sample_weight`` where it takes that; names of our own table, and metrics of scikit-learn that
-    are the same (:data:`FAST`), are computed for all resamples at once.
+    are the same (:data:`FAST`, :data:`AVERAGED`), are computed for all resamples at once.
 
     Args:
         metric: A function of ``sklearn.metrics`` (or a ``functools.partial`` of one), one of your
@@ -94,7 +97,7 @@ def subject_interval(
     )  # fmt: skip
     if len(names) != 2:
         answers = dataclasses.replace(answers, positive=None)
-    told = metric if isinstance(metric, str) else _fast(metric, answers)
+    told = metric if isinstance(metric, str) else _fast(metric, answers, names)
     if told is not None:
         found = _of_table(told, answers, plan)
     else:
@@ -146,10 +149,25 @@ def _is_sklearn(metric: Metric) -> bool:
     return (getattr(_bare(metric), "__module__", "") or "").startswith("sklearn.")
 
 
-def _fast(metric: Metric, answers: Answers) -> str | None:
-    two = answers.probabilities.shape[1] == 2 and len(np.unique(answers.labels)) == 2
-    plain = two and _is_sklearn(metric) and not isinstance(metric, functools.partial)
-    return FAST.get(_name(metric)) if plain else None
+def _fast(metric: Metric, answers: Answers, names: Sequence[Any]) -> str | None:
+    """Return the name in our table of a metric of scikit-learn that is the same, if one is."""
+    keywords: dict[str, Any] = {}
+    bare = metric
+    while isinstance(bare, functools.partial) and not bare.args:
+        keywords = {**bare.keywords, **keywords}
+        bare = bare.func
+    two = len(names) == 2 and len(np.unique(answers.labels)) == 2
+    if not two or not _is_sklearn(bare):
+        return None
+    name, average = _name(bare), keywords.pop("average", "binary")
+    keywords.pop("zero_division", None)  # no class is without samples
+    if keywords:
+        return None
+    if name in AVERAGED and average in ("macro", "weighted"):
+        return f"{AVERAGED[name]}_{average}"
+    if name in AVERAGED and average == "binary" and list(names) == [0, 1]:
+        return f"{AVERAGED[name]}_positive"
+    return FAST.get(name) if average == "binary" else None
 
 
 def _needs(metric: Metric) -> str:
