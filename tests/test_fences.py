@@ -36,9 +36,9 @@ ROOMS = [
 ]  # fmt: skip
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [
-    "from_config", "load", "report", "pack", "decoded", "balance", "split", "dataset", "demo", "copies",
-    "verify", "discover", "folders", "cnmc", "shards", "images", "labels", "manifest_csv", "tree",
-    "left_out", "manifest", "user_cache",
+    "from_config", "load", "report", "pack", "decoded", "balance", "split", "dataset", "demo",
+    "copies", "verify", "discover", "folders", "cnmc", "shards", "images", "labels", "manifest_csv",
+    "tree", "left_out", "manifest", "user_cache",
 ]  # fmt: skip
 
 LONGEST, MOST_IN_A_FOLDER, LONGEST_TEST = 300, 13, 350

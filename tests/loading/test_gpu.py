@@ -111,8 +111,9 @@ def test_training_lets_images_go_up_in_half_where_they_are_rounded_anyway(
     cells, tmp_path, monkeypatch, dtype, mixup, half
 ):
     from fastleuk.models.device import Precision
-    from fastleuk.training import assemble, train
-    from tests.training.test_training import _config, _quiet
+    from fastleuk.training import assemble
+    from fastleuk.training import train as run
+    from tests.makers.training_runs import quiet, small_config
 
     class Reached(Exception):
         pass
@@ -126,7 +127,7 @@ def test_training_lets_images_go_up_in_half_where_they_are_rounded_anyway(
     monkeypatch.setattr(run, "resolve", lambda *a, **k: (resolve(*a, **k)[0], precision))
     monkeypatch.setattr(assemble, "make_loader", caught)
     with pytest.raises(Reached):
-        train.train(_config(cells, tmp_path / "run", mixup=mixup), report=_quiet)
+        run.train(small_config(cells, tmp_path / "run", mixup=mixup), report=quiet)
 
 
 @needs_dali
