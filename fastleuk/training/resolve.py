@@ -65,11 +65,6 @@ def resolve(
     check_combinations(config, device)
     if config.augment.applier == "compiled":
         resolve_applier("compiled", NONE, device)
-        if device.type != "cpu" and config.loader.cache == "off":
-            raise ConfigError(
-                "--applier compiled on a GPU reads the decoded cache, and --cache is off: use "
-                "--cache auto or gpu, or --applier compiled-host or fused."
-            )
     check_model(config)
     check_sync_bn(config, device, ranks)
     check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)

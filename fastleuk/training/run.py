@@ -17,13 +17,14 @@ from fastleuk.data.open import open_dataset
 from fastleuk.data.split.split import check_split, make_split, read_split
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.files import write_text
-from fastleuk.loading import load_policy, resolve_applier
+from fastleuk.loading import load_policy
 from fastleuk.models.backbone import create_model
 from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
 from fastleuk.run_folder.state import BEGUN, clear_temporaries, is_new, set_mark
 from fastleuk.run_log import logged, open_log
+from fastleuk.training.applier import with_applier
 from fastleuk.training.checkpoint.agreement import (
     changed,
     check_agreement,
@@ -69,11 +70,9 @@ def _train(
     config: Config, policy: AugmentPolicy, report: Report, ranks: Ranks, *, held: bool = False
 ) -> Path:
     """Train in ``config.run.out``, whose lock this process has where ``held``."""
+    asked = config.loader.loader
     config, precision = resolve(config, report, ranks=ranks)
-    applier = resolve_applier(config.augment.applier, policy, precision.device)
-    if config.loader.loader == "dali":  # kept, so that a resumed run doesn't choose another
-        augment = dataclasses.replace(config.augment, applier=applier)
-        config = dataclasses.replace(config, augment=augment)
+    config = with_applier(config, policy, precision.device, asked=asked, ranks=ranks, report=report)
     run_dir = Path(config.run.out)
     if ranks.first and not held:
         tables = dataclasses.asdict(config)

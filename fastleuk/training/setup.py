@@ -31,6 +31,7 @@ from fastleuk.run_folder.names import CONFIG, POLICY, SKIPPED, SPLIT
 from fastleuk.run_folder.state import BEGUN, ENDED, set_mark
 from fastleuk.run_log import open_log
 from fastleuk.tracking.writers import Writers, open_writers
+from fastleuk.training.applier import image_dtype
 from fastleuk.training.checkpoint.agreement import SAME_PROCESSES
 from fastleuk.training.data_summary import (
     report_balance,
@@ -165,6 +166,7 @@ class Setup:
                 policy=self.policy,
                 seed=config.run.seed,
                 applier=config.augment.applier,
+                dtype=image_dtype(config.augment.applier, self.precision),
                 **common,
             ),
             val_loader=make_loader(stream=validation, policy=NONE, **common),

@@ -94,10 +94,10 @@ GPU = Tolerance(
 )
 
 TRITON = Tolerance(
-    0.5,
+    0.02,
     0.002,
-    "the same float32 arithmetic as the CPU's kernel; sums are taken in another order, and where "
-    "a coordinate falls on an edge it may fall on the other side",
+    "the same float32 arithmetic as the CPU's kernel (0.002 levels were found); sums are taken in "
+    "another order, and where a coordinate falls on an edge it may fall on the other side",
 )
 """The Triton kernels against the numba kernel."""
 
