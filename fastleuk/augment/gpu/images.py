@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from fastleuk.augment.draw import draw
+from fastleuk.augment.gpu.graph import CapturedKernels
 from fastleuk.augment.gpu.kernels import Kernels, interpreted
+from fastleuk.augment.gpu.streams import keep_until_read
 from fastleuk.augment.gpu.verdicts import require
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.policy import PAPER, AugmentPolicy
@@ -35,6 +37,8 @@ class GpuAugment:
         std: Likewise.
         layout: Of the result: ``CHW`` or ``HWC``.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
+        graph: Capture upload and kernels as a CUDA graph, one for each number and size of images:
+            less work for the host, more memory, and for tensors of few forms only.
 
     Raises:
         ConfigError: an option makes no sense.
@@ -52,6 +56,7 @@ class GpuAugment:
         std: Sequence[float] = IMAGENET_STD,
         layout: str = "CHW",
         dtype: str = "float32",
+        graph: bool = False,
     ) -> None:
         if not isinstance(policy, AugmentPolicy):
             raise ConfigError(f"policy must be an AugmentPolicy, got {policy!r}")
@@ -59,6 +64,7 @@ class GpuAugment:
         self._kernels = Kernels(
             size, normalize=normalize, mean=mean, std=std, layout=layout, dtype=dtype
         )
+        self._captured = CapturedKernels(self._kernels.launch) if graph else None
         self._kernels.rows(draw(policy, seed=seed, epoch=0, indices=[0], size=size))  # errors: now
 
     def __call__(
@@ -93,7 +99,11 @@ class GpuAugment:
         params = draw(
             self.policy, seed=self.seed, epoch=epoch, indices=indices, size=self.size, **extra
         )
-        return self._kernels(tensors, params)
+        if self._captured is None:
+            return self._kernels(tensors, params)
+        result = self._captured(self._kernels.packed(tensors, params), tensors[0].device)
+        keep_until_read(tensors)
+        return result
 
 
 def _on_host(name: str, values: Any) -> np.ndarray:

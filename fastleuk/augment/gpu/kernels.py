@@ -21,7 +21,7 @@ from fastleuk.augment.gpu.packing import (
     on_device,
     packed_rows,
 )
-from fastleuk.augment.gpu.streams import streams_of, too_large
+from fastleuk.augment.gpu.streams import keep_until_read, streams_of, too_large
 from fastleuk.augment.gpu.upload import UploadRing
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
@@ -77,11 +77,7 @@ class Kernels:
 
         Nothing here waits for the GPU, unless it is several batches behind.
         """
-        if len(tensors) != len(params):
-            raise ConfigError(
-                f"params has {len(params)} rows for {len(tensors)} images; draw one for each"
-            )
-        packed = self.pack(on_device(tensors), self.rows(params))
+        packed = self.packed(tensors, params)
         device = tensors[0].device
         with self._lock:
             ring = self._rings.get(device)
@@ -96,10 +92,20 @@ class Kernels:
         )
         with ring.reading(slot) as buffer:
             result = self.launch(buffer, layout)
-            if device.type == "cuda":  # torch keeps their memory until the kernels are done
-                for tensor in tensors:
-                    tensor.record_stream(torch.cuda.current_stream(device))
+        keep_until_read(tensors)
         return result
+
+    def packed(self, tensors: Sequence[torch.Tensor], params: AugmentParams) -> Packed:
+        """Return images that are on a device, with their parameters.
+
+        Raises:
+            ConfigError: they are not as many, or were drawn for something else.
+        """
+        if len(tensors) != len(params):
+            raise ConfigError(
+                f"params has {len(params)} rows for {len(tensors)} images; draw one for each"
+            )
+        return self.pack(on_device(tensors), self.rows(params))
 
     def rows(self, params: AugmentParams) -> Rows:
         """Return what the kernels read of the parameters.
