@@ -101,6 +101,10 @@ TRITON = Tolerance(
 )
 """The Triton kernels against the numba kernel."""
 
+TRITON_GPU = Tolerance(
+    0.5, 0.002, "as above; multiply-adds are fused, and exponents rounded, as the GPU does it"
+)
+
 BORDER = 1.55
 """Levels between ``fused`` or ``compiled`` and ``exact``, edges and corners included, for a
 single step of the geometry on smooth images: ``exact`` rounds to whole levels after the resize
