@@ -1,9 +1,10 @@
 """The augmentation engine: parameters are data, drawn in NumPy and applied by one of four.
 
 ``draw`` turns a policy into arrays of parameters; ``reference`` (torchvision), ``exact`` (DALI,
-one operator a step), ``fused`` (DALI, the nine steps in few operators) and ``compiled`` (DALI
-and one numba function, for the CPU) apply the same parameters. Importing this package imports
-NumPy only; DALI, torchvision and numba are imported when something that needs them is first used.
+one operator a step), ``fused`` (DALI, the nine steps in few operators) and ``compiled`` (one numba
+function on a CPU, Triton kernels on a GPU) apply the same parameters. Importing this package
+imports NumPy only; DALI, torch, torchvision, numba and Triton are imported when something that
+needs them is first used.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from fastleuk.augment.collate import Augment, AugmentCollate
     from fastleuk.augment.dali.graph import apply_graph
     from fastleuk.augment.dali.pipeline import augment
+    from fastleuk.augment.gpu.images import GpuAugment
 
 _LAZY = {
     "apply_graph": "fastleuk.augment.dali.graph",
     "augment": "fastleuk.augment.dali.pipeline",
     "Augment": "fastleuk.augment.collate",
     "AugmentCollate": "fastleuk.augment.collate",
+    "GpuAugment": "fastleuk.augment.gpu.images",
 }
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "AugmentCollate",
     "AugmentParams",
     "AugmentPolicy",
+    "GpuAugment",
     "apply_graph",
     "augment",
     "augment_batch",

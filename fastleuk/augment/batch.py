@@ -11,9 +11,11 @@ import numpy as np
 from fastleuk.augment.appliers.lowering import APPLIERS
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
-from fastleuk.errors import ConfigError, MissingDependencyError
+from fastleuk.errors import ConfigError
 
 DTYPES = ("float32", "float16")
+KERNEL_DTYPES = (*DTYPES, "bfloat16")
+"""Of the applier ``compiled`` on a GPU."""
 
 
 def augment_batch(
@@ -46,28 +48,45 @@ def augment_batch(
         mean: For each channel, in units of the range 0-1.
         std: Likewise.
         layout: ``HWC`` or ``CHW``.
-        dtype: ``float32`` or ``float16``.
+        dtype: ``float32`` or ``float16``; with ``compiled`` on a GPU and tensors ``bfloat16``, too.
 
     Returns:
         ``(N, size, size, 3)`` or ``(N, 3, size, size)``: a tensor if ``images`` is a tensor,
-        else an array. On the device ``gpu`` a tensor stays there.
+        else an array. On the device ``gpu`` a tensor stays there; with ``compiled``, what is on
+        the GPU already is worked on in the order of torch's current stream, without a wait.
 
     Raises:
         ConfigError: (a ``ValueError``) on images or options that don't fit.
-        MissingDependencyError: if the applier needs DALI and it isn't there.
+        FastleukError: ``compiled`` on a GPU whose self-test it fails.
+        MissingDependencyError: if the applier needs DALI or Triton and it isn't there.
     """
     applier = fastest_applier(params.interpolation, device) if applier == "auto" else applier
     on_gpu = bool(getattr(images, "is_cuda", False))
     is_tensor = on_gpu
-    if on_gpu:
+    kernels = applier == "compiled" and device == "gpu"
+    arrays: Any
+    if on_gpu and kernels:
+        arrays = list(images.detach())
+    elif on_gpu:
         arrays = _checked_cuda(images)
     else:
         arrays, is_tensor = checked_images(images)
     size = params.size if size is None else size
     _check_options(params, len(arrays), size, applier, device, layout, dtype)
     moments = checked_moments(mean, std)
-    if applier == "compiled" and device == "gpu":
-        result = _kernels(arrays, params, size, moments, layout, dtype, normalize)
+    if kernels:
+        from fastleuk.augment.gpu.arrays import augment_there
+
+        result = augment_there(
+            arrays,
+            params,
+            is_tensor,
+            normalize=normalize,
+            mean=moments[0],
+            std=moments[1],
+            layout=layout,
+            dtype=dtype,
+        )
     elif applier == "reference":
         arrays = list(arrays.cpu().numpy()) if on_gpu else arrays
         result = _reference(arrays, params, moments if normalize else None, layout, dtype)
@@ -94,16 +113,21 @@ def augment_batch(
 
 
 def fastest_applier(interpolation: str = "bilinear", device: str = "cpu") -> str:
-    """The fastest applier of arrays that is installed; nothing is imported to find out.
+    """The fastest applier of arrays that is installed; on a CPU nothing is imported to find out.
 
     Args:
         interpolation: Of the parameters; ``exact`` alone knows ``nearest`` with DALI.
         device: ``cpu`` or ``gpu``.
 
     Returns:
-        Without DALI ``reference``; ``exact`` for ``nearest``; else ``fused`` on a GPU, and on a
-        CPU ``compiled`` where numba is installed.
+        For ``nearest`` ``exact``; else on a GPU the first of ``compiled``, ``fused`` and ``exact``
+        whose self-test passes there, on a CPU ``compiled`` where numba is installed, or ``fused``.
+        On a CPU without DALI ``reference``.
     """
+    if device == "gpu":
+        from fastleuk.augment.gpu.arrays import sound_applier
+
+        return sound_applier(interpolation)
     try:
         has_dali = importlib.util.find_spec("nvidia.dali") is not None
     except ModuleNotFoundError:
@@ -112,8 +136,6 @@ def fastest_applier(interpolation: str = "bilinear", device: str = "cpu") -> str
         return "reference"
     if interpolation != "bilinear":
         return "exact"
-    if device == "gpu":
-        return "fused"
     return "compiled" if importlib.util.find_spec("numba") is not None else "fused"
 
 
@@ -170,7 +192,7 @@ def _check_options(
         ("applier", applier, APPLIERS),
         ("device", device, ("cpu", "gpu")),
         ("layout", layout, ("HWC", "CHW")),
-        ("dtype", dtype, DTYPES),
+        ("dtype", dtype, KERNEL_DTYPES if (applier, device) == ("compiled", "gpu") else DTYPES),
     ):
         if value not in choices:
             raise ConfigError(f"{name} must be {', '.join(choices)}, got {value!r}")
@@ -200,33 +222,6 @@ def _reference(
     if layout == "CHW":
         result = result.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(result, dtype)
-
-
-def _kernels(
-    images: Any,
-    params: AugmentParams,
-    size: int,
-    moments: tuple[tuple[float, ...], tuple[float, ...]],
-    layout: str,
-    dtype: str,
-    normalize: bool,
-) -> Any:
-    """By the Triton kernels: a tensor on a GPU stays there, arrays go up and come back."""
-    import torch
-
-    from fastleuk.augment.gpu.images import Kernels
-
-    kernels = Kernels(
-        size, normalize=normalize, mean=moments[0], std=moments[1], layout=layout, dtype=dtype
-    )
-    if not isinstance(images, list):
-        return kernels(images, params)
-    if not torch.cuda.is_available():
-        raise MissingDependencyError(
-            'device="gpu": torch sees no NVIDIA GPU here. Use device="cpu".'
-        )
-    there = [torch.from_numpy(np.ascontiguousarray(image)).cuda() for image in images]
-    return kernels(there, params).cpu().numpy()
 
 
 def _dali(images: Any, params: AugmentParams, device: str, is_tensor: bool, **options: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fastleuk.augment.appliers.compiled.in_dali import has_kernel
+from fastleuk.augment.appliers.compiled.on_arrays import has_kernel
 from fastleuk.augment.batch import augment_batch, checked_images
 from fastleuk.augment.draw import draw
 from fastleuk.augment.params import STEPS, AugmentParams

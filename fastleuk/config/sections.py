@@ -91,10 +91,10 @@ class AugmentConfig:
     applier: str = option(
         "auto", "compiled, compiled-host, fused, exact or auto: how DALI augments."
     )
-    """``compiled``: one kernel, numba's on a CPU, Triton's on a GPU, where it reads the decoded
-    cache; ``compiled-host``: the CPU's, for a GPU. ``auto``: ``fused`` on a
-    GPU; on a CPU ``compiled``, or ``fused`` without numba; ``exact`` (one operator a step,
-    torchvision's rounding) where the policy interpolates by ``nearest``."""
+    """``compiled``: one kernel, numba's on a CPU, Triton's on a GPU; ``compiled-host``: the CPU's,
+    for a GPU. ``auto``: on a GPU the first of ``compiled``, ``fused`` and ``exact`` that passes its
+    self-test there; on a CPU ``compiled``, or ``fused`` without numba; ``exact`` (one operator a
+    step, torchvision's rounding) where the policy interpolates by ``nearest``."""
 
     def __post_init__(self) -> None:
         expand_paths(self)

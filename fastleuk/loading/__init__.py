@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,35 +78,50 @@ def resolve_loader(config: LoaderConfig, *, sharing: int = 1) -> LoaderConfig:
     return dataclasses.replace(config, loader=loader, workers=workers)
 
 
-def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -> str:
+def resolve_applier(
+    applier: str,
+    policy: AugmentPolicy,
+    device: torch.device,
+    *,
+    report: Callable[[str], None] = print,
+) -> str:
     """Turn ``auto`` into the fastest applier that there is.
 
-    ``exact`` where the policy asks for ``nearest``, else ``fused`` on a GPU, and on a CPU
-    ``compiled`` if numba is installed.
+    ``exact`` where the policy asks for ``nearest``. Else on a CPU ``compiled`` if numba is
+    installed, or ``fused``; on a GPU the first of ``compiled``, ``fused`` and ``exact`` whose
+    self-test passes there.
+
+    Args:
+        applier: ``auto``, or one by name, which then has to pass its self-test on a GPU.
+        policy: What it is for.
+        device: Where the batches go.
+        report: Is told, in a line each, of appliers that were passed over.
 
     Raises:
         ConfigError: ``compiled-host`` without a GPU, or ``compiled`` there and ``nearest``.
+        FastleukError: on a GPU, the one named fails its self-test, or all do.
         MissingDependencyError: ``compiled`` without numba or, on a GPU, without Triton.
     """
-    if applier == "compiled" and device.type != "cpu":
-        from fastleuk.augment.gpu.images import load_kernels
-
-        if policy.interpolation != "bilinear":
-            raise ConfigError(
-                "--applier compiled interpolates by bilinear: for nearest use --applier exact."
-            )
-        load_kernels()
-        return applier
-    if applier == "compiled-host" and device.type == "cpu":
+    on_gpu = device.type != "cpu"
+    if applier == "compiled-host" and not on_gpu:
         raise ConfigError("--applier compiled-host is for a GPU; on the CPU use compiled or auto.")
+    if applier == "compiled" and on_gpu and policy.interpolation != "bilinear":
+        raise ConfigError(
+            "--applier compiled interpolates by bilinear: for nearest use --applier exact."
+        )
+    if applier == "auto" and policy.interpolation != "bilinear":
+        applier = "exact"
+    if on_gpu and applier != "compiled-host":
+        from fastleuk.augment.gpu import verdicts
+
+        if applier == "auto":
+            return verdicts.first_sound(device, report=report)
+        verdicts.require(applier, device)
+        return applier
     if applier in ("compiled", "compiled-host"):
         _load_kernel()
     if applier != "auto":
         return applier
-    if policy.interpolation != "bilinear":
-        return "exact"
-    if device.type != "cpu":
-        return "fused"
     try:
         _load_kernel()
     except MissingDependencyError:
@@ -114,7 +130,7 @@ def resolve_applier(applier: str, policy: AugmentPolicy, device: torch.device) -
 
 
 def _load_kernel() -> None:
-    from fastleuk.augment.appliers.compiled.in_dali import load_kernel
+    from fastleuk.augment.appliers.compiled.on_arrays import load_kernel
 
     load_kernel()
 
@@ -132,8 +148,13 @@ def make_loader(
     applier: str = "auto",
     pixels: Pixels | None = None,
     half: bool = False,
+    dtype: str = "float32",
+    report: Callable[[str], None] = print,
 ) -> Loader:
     """Make the loader that ``config.loader`` (``dali`` or ``torchvision``) names.
+
+    With the applier ``compiled`` on a GPU it is one whose kernels run there, whatever the config
+    names: that says then who decodes what is neither in the cache nor a plain BMP.
 
     Args:
         manifest: The images.
@@ -145,14 +166,18 @@ def make_loader(
         device: Where the batches go; DALI computes there too.
         seed: Of the augmentation.
         applier: ``compiled``, ``compiled-host``, ``fused``, ``exact`` or ``auto``, see
-            :func:`resolve_applier`.
+            :func:`resolve_applier`; one by name on a GPU is not tested again.
         pixels: The decoded cache of ``manifest``, see :func:`fastleuk.loading.prepare.open_pixels`.
         half: The network will round the images to float16 first of all (autocast, and no mixup):
             ``compiled-host`` then uploads half the bytes, and nothing more is lost.
+        dtype: Of the images: ``float32``; of the kernels on a GPU ``float16`` or ``bfloat16``, too.
+        report: Is told of what ``auto`` passes over.
 
     Raises:
-        ConfigError: an unknown loader.
+        ConfigError: an unknown loader, or another one's dtype.
     """
+    if config.loader not in ("dali", "torchvision"):
+        raise ConfigError(f"Unknown loader {config.loader!r}: use dali or torchvision.")
     common: dict[str, Any] = {
         "manifest": manifest,
         "stream": stream,
@@ -163,36 +188,50 @@ def make_loader(
         "mean": mean,
         "std": std,
         "device": device,
-        "pixels": pixels,
     }
+    drawn = None if policy == NONE else policy
+    named = device.type == "cuda" and applier in ("compiled", "fused", "exact")
+    if config.loader == "dali" and drawn is not None and not named:
+        applier = resolve_applier(applier, policy, device, report=report)
     if applier == "compiled" and device.type == "cuda":
-        return _gpu_loader(policy, config, common)
+        return kernel_loader(config.loader, drawn, pixels, common, dtype)
+    if dtype != "float32":
+        raise ConfigError(
+            f"dtype {dtype}: only the applier compiled on a GPU makes other images than float32"
+        )
     if config.loader == "dali":
         from fastleuk.loading.dali import DaliLoader
 
-        return DaliLoader(
-            policy=None if policy == NONE else policy,
-            applier=resolve_applier(applier, policy, device),
-            half=half,
-            **common,
-        )
-    if config.loader == "torchvision":
-        from fastleuk.loading.torchvision import TorchvisionLoader
+        return DaliLoader(policy=drawn, applier=applier, half=half, pixels=pixels, **common)
+    from fastleuk.loading.torchvision import TorchvisionLoader
 
-        return TorchvisionLoader(policy=policy, **common)
-    raise ConfigError(f"Unknown loader {config.loader!r}: use dali or torchvision.")
+    return TorchvisionLoader(policy=policy, pixels=pixels, **common)
 
 
-def _gpu_loader(policy: AugmentPolicy, config: LoaderConfig, common: dict[str, Any]) -> Loader:
-    """The loader whose kernels read the decoded cache; neither DALI nor a worker takes part."""
+def kernel_loader(
+    decoder: str,
+    policy: AugmentPolicy | None,
+    pixels: Pixels | None,
+    common: dict[str, Any],
+    dtype: str,
+) -> Loader:
+    """The loader whose kernels run on the GPU.
+
+    Args:
+        decoder: ``dali`` or ``torchvision``: who decodes files where there is no cache, unless
+            most of them are BMPs, which nobody has to decode.
+        policy: What augmented samples get; None for evaluation.
+        pixels: The decoded cache, of this size or of the images' own.
+        common: Of every loader.
+        dtype: Of the images.
+    """
+    from fastleuk.loading.gpu_sources import mostly_bmp, source_of
+
+    if pixels is None and decoder == "dali" and not mostly_bmp(common["manifest"]):
+        from fastleuk.loading.dali_kernels import DaliKernelLoader
+
+        return DaliKernelLoader(policy=policy, dtype=dtype, **common)
     from fastleuk.loading.gpu import GpuLoader
 
-    pixels = common["pixels"]
-    if pixels is None or pixels.cache.size != config.size:
-        raise ConfigError(
-            f"--applier compiled on a GPU reads a decoded cache of images of {config.size} pixels, "
-            "and there is none: use --cache auto or --cache gpu, or --applier compiled-host or "
-            "fused, which read files."
-        )
-    options = {key: value for key, value in common.items() if key != "workers"}
-    return GpuLoader(policy=None if policy == NONE else policy, **options)
+    source = source_of(common["manifest"], pixels, common["device"])
+    return GpuLoader(policy=policy, dtype=dtype, source=source, **common)

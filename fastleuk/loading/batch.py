@@ -15,7 +15,8 @@ class Batch:
     """A batch on the loader's device.
 
     Attributes:
-        images: float32 ``(B, 3, H, W)`` in channels_last memory (NHWC), normalised.
+        images: ``(B, 3, H, W)`` in channels_last memory (NHWC), normalised; float32, or the dtype
+            that the loader was asked for.
         labels: int64 ``(B,)``.
         indices: int64 ``(B,)``, rows of the manifest.
     """

@@ -22,31 +22,24 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from nvidia.dali import Pipeline, fn, types
-from nvidia.dali.data_node import DataNode
+from nvidia.dali import Pipeline, types
 
-from fastleuk.augment import AugmentPolicy, apply_graph, param_names
-from fastleuk.augment.appliers.exact import resize
+from fastleuk.augment import AugmentPolicy
 from fastleuk.augment.dali.fork import shield_from_fork
-from fastleuk.augment.dali.graph import apply_graph_to_files
 from fastleuk.augment.gpu.hold import Hold
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import ConfigError, DataError, FastleukError, listed
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.loading.dali_feed import Feed, UncompressedBmps
-from fastleuk.loading.decode.dali import (
-    count_inputs,
-    decode_bytes,
-    decode_graph,
-    explain,
-    read_graph,
-)
+from fastleuk.loading.dali_graph import batches_graph
+from fastleuk.loading.dali_running import Running
+from fastleuk.loading.decode.dali import explain
 from fastleuk.loading.prepare import Pixels
-from fastleuk.loading.stream import Stream
+from fastleuk.loading.stream import BatchPlan, Stream
 from fastleuk.memory import keep_freed_memory
 
 
@@ -94,16 +87,16 @@ class DaliLoader(Loader):
         self._workers, self._prefetch, self._device = workers, prefetch, device
         self._mean, self._std, self._pixels = mean, std, pixels
         self._resized = pixels is not None and pixels.cache.size == size
-        self._reads_bmp = pixels is None and policy is not None and applier == "compiled"
-        self._plain = UncompressedBmps(manifest, size) if self._reads_bmp else None
+        reads_bmp = pixels is None and policy is not None and applier == "compiled"
+        self._plain = UncompressedBmps(manifest, size) if reads_bmp else None
+        self._dtype = types.FLOAT16 if half and applier == "compiled-host" else types.FLOAT
         if applier == "compiled-host" and pixels is not None and pixels.resident is not None:
             raise ConfigError(
                 "--applier compiled-host augments on the CPU, and --cache gpu keeps the pixels on "
                 "the GPU: use --cache auto, or --applier fused."
             )
-        self._dtype = types.FLOAT16 if half and applier == "compiled-host" else types.FLOAT
-        self._spare: _Running | None = None
-        self._running: weakref.WeakSet[_Running] = weakref.WeakSet()
+        self._spare: Running | None = None
+        self._running: weakref.WeakSet[Running] = weakref.WeakSet()
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -120,11 +113,9 @@ class DaliLoader(Loader):
         """
         running = self._start()
         try:
-            running.feed.begin(self._stream.batches(epoch, start))
-            while (tensors := self._run(running)) is not None:
-                running.lend(tensors)
-                images, labels, indices = tensors
-                yield Batch(images.float().permute(0, 3, 1, 2), labels, indices)
+            running.feed.begin(self._plans(running, epoch, start))
+            while (found := self._run(running)) is not None:
+                yield self._batch(running, *found)
                 running.take_back()
             if running.rewind() and self._spare is None:
                 self._spare = running
@@ -132,6 +123,10 @@ class DaliLoader(Loader):
             self._running.discard(running)
             if running is not self._spare:
                 running.close()
+
+    def _plans(self, running: Running, epoch: int, start: int) -> Iterator[BatchPlan]:
+        del running
+        return self._stream.batches(epoch, start)
 
     def close(self) -> None:
         """Free threads and memory, also of epochs left midway; a later epoch builds them anew."""
@@ -141,7 +136,7 @@ class DaliLoader(Loader):
                 running.close()
         self._running.clear()
 
-    def _start(self) -> _Running:
+    def _start(self) -> Running:
         """Take the pipeline of the epoch before, if it is to be had, or build one."""
         running, self._spare = self._spare, None
         if running is None or running.pid != os.getpid():
@@ -151,12 +146,12 @@ class DaliLoader(Loader):
             hold = None
             if self._device.type == "cuda":
                 hold = Hold(self._prefetch + 2, device=self._device)
-            running = _Running(shield_from_fork(pipeline), feed, hold)
+            running = Running(shield_from_fork(pipeline), feed, hold)
         self._running.add(running)
         return running
 
-    def _run(self, running: _Running) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
-        """The next batch's images (NHWC), labels and indices; None at the end."""
+    def _run(self, running: Running) -> tuple[tuple[Any, ...], BatchPlan] | None:
+        """The pipeline's next outputs and what they are of; None at the end."""
         on_gpu = self._device.type == "cuda"
         # DALI then makes this stream wait for the batch, not the host.
         stream = torch.cuda.current_stream(self._device) if on_gpu else None
@@ -167,23 +162,23 @@ class DaliLoader(Loader):
                 "from the one where the epoch began: begin it anew."
             )
         try:
-            images, labels, indices = pipeline.run(stream)
+            outputs = pipeline.run(stream)
         except StopIteration:
             return None
         except RuntimeError as error:
             rows = np.unique(np.concatenate([plan.indices for plan in running.feed.in_flight]))
             raise explain(error, self._manifest, rows) from error
-        plan = running.feed.in_flight.popleft()
-        pixels = torch.from_dlpack(images.as_tensor())
+        return outputs, running.feed.in_flight.popleft()
+
+    def _batch(self, running: Running, outputs: tuple[Any, ...], plan: BatchPlan) -> Batch:
+        """What the consumer gets; the running epoch holds whatever of it is DALI's memory."""
+        images, labels, indices = (torch.from_dlpack(output.as_tensor()) for output in outputs)
+        running.lend((images, labels, indices))
         if self._plain is not None:
-            unread = torch.isnan(pixels[:, 0, 0, 0]).numpy()
+            unread = torch.isnan(images[:, 0, 0, 0]).numpy()
             if unread.any():
                 raise self._explain_nan(plan.indices[unread])
-        return (
-            pixels,
-            torch.from_dlpack(labels.as_tensor()),
-            torch.from_dlpack(indices.as_tensor()),
-        )
+        return Batch(images.float().permute(0, 3, 1, 2), labels, indices)
 
     def _explain_nan(self, rows: np.ndarray) -> FastleukError:
         """What made images NaN: the kernel, which could not read a file, or the augmentation."""
@@ -223,124 +218,23 @@ class DaliLoader(Loader):
             feed: Where it gets them from; None for a feed of its own.
         """
         feed = feed or self._feed()
-        device = "gpu" if self._device.type == "cuda" else "cpu"
-        pipeline = Pipeline(
-            batch_size=self._stream.batch_size,
-            num_threads=self._workers,
-            device_id=(self._device.index or 0) if device == "gpu" else None,
-            prefetch_queue_depth=self._prefetch,
-        )
-        with pipeline:
-            names = [] if self._policy is None else param_names(self._applier)
-            labels, indices, *params = fn.external_source(
-                source=feed.next_parameters, num_outputs=2 + len(names), batch=True
+        with self._pipeline() as pipeline:
+            pipeline.set_outputs(
+                *batches_graph(
+                    feed,
+                    mean=self._mean,
+                    std=self._std,
+                    resized=self._resized,
+                    dtype=self._dtype,
+                    device="gpu" if self._device.type == "cuda" else "cpu",
+                )
             )
-            on_host = self._applier == "compiled-host" and self._policy is not None
-            before = "cpu" if on_host else device
-            images = (
-                self._from_files(feed, params)
-                if self._reads_bmp
-                else self._finish(self._images(feed, before), params, device)
-            )
-            if device == "gpu":  # torch refuses the pinned memory a CPU output would be in
-                labels, indices = labels.gpu(), indices.gpu()
-            pipeline.set_outputs(images, labels, indices)
         return pipeline
 
-    def _images(self, feed: Feed, device: str) -> DataNode:
-        """Decoded uint8 images: from GPU memory, from the mapped cache, or from the files."""
-        if self._pixels is None:
-            nodes = fn.external_source(
-                source=feed.next_files, num_outputs=count_inputs(self._manifest), batch=True
-            )
-            return decode_graph(self._manifest, list(nodes), device)
-        if self._pixels.resident is not None:
-            return fn.external_source(
-                source=feed.next_resident, batch=True, device=device, layout="HWC"
-            )
-        images = fn.external_source(
-            source=feed.next_mapped,
-            batch=True,
-            layout="HWC",
-            # The views outlive the batch, for the feed holds the cache. A GPU graph copies them
-            # into pinned memory, from which the upload is asynchronous.
-            no_copy=device == "cpu",
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(
+            batch_size=self._stream.batch_size,
+            num_threads=self._workers,
+            device_id=(self._device.index or 0) if self._device.type == "cuda" else None,
+            prefetch_queue_depth=self._prefetch,
         )
-        return images.gpu() if device == "gpu" else images
-
-    def _from_files(self, feed: Feed, params: list[DataNode]) -> DataNode:
-        """From the files to normalised images; plain BMPs that are augmented are not decoded."""
-        source, *crops, plain = fn.external_source(
-            source=feed.next_files, num_outputs=1 + count_inputs(self._manifest), batch=True
-        )
-        return apply_graph_to_files(
-            read_graph(self._manifest, source),
-            plain,
-            params,
-            decode=partial(decode_bytes, device="cpu"),
-            decode_nodes=crops,
-            size=self._size,
-            mean=self._mean,
-            std=self._std,
-        )
-
-    def _finish(self, images: DataNode, params: list[DataNode], device: str) -> DataNode:
-        """Resize, augment and normalise to float HWC."""
-        if self._policy is None:
-            if not self._resized:
-                images = resize(images, self._size)
-            return fn.crop_mirror_normalize(
-                images,
-                mean=[255 * value for value in self._mean],
-                std=[255 * value for value in self._std],
-                output_layout="HWC",
-                dtype=types.FLOAT,
-            )
-        return apply_graph(
-            images,
-            params,
-            size=self._size,
-            applier=self._applier,
-            interpolation=self._policy.interpolation,
-            mean=self._mean,
-            std=self._std,
-            dtype=self._dtype,
-            device=device,
-            resized=self._resized,
-        )
-
-
-class _Running:
-    """An epoch's pipeline, what feeds it, and what a GPU still reads of it."""
-
-    def __init__(self, pipeline: Pipeline, feed: Feed, hold: Hold | None) -> None:
-        self.pipeline: Pipeline | None = pipeline
-        self.feed, self.hold, self.pid = feed, hold, os.getpid()
-        self._lent: object = None
-
-    def lend(self, tensors: object) -> None:
-        """The consumer uses a batch from now on."""
-        if self.hold is not None:
-            self._lent = tensors
-
-    def take_back(self) -> None:
-        """The consumer has queued all its work on the batch."""
-        if self.hold is not None and self._lent is not None:
-            self.hold.add(self._lent)
-            self._lent = None
-
-    def rewind(self) -> bool:
-        """Make ready for another epoch, if there is a pipeline still."""
-        if self.hold is not None:
-            self.hold.close()
-        if self.pipeline is not None:
-            self.pipeline.reset()
-        return self.pipeline is not None
-
-    def close(self) -> None:
-        """Free the pipeline when the GPU has done with its batches."""
-        if self.pid == os.getpid():
-            self.take_back()
-            if self.hold is not None:
-                self.hold.close()
-        self.pipeline = None

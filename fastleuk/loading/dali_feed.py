@@ -72,6 +72,7 @@ class Feed:
         size: Of the output.
         seed: Of the augmentation.
         uncompressed: Which files are read undecoded; None where none are.
+        readers: The sources that DALI asks for batches: ``images``, ``parameters``.
         in_flight: The plans whose batches DALI has been given and not yet returned.
     """
 
@@ -82,6 +83,7 @@ class Feed:
     size: int
     seed: int
     uncompressed: UncompressedBmps | None
+    readers: tuple[str, ...] = ("images", "parameters")
     in_flight: deque[BatchPlan] = field(default_factory=deque)
     _plans: Iterator[BatchPlan] = field(default_factory=lambda: iter(()))
     _waiting: dict[str, deque[BatchPlan]] = field(default_factory=dict)
@@ -90,10 +92,10 @@ class Feed:
         """Feed the batches of an epoch from now on."""
         self._plans = plans
         self.in_flight.clear()
-        self._waiting = {"images": deque(), "parameters": deque()}
+        self._waiting = {reader: deque() for reader in self.readers}
 
     def _next_plan(self, reader: str) -> BatchPlan:
-        """Give each of the two sources every plan once, whichever of them DALI asks first."""
+        """Give each of the sources every plan once, whichever of them DALI asks first."""
         if not self._waiting[reader]:
             plan = next(self._plans)  # StopIteration ends the epoch
             self.in_flight.append(plan)

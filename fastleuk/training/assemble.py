@@ -14,6 +14,7 @@ from fastleuk.loading import make_loader
 from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import Normalisation, normalisation
 from fastleuk.models.device import Precision
+from fastleuk.training.applier import image_dtype
 from fastleuk.training.checkpoint.keeper import Keeper
 from fastleuk.training.loop import Trainer, TrainingData
 from fastleuk.training.objective import Objective
@@ -150,6 +151,7 @@ def _training_data(
         policy=plan.policy,
         seed=plan.config.run.seed,
         applier=plan.config.augment.applier,
+        dtype=image_dtype(plan.config.augment.applier, plan.precision),
         # Mixup would mix what has been rounded, and be rounded again.
         half=plan.precision.dtype is torch.float16 and not plan.config.optim.mixup,
         **common,

@@ -20,7 +20,7 @@ from fastleuk.errors import CheckpointError, DataError, listed
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.evaluation.plots import plot_learning_curves
 from fastleuk.files import write_text
-from fastleuk.loading import load_policy, resolve_applier
+from fastleuk.loading import load_policy
 from fastleuk.models.backbone import create_model
 from fastleuk.models.kept import kept_backbone
 from fastleuk.run_folder.identity import read_identity
@@ -29,6 +29,7 @@ from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold
 from fastleuk.run_folder.state import BEGUN, ENDED, clear_temporaries, is_new, set_mark
 from fastleuk.run_log import logged, open_log
 from fastleuk.tracking.writers import Writers, open_writers
+from fastleuk.training.applier import with_applier
 from fastleuk.training.assemble import assemble_trainer
 from fastleuk.training.checkpoint.agreement import (
     changed,
@@ -73,11 +74,9 @@ def _train(
     config: Config, policy: AugmentPolicy, report: Report, ranks: Ranks, *, held: bool = False
 ) -> Path:
     """Train in ``config.run.out``, whose lock this process has where ``held``."""
+    asked = config.loader.loader
     config, precision = resolve_config(config, report, ranks=ranks)
-    applier = resolve_applier(config.augment.applier, policy, precision.device)
-    if config.loader.loader == "dali":  # kept, so that a resumed run doesn't choose another
-        augment = dataclasses.replace(config.augment, applier=applier)
-        config = dataclasses.replace(config, augment=augment)
+    config = with_applier(config, policy, precision.device, asked=asked, ranks=ranks, report=report)
     run_dir = Path(config.run.out)
     if ranks.first and not held:
         tables = dataclasses.asdict(config)

@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from fastleuk.augment import APPLIERS, PAPER, Augment, AugmentCollate, augment_batch, draw
+from fastleuk.augment.gpu.selftest import Verdict
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier
 from tests.makers.augment_images import COMPILED, needs_numba
@@ -186,13 +187,15 @@ for use in (
 
 
 @needs_numba
-def test_auto_is_the_fastest_that_can_do_it():
+def test_auto_is_the_fastest_that_can_do_it(monkeypatch):
     nearest = PAPER.replace(interpolation="nearest")
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    passed = "fastleuk.augment.gpu.verdicts.remembered"
+    monkeypatch.setattr(passed, lambda applier, *_: Verdict(applier, True, "ok"))
     assert resolve_applier("auto", PAPER, cpu) == "compiled"
     assert resolve_applier("auto", nearest, cpu) == "exact"
-    assert resolve_applier("auto", PAPER, gpu) == "fused"
-    pytest.importorskip("triton")
+    assert resolve_applier("auto", nearest, gpu) == "exact"
+    assert resolve_applier("auto", PAPER, gpu) == "compiled"
     assert resolve_applier("compiled", PAPER, gpu) == "compiled"
     with pytest.raises(ConfigError, match="use --applier exact"):
         resolve_applier("compiled", nearest, gpu)
@@ -216,15 +219,25 @@ for use in (lambda: a.apply_graph, lambda: a.augment, lambda: a.augment_batch(im
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_auto_is_the_fastest_applier_that_is_installed(monkeypatch):
+def test_auto_is_the_fastest_applier_that_is_installed(monkeypatch, capsys):
     from fastleuk.augment import batch
+    from fastleuk.augment.gpu import arrays, verdicts
 
     there = {"nvidia.dali", "numba"}
     monkeypatch.setattr(
         batch.importlib.util, "find_spec", lambda name: name if name in there else None
     )
     assert batch.fastest_applier() == "compiled"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    arrays._sound_on.cache_clear()
+    monkeypatch.setattr(
+        verdicts, "remembered", lambda name, *_: Verdict(name, name != "compiled", "errs")
+    )
     assert batch.fastest_applier(device="gpu") == "fused"
+    assert batch.fastest_applier("nearest", device="gpu") == "exact"
+    assert capsys.readouterr().err.count("it errs") == 1
+    arrays._sound_on.cache_clear()
     assert batch.fastest_applier("nearest") == "exact"
     assert AugmentCollate(PAPER, size=32).options["applier"] == "compiled"
     there.remove("numba")

@@ -22,7 +22,7 @@ SIZE = 48
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (61, 50), (90, 101), (119, 30)])
 @pytest.mark.parametrize("options", [{}, {"top_down": True}, {"gap": 84}], ids=str)
 def test_the_kernel_reads_what_pil_reads(height, width, options):
-    from fastleuk.augment.appliers.compiled import cpu as kernel
+    from fastleuk.augment.appliers.compiled import cpu_batch as kernel
 
     pixels, file = photo(height, width), bmp(photo(height, width), **options)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), pixels)
@@ -49,7 +49,7 @@ def test_the_kernel_reads_what_pil_reads(height, width, options):
     ],
 )
 def test_the_kernel_reads_nothing_else(damage):
-    from fastleuk.augment.appliers.compiled import cpu as kernel
+    from fastleuk.augment.appliers.compiled import cpu_batch as kernel
 
     params = draw(PAPER, seed=1, epoch=0, indices=[3], size=SIZE)
     _, rows, kernels = param_arrays(params, "compiled")

@@ -87,7 +87,7 @@ def test_a_flipped_image_has_no_frame(shape, applier):
 @pytest.mark.parametrize("shape", [(28, 40), (100, 100), (200, 150), (181, 70)])
 def test_raw_bmps_have_the_same_edges(shape):
     """The kernel reads files without a decoder; it has the rule from the same place."""
-    from fastleuk.augment.appliers.compiled.in_dali import load_kernel
+    from fastleuk.augment.appliers.compiled.on_arrays import load_kernel
     from fastleuk.augment.appliers.lowering import compiled_arrays
 
     pixels = gradient(*shape)

@@ -86,20 +86,20 @@ def test_arrays_are_refused_before_anything_is_built(applier, form):
 
 @needs_numba
 def test_nothing_goes_to_the_kernel_by_address_unchecked():
-    from fastleuk.augment.appliers.compiled import in_dali as dali_compiled
+    from fastleuk.augment.appliers.compiled import on_arrays
 
     kernel = np.ones((3, 3), np.float32)
-    dali_compiled._pointers(RGB, kernel)
-    dali_compiled._pointers(RGB.ravel(), kernel)
+    on_arrays.image_place(RGB, kernel)
+    on_arrays.image_place(RGB.ravel(), kernel)
     bad = [image for image, _ in FORMS.values() if image.ndim != 1]
     for image in [*bad, np.empty((0, 4, 3), np.uint8)]:
         with pytest.raises(ConfigError, match="takes uint8 images"):
-            dali_compiled._pointers(image, kernel)
+            on_arrays.image_place(image, kernel)
     for wrong in (kernel.astype(np.float64), kernel[:2], np.ones((2, 2), np.float32)):
         with pytest.raises(ConfigError, match="a kernel must be"):
-            dali_compiled._pointers(RGB, wrong)
+            on_arrays.image_place(RGB, wrong)
     with pytest.raises(ConfigError, match="rows must be"):
-        dali_compiled._rows([np.zeros(5, np.float32)])
+        on_arrays.checked_rows([np.zeros(5, np.float32)])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from fastleuk.augment import NONE
-from fastleuk.augment.appliers.compiled.in_dali import has_kernel
+from fastleuk.augment.appliers.compiled.on_arrays import has_kernel
 from fastleuk.augment.gallery import AMPLIFY, comparison, write_gallery
 from fastleuk.errors import ConfigError
 from tests.makers.augment_images import demo_cells

@@ -1,6 +1,7 @@
 """What numba keeps on the disk: renewed when a constant changes, and said when it is made."""
 
 import ast
+import importlib
 import importlib.util
 import os
 import shutil
@@ -66,29 +67,59 @@ def test_machine_code_is_kept_for_its_constants_only(tmp_path, capsys):
     assert capsys.readouterr().err == ""  # once a process, and never for what is kept
 
 
-def test_every_constant_that_the_kernel_imports_is_part_of_its_identity(monkeypatch):
-    from fastleuk.augment import sampling
-    from fastleuk.augment.appliers.compiled import cpu as kernel
-    from fastleuk.augment.appliers.compiled import numba_cache
-    from fastleuk.augment.appliers.compiled import row as kernel_row
-    from fastleuk.augment.appliers.compiled.numba_cache import identity_of
+KERNELS = ("cpu", "cpu_source", "cpu_batch")
 
-    digested = {module.__name__: module for module in (kernel_row, sampling, numba_cache)}
-    assert identity_of(*digested.values()) == kernel.IDENTITY
-    assert kernel.augment_batch.py_func.__qualname__ == f"augment_batch_{kernel.IDENTITY}"
-    tree = ast.parse((APPLIER / "cpu.py").read_text())
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_all_that_a_kernel_imports_is_part_of_its_identity(name, monkeypatch):
+    """Constants by their values, compiled functions by their source."""
+    from fastleuk.augment.appliers.compiled import numba_cache
+
+    room = "fastleuk.augment.appliers.compiled"
+    kernel = importlib.import_module(f"{room}.{name}")
+    tree = ast.parse((APPLIER / f"{name}.py").read_text())
     imported = [
-        (node.module, alias.name)
+        (importlib.import_module(node.module), alias.name)
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("fastleuk.augment.")
+        if isinstance(node, ast.ImportFrom)
+        and node.module.startswith("fastleuk.augment.")
+        and not node.module.endswith("numba_cache")
         for alias in node.names
     ]
     constants = [(module, name) for module, name in imported if name.isupper()]
-    assert ("fastleuk.augment.appliers.compiled.row", "CONTRAST") in constants
-    for module, name in constants:
-        with monkeypatch.context() as patch:
-            patch.setattr(digested[module], name, 12345)
-            assert identity_of(*digested.values()) != kernel.IDENTITY, name
+    functions = {module for module, name in imported if hasattr(module, "IDENTITY")}
+    assert constants or functions
+    kept = sys.modules.pop(kernel.__name__)
+    monkeypatch.setattr(numba_cache, "announce_compiling", lambda _: None)
+
+    def identity():
+        sys.modules.pop(kernel.__name__, None)
+        return importlib.import_module(kernel.__name__).IDENTITY
+
+    try:
+        assert identity() == kept.IDENTITY
+        for module, constant in constants:
+            with monkeypatch.context() as patch:
+                patch.setattr(module, constant, 12345)
+                assert identity() != kept.IDENTITY, constant
+        for module in functions:
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "IDENTITY", "another")
+                assert identity() != kept.IDENTITY, module.__name__
+            source = Path(module.__file__).read_text() + "# changed"
+            with monkeypatch.context() as patch:
+                patch.setattr("inspect.getsource", lambda _, text=source: text)
+                assert identity() != kept.IDENTITY, module.__name__
+    finally:
+        sys.modules[kernel.__name__] = kept
+        setattr(importlib.import_module(room), name, kept)
+    own = [
+        value.py_func.__qualname__
+        for value in vars(kept).values()
+        if hasattr(value, "py_func") and value.py_func.__module__ == kept.__name__
+    ]
+    assert own
+    assert all(qualname.endswith(f"_{kept.IDENTITY}") for qualname in own)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def manifest(cells):
     return discover(cells, subject_regex=SUBJECT_REGEX).manifest
 
 
-def _loader(manifest, device, policy=PAPER, size=64, applier="auto", half=False):
+def _loader(manifest, device, policy=PAPER, size=64, applier="fused", half=False):
     rows = np.arange(len(manifest))
     stream = TrainStream(
         manifest.labels, rows, per_class=40, frozen=False, seed=3, batch_size=16

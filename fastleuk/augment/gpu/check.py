@@ -10,7 +10,9 @@ import numpy as np
 
 from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
-from fastleuk.augment.gpu.selftest import ORDER, Verdict, on_gpu, self_test, test_images, versions
+from fastleuk.augment.gpu import verdicts
+from fastleuk.augment.gpu.selftest import Verdict, test_images
+from fastleuk.augment.gpu.verdicts import ORDER
 from fastleuk.augment.policy import PAPER
 
 RATE_SIZE, RATE_BATCH, RATE_ROUNDS = 224, 128, 12
@@ -39,8 +41,7 @@ def check(
         test: From an applier to its verdict; None for the self-test on ``device``.
         rate: From an applier to images a second; None to measure on ``device``.
     """
-    apply = on_gpu(device)
-    test = test or (lambda applier: self_test(applier, apply))
+    test = test or (lambda applier: verdicts.isolated(applier, device))
     rate = rate or (lambda applier: measure(applier, device))
     found = []
     for applier in appliers:
@@ -53,9 +54,11 @@ def measure(applier: str, device: Any) -> float:
     """Images a second of an applier from uint8 in GPU memory, by CUDA's events.
 
     ``compiled`` takes a batch where it lies; ``fused`` and ``exact`` are given arrays, whose
-    upload is in their time.
+    way up and back is in their time.
     """
     import torch
+
+    from fastleuk.augment.gpu.kernels import Kernels
 
     images = [np.resize(image, (RATE_SIZE, RATE_SIZE, 3)) for image in test_images()]
     images = [images[i % len(images)] for i in range(RATE_BATCH)]
@@ -63,33 +66,28 @@ def measure(applier: str, device: Any) -> float:
         draw(PAPER, seed=1, epoch=e, indices=np.arange(RATE_BATCH), size=RATE_SIZE)
         for e in range(RATE_ROUNDS)
     ]
-    if applier == "compiled":
-        from fastleuk.augment.gpu.images import Kernels
-
-        kernels = Kernels(RATE_SIZE, dtype="float16", layout="HWC")
-        there = torch.from_numpy(np.stack(images)).to(device)
-        runs = [lambda p=p: kernels(there, p) for p in params]
-    else:
-        runs = [
-            lambda p=p: augment_batch(images, p, applier=applier, device="gpu", dtype="float16")
-            for p in params
-        ]
-    for run in runs[:2]:
-        run()
     with torch.cuda.device(device):
+        if applier == "compiled":
+            kernels = Kernels(RATE_SIZE, dtype="float16", layout="HWC")
+            there = list(torch.from_numpy(np.stack(images)).to(device))
+            runs = [lambda p=p: kernels(there, p) for p in params]
+        else:
+            options: dict[str, Any] = {"applier": applier, "device": "gpu", "dtype": "float16"}
+            runs = [lambda p=p: augment_batch(images, p, **options) for p in params]
+        for run in runs[:2]:
+            run()
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         for run in runs[2:]:
             run()
         end.record()
         end.synchronize()
-        seconds = begin.elapsed_time(end) / 1e3
-    return RATE_BATCH * len(runs[2:]) / seconds
+    return RATE_BATCH * len(runs[2:]) / (begin.elapsed_time(end) / 1e3)
 
 
 def table(found: Sequence[Checked], device: Any) -> str:
     """What was found, for a terminal."""
-    lines = [f"{name:20} {value}" for name, value in versions(device).items()]
+    lines = [f"{name:20} {value}" for name, value in verdicts.versions(device).items()]
     lines.append("")
     for row in found:
         verdict = row.verdict

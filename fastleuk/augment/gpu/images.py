@@ -1,36 +1,32 @@
-"""The augmentation of images that are on a GPU: :class:`GpuAugment`, by three Triton kernels."""
+"""The augmentation of images that are on a GPU: :class:`GpuAugment`, by Triton kernels."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastleuk.augment.appliers.compiled.row import ROW
-from fastleuk.augment.appliers.lowering import compiled_arrays
 from fastleuk.augment.draw import draw
-from fastleuk.augment.gpu.upload import CudaStreams, HostStreams, UploadRing
+from fastleuk.augment.gpu.graph import CapturedKernels
+from fastleuk.augment.gpu.kernels import Kernels, interpreted
+from fastleuk.augment.gpu.streams import keep_until_read
+from fastleuk.augment.gpu.verdicts import require
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
-from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
-from fastleuk.errors import ConfigError, MissingDependencyError
-
-PIVOT_POINTS = 48
-BLOCK = 256
-"""Pixels a program: two for each thread of four warps."""
-UPLOADS_AHEAD = 4
-IMAGE_NUMBERS = 5
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+from fastleuk.errors import ConfigError
 
 
 class GpuAugment:
     """Augment and normalise batches that are on a GPU, without a copy to the host or a wait.
 
     Everything is put on torch's current stream. The parameters are drawn on the host while the
-    GPU is still busy with earlier work, and go up on a stream of their own.
+    GPU is still busy with earlier work, and go up on a stream of their own. The first call on a GPU
+    runs the self-test of the applier ``compiled`` there, unless it is remembered.
+
+    Images that are not augmented, and those of more than 2.5 pixels for one of the output, are
+    resized first, with antialiasing; all others are sampled once, from their own pixels.
 
     Args:
         policy: What to draw from.
@@ -41,6 +37,8 @@ class GpuAugment:
         std: Likewise.
         layout: Of the result: ``CHW`` or ``HWC``.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
+        graph: Capture upload and kernels as a CUDA graph, one for each number and size of images:
+            less work for the host, more memory, and for tensors of few forms only.
 
     Raises:
         ConfigError: an option makes no sense.
@@ -58,14 +56,16 @@ class GpuAugment:
         std: Sequence[float] = IMAGENET_STD,
         layout: str = "CHW",
         dtype: str = "float32",
+        graph: bool = False,
     ) -> None:
         if not isinstance(policy, AugmentPolicy):
             raise ConfigError(f"policy must be an AugmentPolicy, got {policy!r}")
         self.policy, self.size, self.seed = policy, size, seed
-        draw(policy, seed=seed, epoch=0, indices=[0], size=size)  # bad arguments: now
         self._kernels = Kernels(
             size, normalize=normalize, mean=mean, std=std, layout=layout, dtype=dtype
         )
+        self._captured = CapturedKernels(self._kernels.launch) if graph else None
+        self._kernels.rows(draw(policy, seed=seed, epoch=0, indices=[0], size=size))  # errors: now
 
     def __call__(
         self,
@@ -80,167 +80,41 @@ class GpuAugment:
         Args:
             images: uint8 RGB on one GPU: a tensor ``(N, H, W, 3)``, or tensors ``(H, W, 3)`` of
                 any sizes.
-            indices: ``(N,)``: of the samples in the data set; with ``epoch`` and the seed they
-                say what is drawn.
+            indices: ``(N,)``, on the host: of the samples in the data set; with ``epoch`` and the
+                seed they say what is drawn.
             epoch: Of the training.
-            augmented: bool ``(N,)``: which of them are augmented; None for all.
+            augmented: bool ``(N,)``, on the host: which of them are augmented; None for all.
 
         Returns:
             ``(N, 3, size, size)`` or ``(N, size, size, 3)`` on the same GPU.
 
         Raises:
             ConfigError: on images that don't fit: what was found, and how to mend it.
+            FastleukError: the self-test fails on this GPU.
         """
-        extra = {} if augmented is None else {"augmented": augmented}
+        tensors = checked_tensors(images)
+        require("compiled", tensors[0].device)
+        extra = {} if augmented is None else {"augmented": _on_host("augmented", augmented)}
+        indices = _on_host("indices", indices)
         params = draw(
             self.policy, seed=self.seed, epoch=epoch, indices=indices, size=self.size, **extra
         )
-        return self._kernels(images, params)
-
-
-class Kernels:
-    """The three kernels with their buffers, for one size, layout and dtype; on any GPU."""
-
-    def __init__(
-        self,
-        size: int,
-        *,
-        normalize: bool = True,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-        layout: str = "CHW",
-        dtype: str = "float32",
-        block: int = BLOCK,
-    ) -> None:
-        if layout not in ("HWC", "CHW"):
-            raise ConfigError(f"layout must be HWC or CHW, got {layout!r}")
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be {', '.join(DTYPES)}, got {dtype!r}")
-        self.size, self.planar, self.dtype = size, layout == "CHW", DTYPES[dtype]
-        self.block = block
-        factor = 1 / (255 * np.asarray(std, np.float64)) if normalize else np.ones(3)
-        offset = -255 * np.asarray(mean, np.float64) * factor if normalize else np.zeros(3)
-        self._moments = torch.from_numpy(np.concatenate([factor, offset]).astype(np.float32))
-        self._moments_there: dict[torch.device, torch.Tensor] = {}
-        self._kernel = load_kernels()
-        self._rings: dict[torch.device, UploadRing] = {}
-
-    def __call__(
-        self, images: torch.Tensor | Sequence[torch.Tensor], params: AugmentParams
-    ) -> torch.Tensor:
-        """Augment ``N`` images with ``N`` rows of parameters."""
-        checked = checked_tensors(images)
-        if len(checked) != len(params):
-            raise ConfigError(
-                f"params has {len(params)} rows for {len(checked)} images; draw one for each"
-            )
-        table, rows = image_table(checked), self.packed_rows(params)
-        device = checked[0].device
-        ring = self._ring(device, table.nbytes + rows.nbytes)
-        with ring.reading(ring.upload(lambda _: [table, rows])) as buffer:
-            result = self.launch(buffer, len(table), rows.shape[1])
-            if device.type == "cuda":  # torch keeps their memory until the kernels are done
-                for image in checked:
-                    image.record_stream(torch.cuda.current_stream(device))
+        if self._captured is None:
+            return self._kernels(tensors, params)
+        result = self._captured(self._kernels.packed(tensors, params), tensors[0].device)
+        keep_until_read(tensors)
         return result
 
-    def packed_rows(self, params: AugmentParams) -> np.ndarray:
-        """Return what the kernels read of the parameters, see :func:`packed_rows`.
 
-        Raises:
-            ConfigError: they were drawn for something else.
-        """
-        if params.size != self.size:
+def _on_host(name: str, values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        if values.device.type != "cpu":
             raise ConfigError(
-                f"the parameters were drawn for size {params.size}, not for {self.size}"
+                f"{name} must be on the host, where the parameters are drawn, but they are on "
+                f"{values.device}: pass those that the DataLoader gave, before their upload"
             )
-        if params.interpolation != "bilinear":
-            raise ConfigError(
-                f"the applier compiled interpolates by bilinear, got {params.interpolation!r}; "
-                "torchvision's nearest needs the applier exact"
-            )
-        return packed_rows(params)
-
-    def launch(self, buffer: torch.Tensor, n: int, length: int) -> torch.Tensor:
-        """Put the kernels on torch's current stream.
-
-        Args:
-            buffer: uint8 on the device: it begins with the table of ``n`` images and their rows.
-            n: Images.
-            length: Numbers a row.
-
-        Returns:
-            ``(n, 3, size, size)`` or ``(n, size, size, 3)``.
-        """
-        if buffer.device.type == "cpu":  # interpreted
-            return self._launch(buffer, n, length)
-        with torch.cuda.device(buffer.device):
-            return self._launch(buffer, n, length)
-
-    def _launch(self, buffer: torch.Tensor, n: int, length: int) -> torch.Tensor:
-        size, device = self.size, buffer.device
-        images = buffer[: 8 * IMAGE_NUMBERS * n].view(torch.int64)
-        rows = buffer[8 * IMAGE_NUMBERS * n :][: 4 * length * n].view(torch.float32)
-        moments = self._moments_on(device)
-        # Half precision has 11 bits: a sixteenth of a level, which a result of that dtype can't
-        # show anyway.
-        kind = torch.float32 if self.dtype == torch.float32 else torch.float16
-        shape = (n, 3, size, size) if self.planar else (n, size, size, 3)
-        try:
-            pivots = torch.empty(n, dtype=torch.float32, device=device)
-            canvas = torch.empty((n, 3, size, size), dtype=kind, device=device)
-            output = torch.empty(shape, dtype=self.dtype, device=device)
-        except torch.OutOfMemoryError as error:
-            needed = n * 3 * size * size * (kind.itemsize + self.dtype.itemsize)
-            raise ConfigError(
-                f"{n} images of {size} x {size} need {needed / 2**20:.0f} MiB of {device}'s "
-                "memory beside the images themselves, and there isn't as much: use a smaller batch"
-            ) from error
-        kernel = self._kernel
-        options: dict[str, Any] = {"LENGTH": length, "SIZE": size, "BLOCK": self.block}
-        blocks = (n, -(-size * size // self.block))
-        kernel.mean_grey[(n,)](images, rows, pivots, POINTS=min(PIVOT_POINTS, size), **options)
-        kernel.warp_and_jitter[blocks](images, rows, pivots, canvas, **options)
-        kernel.filter_and_write[blocks](
-            canvas, rows, moments, output, PLANAR=self.planar, **options
-        )
-        return output
-
-    def _moments_on(self, device: torch.device) -> torch.Tensor:
-        if device not in self._moments_there:
-            self._moments_there[device] = self._moments.to(device)
-        return self._moments_there[device]
-
-    def _ring(self, device: torch.device, nbytes: int) -> UploadRing:
-        ring = self._rings.get(device)
-        if ring is None or ring.nbytes < nbytes:
-            if ring is not None and device.type == "cuda":
-                torch.cuda.synchronize(device)  # the old buffers may still be in use
-            streams = CudaStreams(device) if device.type == "cuda" else HostStreams()
-            ring = UploadRing(streams, slots=UPLOADS_AHEAD, nbytes=1 << (nbytes - 1).bit_length())
-            self._rings[device] = ring
-        return ring
-
-
-def load_kernels() -> Any:
-    """Import the kernels.
-
-    Raises:
-        MissingDependencyError: Triton isn't installed, or can't be loaded.
-    """
-    try:
-        from fastleuk.augment.appliers.compiled import gpu as kernel_gpu
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The applier compiled needs Triton on a GPU ({error}); it comes with torch for "
-            "Linux. Use the applier fused."
-        ) from error
-    return kernel_gpu
-
-
-def interpreted() -> bool:
-    """Whether Triton's interpreter runs the kernels: on the CPU, slowly, for tests."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+        return values.numpy()
+    return np.asarray(values)
 
 
 def checked_tensors(images: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -281,29 +155,9 @@ def checked_tensors(images: torch.Tensor | Sequence[torch.Tensor]) -> list[torch
             )
         if image.numel() == 0:
             raise ConfigError(f"image {i} has no pixels: its shape is {tuple(image.shape)}")
-        if image.stride()[1:] != (3, 1) and image.shape[1] > 1:
+        if image.stride(2) != 1 or (image.stride(1) != 3 and image.shape[1] > 1):
             raise ConfigError(
                 f"image {i}'s pixels don't lie one behind the other (its strides are "
                 f"{image.stride()}): use .contiguous()"
             )
     return tensors
-
-
-def image_table(images: Sequence[torch.Tensor]) -> np.ndarray:
-    """``(N, 5)`` int64: where the images lie, as the kernels read it."""
-    return np.array(
-        [(image.data_ptr(), image.stride(0), *image.shape[:2], 0) for image in images], np.int64
-    )
-
-
-def packed_rows(params: AugmentParams) -> np.ndarray:
-    """``(N, L)`` float32: the row of each image, the edge of its kernel, and the kernel."""
-    arrays = compiled_arrays(params)
-    kernels: list[np.ndarray] = arrays["kernel"]  # type: ignore[assignment]
-    widest = params.kernel_size + 2  # with sharpness; the same for every batch of a policy
-    rows = np.zeros((len(params), ROW + 1 + widest**2), np.float32)
-    rows[:, :ROW] = arrays["row"]
-    for row, kernel in zip(rows, kernels, strict=True):
-        row[ROW] = len(kernel)
-        row[ROW + 1 : ROW + 1 + kernel.size] = kernel.ravel()
-    return rows

@@ -1,18 +1,21 @@
-"""Whether an applier computes on a GPU what it computes on the CPU: asked once, then remembered.
+"""Whether an applier computes on a GPU what it computes on the CPU.
 
 What runs on a GPU is compiled by the machine's own Triton, launched by its driver, fed by its
-DALI. At the first use with given versions a handful of drawn images goes through the applier on
-the GPU and through the same one on the CPU; the verdict is kept in the user's cache folder.
+DALI. A handful of drawn images goes through the applier on the GPU and through the same one on the
+CPU. :mod:`.verdicts` asks when, and remembers.
+
+``python -m fastleuk.augment.gpu.selftest APPLIER DEVICE`` prints ``ready`` once it has the device,
+then the verdict as a line of JSON.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,7 @@ from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER
-from fastleuk.data.user_cache.folder import cache_root
-from fastleuk.errors import FastleukError, MissingDependencyError
+from fastleuk.errors import MissingDependencyError
 
 SIZE = 64
 ORDER = ("compiled", "fused", "exact")
@@ -68,6 +70,8 @@ class Verdict:
     largest: float | None = None
     missing: bool = False
     """Whether it isn't installed, rather than wrong."""
+    lasting: bool = True
+    """Whether it holds as long as the versions do: not if memory was lacking."""
 
 
 def self_test(applier: str, apply: Apply, truth: Apply | None = None) -> Verdict:
@@ -82,18 +86,20 @@ def self_test(applier: str, apply: Apply, truth: Apply | None = None) -> Verdict
     policy = PAPER.replace(p_sharpness=0.5, p_perspective=0.5)
     params = draw(policy, seed=17, epoch=0, indices=np.arange(len(images)), size=SIZE)
     try:
-        found = np.asarray(apply(images, params, applier), np.float32)
+        levels = np.asarray(apply(images, params, applier), np.float32)
     except MissingDependencyError as error:
         return Verdict(applier, False, f"can't be had: {error}", missing=True)
     except Exception as error:  # whatever a compiler, a driver or a launch comes up with
         text = (str(error).strip().splitlines() or [""])[0]
-        return Verdict(applier, False, f"does not run: {type(error).__name__}: {text}")
+        lasting = "memory" not in text or "illegal" in text
+        found = f"does not run: {type(error).__name__}: {text}"
+        return Verdict(applier, False, found, lasting=lasting)
     expected, tolerance = _truth(images, params, applier, truth or on_cpu)
-    if found.shape != expected.shape or not np.isfinite(found).all():
+    if levels.shape != expected.shape or not np.isfinite(levels).all():
         return Verdict(
-            applier, False, f"gives {found.shape} with {int((~np.isfinite(found)).sum())} NaN"
+            applier, False, f"gives {levels.shape} with {int((~np.isfinite(levels)).sum())} NaN"
         )
-    difference = np.abs(found - expected)
+    difference = np.abs(levels - expected)
     mean, largest = float(difference.mean()), float(difference.max())
     above = float((difference > tolerance.levels).mean())
     passed = mean <= tolerance.mean and above <= tolerance.excused
@@ -116,7 +122,11 @@ def _truth(
 
 
 def on_cpu(images: list[np.ndarray], params: AugmentParams, applier: str) -> np.ndarray:
-    """Levels by an applier on the CPU."""
+    """Levels by an applier on the CPU; ``compiled`` needs no DALI for it."""
+    if applier == "compiled":
+        from fastleuk.augment.appliers.compiled.on_arrays import levels
+
+        return levels(images, params)
     return augment_batch(images, params, applier=applier, normalize=False)
 
 
@@ -127,8 +137,9 @@ def on_gpu(device: Any) -> Apply:
         import torch
 
         if applier != "compiled":
-            return augment_batch(images, params, applier=applier, device="gpu", normalize=False)
-        from fastleuk.augment.gpu.images import Kernels
+            with torch.cuda.device(device):
+                return augment_batch(images, params, applier=applier, device="gpu", normalize=False)
+        from fastleuk.augment.gpu.kernels import Kernels
 
         kernels = Kernels(params.size, normalize=False, layout="HWC")
         there = [torch.from_numpy(image).to(device) for image in images]
@@ -152,95 +163,20 @@ def test_images() -> list[np.ndarray]:
     return images
 
 
-def versions(device: Any) -> dict[str, str]:
-    """What a verdict holds for: another of these asks for a new test."""
+def main(applier: str, name: str) -> None:
+    """Test an applier on the device ``name``, in a process of its own."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
     import torch
 
-    found = {"fastleuk": _source_digest(), "gpu": str(device)}
-    if getattr(device, "type", "") == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        found["gpu"] = f"{properties.name} sm_{properties.major}{properties.minor}"
-        found["cuda"] = str(torch.version.cuda)
-        found["driver"] = _driver()
-    for name in ("torch", "triton", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "numba"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    device = torch.device(name)
+    torch.zeros(1, device=device)
+    print("ready", file=answers, flush=True)
+    verdict = self_test(applier, on_gpu(device))
+    print(json.dumps(asdict(verdict)), file=answers, flush=True)
+    with contextlib.suppress(BrokenPipeError):
+        answers.close()
 
 
-def _driver() -> str:
-    try:
-        text = Path("/proc/driver/nvidia/version").read_text()
-    except OSError:
-        return ""
-    return text.splitlines()[0] if text else ""
-
-
-def _source_digest() -> str:
-    """The appliers' sources: an update of them is tested anew."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def remembered(applier: str, device: Any, test: Callable[[str], Verdict]) -> Verdict:
-    """The verdict on ``applier`` with these versions: from the cache folder, or by a test now.
-
-    A folder that can't be written only means that the next process tests again.
-    """
-    now = versions(device)
-    key = hashlib.sha256(json.dumps([applier, now], sort_keys=True).encode()).hexdigest()[:24]
-    file = cache_root() / "self-tests" / f"{key}.json"
-    try:
-        kept = json.loads(file.read_text())
-        return Verdict(**kept["verdict"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never asked, or a file of something else
-    verdict = test(applier)
-    from fastleuk.files import write_json
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"verdict": asdict(verdict), "versions": now})
-    except OSError:
-        pass
-    return verdict
-
-
-def first_sound(
-    device: Any,
-    *,
-    order: Sequence[str] = ORDER,
-    report: Callable[[str], None] = print,
-    test: Callable[[str], Verdict] | None = None,
-) -> str:
-    """Return the first applier of ``order`` whose self-test passes on ``device``.
-
-    Args:
-        device: A GPU.
-        order: Appliers, the fastest first.
-        report: Is told, in a line each, of those that were passed over.
-        test: From an applier to its verdict; None for the self-test on ``device``.
-
-    Raises:
-        FastleukError: none passes.
-    """
-    apply = on_gpu(device)
-    test = test or (lambda applier: self_test(applier, apply))
-    failed = []
-    for applier in order:
-        verdict = remembered(applier, device, test)
-        if verdict.passed:
-            return applier
-        failed.append(f"{applier} {verdict.found}")
-        report(
-            f"The applier {applier} is not used on {device}: it {verdict.found}. Please report "
-            "this with the output of `fastleuk gpu-check`."
-        )
-    raise FastleukError(
-        f"No applier works on {device}: {'; '.join(failed)}. Train with --device cpu, or see "
-        "`fastleuk gpu-check`."
-    )
+if __name__ == "__main__":
+    main(*sys.argv[1:])

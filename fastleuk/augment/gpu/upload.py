@@ -1,56 +1,38 @@
-"""Small arrays on their way to a GPU: written once the last reader has finished, never sooner.
+"""A batch on its way to a GPU: its buffer is written once the last reader has finished, not sooner.
 
-A kernel's parameters go up while the GPU works on earlier batches. Three things happen to a
-buffer in turn, each on a clock of its own: the host writes it, a stream of its own copies it, the
-stream of the training step reads it. :class:`UploadRing` says who waits for whom. It knows
-streams and events only by what they do, so that the tests can put slow ones in their place.
+Parameters, and pixels that are not there yet, go up while the GPU works on earlier batches. Three
+things happen to a buffer in turn, each on a clock of its own: the host writes it, a stream of its
+own copies it, the stream of the training step reads it. :class:`UploadRing` says who waits for
+whom. It knows streams and events only by what they do (:mod:`.streams`), so that the tests can put
+slow ones in their place.
 """
 
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from fastleuk.augment.gpu.packing import Upload
+from fastleuk.augment.gpu.streams import Streams
 
-class Streams(Protocol):
-    """What a device offers: CUDA's streams and events, or those of a test."""
+ROOM_TO_GROW = 4
+"""A buffer that is too small is made a fourth larger than what has to go in."""
 
-    def host_buffer(self, nbytes: int) -> np.ndarray:
-        """uint8 ``(nbytes,)``, from which copies can run by themselves: pinned memory."""
-
-    def device_buffer(self, nbytes: int) -> Any:
-        """As many bytes on the device."""
-
-    def copy(self, target: Any, source: np.ndarray, nbytes: int) -> None:
-        """Copy the beginning of a host buffer on the stream for uploads; returns at once."""
-
-    def upload_waits(self, event: Any) -> None:
-        """What is put on the stream for uploads from now on waits for ``event``."""
-
-    def step_waits(self, event: Any) -> None:
-        """Likewise the stream on which the caller computes."""
-
-    def after_upload(self) -> Any:
-        """Return an event that passes when the stream for uploads has done what it has now."""
-
-    def after_step(self) -> Any:
-        """Likewise the stream on which the caller computes."""
-
-    def wait(self, event: Any) -> None:
-        """Wait on the host until ``event`` has passed."""
+Each = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[Any]]
+"""``map``, or that of a pool of threads."""
 
 
 @dataclass(eq=False, slots=True)
 class Slot:
     """A host buffer and the device buffer that it is copied to."""
 
-    host: np.ndarray
-    device: Any
+    host: Any = None
+    device: Any = None
     uploaded: Any = None
     read: Any = None
 
@@ -58,55 +40,79 @@ class Slot:
 class UploadRing:
     """Buffers that are used again and again, as many uploads ahead as there are slots.
 
+    They are made, and made larger, when they are needed.
+
     Args:
         streams: The device.
         slots: How many; one that no slot is left for waits.
-        nbytes: Of the largest upload.
     """
 
-    def __init__(self, streams: Streams, *, slots: int, nbytes: int) -> None:
+    def __init__(self, streams: Streams, *, slots: int) -> None:
         assert slots > 0
-        self.nbytes, self._streams = nbytes, streams
+        self._streams = streams
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for _ in range(slots):
-            self._free.put(Slot(streams.host_buffer(nbytes), streams.device_buffer(nbytes)))
+            self._free.put(Slot())
 
-    def upload(self, parts: Callable[[Any], Sequence[np.ndarray]]) -> Slot:
-        """Begin to copy arrays, one behind the other; any thread may call this.
+    def upload(
+        self,
+        parts: Callable[[Any], Sequence[Upload]],
+        nbytes: int,
+        *,
+        room: int = 0,
+        each: Each = map,
+    ) -> Slot:
+        """Begin to copy what ``parts`` gives, one behind the other; any thread may call this.
 
         Args:
-            parts: Returns them, C-contiguous, together at most ``nbytes``; it is given the device
-                buffer, in case that they are to name places in it.
+            parts: Returns it, together ``nbytes``; is given the device buffer, in case that it is
+                to name places in it.
+            nbytes: Of all parts.
+            room: Bytes that the device buffer has at least; those behind ``nbytes`` are the
+                reader's to write.
+            each: Fills the parts; several threads may share them.
 
         Returns:
             The slot, to be given to :meth:`reading`.
         """
-        streams, slot = self._streams, self._free.get()
+        slot = self._free.get()
         try:
-            self._send(slot, parts(slot.device), streams)
+            self._send(slot, parts, nbytes, max(nbytes, room), each)
         except BaseException:
             self._free.put(slot)
             raise
         return slot
 
-    @staticmethod
-    def _send(slot: Slot, parts: Sequence[np.ndarray], streams: Streams) -> None:
+    def _send(
+        self,
+        slot: Slot,
+        parts: Callable[[Any], Sequence[Upload]],
+        nbytes: int,
+        room: int,
+        each: Each,
+    ) -> None:
+        streams = self._streams
         if slot.uploaded is not None:
             streams.wait(slot.uploaded)  # passed long ago, but for a device that is far behind
-        first = 0
-        for part in parts:
-            raw = part.reshape(-1).view(np.uint8)
-            slot.host[first : first + len(raw)] = raw
-            first += len(raw)
+        if slot.host is None or len(slot.host) < nbytes:
+            slot.host = None  # given back before more is taken
+            slot.host = streams.host_buffer(nbytes + nbytes // ROOM_TO_GROW)
+        if slot.device is None or len(slot.device) < room:
+            if slot.read is not None:
+                streams.wait(slot.read)  # whoever gets its memory next doesn't know the reader
+            slot.device = slot.read = None
+            slot.device = streams.device_buffer(room + room // ROOM_TO_GROW)
+        _fill(slot.host, parts(slot.device), each)
         if slot.read is not None:
             streams.upload_waits(slot.read)
-        streams.copy(slot.device, slot.host, first)
+        streams.copy(slot.device, slot.host, nbytes)
         slot.uploaded = streams.after_upload()
 
     @contextmanager
     def reading(self, slot: Slot) -> Iterator[Any]:
         """Lend the device buffer to what the caller puts on its stream within the block."""
         self._streams.step_waits(slot.uploaded)
+        self._streams.step_uses(slot.device)
         try:
             yield slot.device
         finally:
@@ -114,88 +120,13 @@ class UploadRing:
             self._free.put(slot)
 
 
-class HostStreams:
-    """No device: what is copied is there at once. For kernels that are interpreted."""
+def _fill(host: np.ndarray, parts: Sequence[Upload], each: Each) -> None:
+    ends = np.cumsum([part.nbytes for part in parts]).tolist()
+    places = zip(parts, [0, *ends[:-1]], ends, strict=True)
 
-    def host_buffer(self, nbytes: int) -> np.ndarray:
-        """Return plain memory."""
-        return np.zeros(nbytes, np.uint8)
+    def fill(place: tuple[Upload, int, int]) -> None:
+        part, first, end = place
+        part.fill(host[first:end])
 
-    def device_buffer(self, nbytes: int) -> Any:
-        """Return a tensor on the CPU."""
-        import torch
-
-        return torch.zeros(nbytes, dtype=torch.uint8)
-
-    def copy(self, target: Any, source: np.ndarray, nbytes: int) -> None:
-        """Copy."""
-        target.numpy()[:nbytes] = source[:nbytes]
-
-    def upload_waits(self, event: Any) -> None:
-        """Nothing is ever pending."""
-
-    def step_waits(self, event: Any) -> None:
-        """Nothing is ever pending."""
-
-    def after_upload(self) -> Any:
-        """Return nothing to wait for."""
-        return ()
-
-    def after_step(self) -> Any:
-        """Return nothing to wait for."""
-        return ()
-
-    def wait(self, event: Any) -> None:
-        """Nothing is ever pending."""
-
-
-class CudaStreams:
-    """A CUDA device; the caller's stream is torch's current one at each call.
-
-    Args:
-        device: ``cuda:N``.
-    """
-
-    def __init__(self, device: Any) -> None:
-        import torch
-
-        self._torch, self._device = torch, torch.device(device)
-        self._side = torch.cuda.Stream(self._device)
-
-    def host_buffer(self, nbytes: int) -> np.ndarray:
-        """Return pinned memory, which lives as long as the array."""
-        return self._torch.empty(nbytes, dtype=self._torch.uint8, pin_memory=True).numpy()
-
-    def device_buffer(self, nbytes: int) -> Any:
-        """Return memory that torch gives to nobody else before both streams are done with it."""
-        buffer = self._torch.empty(nbytes, dtype=self._torch.uint8, device=self._device)
-        buffer.record_stream(self._side)
-        # The memory may have had an owner whose last kernel is still queued on this stream.
-        self._side.wait_stream(self._torch.cuda.current_stream(self._device))
-        return buffer
-
-    def copy(self, target: Any, source: np.ndarray, nbytes: int) -> None:
-        """Copy on the side stream, from pinned memory and so without a wait."""
-        with self._torch.cuda.stream(self._side):
-            pinned = self._torch.from_numpy(source[:nbytes])
-            target[:nbytes].copy_(pinned, non_blocking=True)
-
-    def upload_waits(self, event: Any) -> None:
-        """Order the side stream after ``event``."""
-        self._side.wait_event(event)
-
-    def step_waits(self, event: Any) -> None:
-        """Order torch's current stream after ``event``."""
-        self._torch.cuda.current_stream(self._device).wait_event(event)
-
-    def after_upload(self) -> Any:
-        """Record on the side stream."""
-        return self._side.record_event()
-
-    def after_step(self) -> Any:
-        """Record on torch's current stream."""
-        return self._torch.cuda.current_stream(self._device).record_event()
-
-    def wait(self, event: Any) -> None:
-        """Block this thread; others go on."""
-        event.synchronize()
+    for _ in each(fill, places):
+        pass

@@ -11,7 +11,6 @@ from fastleuk.augment import NONE
 from fastleuk.config import Config
 from fastleuk.data.balance import parse_per_class
 from fastleuk.data.split.make import parse_mode
-from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier, resolve_loader
 from fastleuk.memory import keep_freed_memory
 from fastleuk.models.backbone import check_backbone, check_weights
@@ -58,11 +57,6 @@ def resolve_config(
     check_combinations(config, device)
     if config.augment.applier == "compiled":
         resolve_applier("compiled", NONE, device)
-        if device.type != "cpu" and config.loader.cache == "off":
-            raise ConfigError(
-                "--applier compiled on a GPU reads the decoded cache, and --cache is off: use "
-                "--cache auto or gpu, or --applier compiled-host or fused."
-            )
     check_model(_buildable(config, resuming))
     check_sync_bn(_buildable(config, resuming), device, ranks)
     check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)

@@ -1,18 +1,32 @@
 """An applier that computes something else on a GPU is not used, and that is said."""
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
+import torch
 
-from fastleuk.augment.gpu import selftest
+from fastleuk.augment import PAPER
+from fastleuk.augment.gpu import verdicts
 from fastleuk.augment.gpu.check import check, table
-from fastleuk.augment.gpu.selftest import Verdict, first_sound, on_cpu, remembered, self_test
+from fastleuk.augment.gpu.selftest import Verdict, on_cpu, self_test
+from fastleuk.augment.gpu.verdicts import first_sound, isolated, remembered, require
 from fastleuk.errors import FastleukError, MissingDependencyError
+from fastleuk.loading import resolve_applier
 from tests.makers.augment_images import needs_numba
 
 pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")
-GPU = "a pretended GPU"
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture(autouse=True)
+def pretended(monkeypatch, tmp_path):
+    """A GPU of which nothing is known yet."""
+    monkeypatch.setattr(verdicts, "versions", lambda device: {"gpu": f"pretended {device}"})
+    monkeypatch.setattr(verdicts, "_sound", set())
+    monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path))
 
 
 def bent(images, params, applier):
@@ -56,6 +70,136 @@ def test_without_numba_torchvision_is_the_truth():
     assert not self_test("compiled", swapped, truth).passed
 
 
+@pytest.fixture
+def device(monkeypatch):
+    """A device by what it computes for each applier; the self-test is the real one."""
+
+    def put(**applied):
+        def test(applier, device):
+            assert device == GPU
+            return self_test(applier, applied.get(applier, on_cpu))
+
+        monkeypatch.setattr(verdicts, "isolated", test)
+
+    return put
+
+
+@needs_numba
+@pytest.mark.parametrize("wrong", [bent, broken, nan])
+def test_a_device_with_wrong_pixels_is_given_the_next_applier(device, wrong):
+    """By the loader's choice, too; it is said in one line, again from what is remembered."""
+    device(compiled=wrong)
+    for _ in range(2):
+        lines = []
+        assert resolve_applier("auto", PAPER, GPU, report=lines.append) == "fused"
+        assert len(lines) == 1
+        assert lines[0].startswith("The applier compiled is not used on cuda:0: it ")
+        assert "fastleuk gpu-check" in lines[0]
+    device(compiled=wrong, fused=wrong)
+    assert first_sound(torch.device("cuda", 0), report=lines.append) == "fused"  # remembered
+
+
+@needs_numba
+def test_a_sound_device_takes_the_fastest_without_a_word(device):
+    device()
+    lines = []
+    assert resolve_applier("auto", PAPER, GPU, report=lines.append) == "compiled"
+    assert lines == []
+
+
+@needs_numba
+def test_an_applier_by_name_fails_instead(device):
+    device(compiled=bent, exact=broken)
+    for applier, found in (("compiled", "mean difference"), ("exact", "illegal memory")):
+        with pytest.raises(FastleukError, match=f"{applier} was asked for.*{found}.*gpu-check"):
+            resolve_applier(applier, PAPER, GPU)
+    assert resolve_applier("fused", PAPER, GPU) == "fused"
+
+
+def test_without_triton_auto_stays_fused_and_says_so(monkeypatch):
+    monkeypatch.setattr(verdicts, "_is_installed", lambda package: package != "triton")
+    monkeypatch.setattr(verdicts.subprocess, "run", lambda *_, **__: SILENT_AND_RIGHT)
+    lines = []
+    assert resolve_applier("auto", PAPER, GPU, report=lines.append) == "fused"
+    (line,) = lines
+    assert "Triton is not installed" in line
+    assert "report" not in line
+    with pytest.raises(MissingDependencyError, match="Triton is not installed"):
+        resolve_applier("compiled", PAPER, GPU)
+
+
+class SILENT_AND_RIGHT:
+    """A self-test's process that has passed."""
+
+    returncode, stderr = 0, ""
+    stdout = "ready\n" + json.dumps({"applier": "fused", "passed": True, "found": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("print('ready', flush=True); import ctypes; ctypes.string_at(0)", r"ends its process \(-"),
+        ("print('ready'); raise SystemExit('CUDA error: unspecified')", "CUDA error: unspecified"),
+        ("print('ready', flush=True); import time; time.sleep(60)", "come to an end within 2 sec"),
+        ("print('ready'); print('so?')", "ends its process"),
+    ],
+)
+def test_a_test_that_kills_or_hangs_its_process_is_a_verdict(monkeypatch, program, found):
+    run = verdicts.subprocess.run
+    monkeypatch.setattr(
+        verdicts.subprocess,
+        "run",
+        lambda _, **options: run([sys.executable, "-c", program], **options),
+    )
+    verdict = isolated("compiled", GPU, seconds=2)
+    assert not verdict.passed
+    assert re.search(found, verdict.found)
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit('all devices are busy')", None])
+def test_a_device_for_one_process_only_is_tested_in_this_one(monkeypatch, program):
+    run = verdicts.subprocess.run
+
+    def start(_, **options):
+        if program is None:
+            raise OSError("no processes")
+        return run([sys.executable, "-c", program], **options)
+
+    monkeypatch.setattr(verdicts.subprocess, "run", start)
+    monkeypatch.setattr(verdicts, "on_gpu", lambda _: broken)
+    assert "illegal memory" in isolated("fused", GPU).found
+
+
+@needs_numba
+def test_the_kernels_pass_the_self_test_in_its_own_process(monkeypatch):
+    """The real ones, interpreted."""
+    pytest.importorskip("triton", reason="Triton comes with torch for Linux")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    verdict = isolated("compiled", torch.device("cpu"))
+    assert verdict.passed, verdict.found
+    assert verdict.mean < 0.001
+
+
+def test_memory_that_was_lacking_is_not_remembered():
+    def test(applier):
+        return self_test(applier, lambda *_: 1 / 0 if ready else out_of_memory())
+
+    def out_of_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    ready = False
+    assert "out of memory" in remembered("fused", GPU, test).found
+    ready = True
+    assert "ZeroDivisionError" in remembered("fused", GPU, test).found
+    ready = False
+    assert "ZeroDivisionError" in remembered("fused", GPU, test).found
+
+
+def test_nothing_is_tested_where_there_is_no_gpu():
+    require("compiled", torch.device("cpu"), test=lambda _: 1 / 0)
+    require("compiled-host", GPU, test=lambda _: 1 / 0)
+
+
 def test_the_next_applier_takes_over_and_one_line_says_why():
     lines = []
     asked = []
@@ -75,11 +219,10 @@ def test_the_next_applier_takes_over_and_one_line_says_why():
 
 def test_no_sound_applier_is_an_error():
     with pytest.raises(FastleukError, match="compiled no"):
-        first_sound("another", report=print, test=lambda a: Verdict(a, False, "no"))
+        first_sound(torch.device("cuda", 1), report=print, test=lambda a: Verdict(a, False, "no"))
 
 
 def test_a_verdict_holds_for_its_versions(monkeypatch, tmp_path):
-    monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path))
     asked = []
 
     def test(applier):
@@ -89,7 +232,7 @@ def test_a_verdict_holds_for_its_versions(monkeypatch, tmp_path):
     for _ in range(2):
         assert remembered("fused", GPU, test).passed
     assert asked == ["fused"]
-    monkeypatch.setattr(selftest, "versions", lambda _: {"driver": "a newer one"})
+    monkeypatch.setattr(verdicts, "versions", lambda _: {"driver": "a newer one"})
     assert remembered("fused", GPU, test).passed
     assert asked == ["fused", "fused"]
     for file in tmp_path.rglob("*.json"):

@@ -1,9 +1,9 @@
 """The nine steps as three Triton kernels for the GPU: ``compiled`` there.
 
-The same arithmetic in the same order as :mod:`fastleuk.augment.appliers.compiled.cpu`, function
-by function, from the same row of parameters. There a row of pixels is worked on at a time, here a
-block of them; a program works on one image, so that the order of the jitter, the box and the
-perspective are branches that all of its threads take alike.
+The same functions in the same order as :mod:`.cpu`, with the same arithmetic, from the same row of
+parameters. There a row of pixels is worked on at a time, here a block of them; a program works on
+one image, so that the order of the jitter, the box and the perspective are branches that all of
+its threads take alike.
 
 Triton runs here in three ways: compiled for the GPU that is there, compiled ahead of time for any
 other (no driver is needed), and interpreted with NumPy (``TRITON_INTERPRET=1``), which the tests
@@ -18,6 +18,10 @@ import triton.language as tl
 
 from fastleuk.augment import sampling
 from fastleuk.augment.appliers.compiled import row as kernel_row
+from fastleuk.augment.appliers.compiled.gpu_resize import resize
+from fastleuk.augment.appliers.compiled.gpu_source import IMAGE, add_pixels, half, source_of, third
+
+__all__ = ["filter_and_write", "mean_grey", "resize", "warp_and_jitter"]
 
 TURNED = tl.constexpr(kernel_row.TURNED)
 CROPPED = tl.constexpr(kernel_row.CROPPED)
@@ -36,11 +40,6 @@ HUE_THIRDS = tl.constexpr(kernel_row.HUE_THIRDS)
 EDGE = tl.constexpr(kernel_row.ROW)
 """Behind an image's row: the edge of its kernel of blur and sharpness, odd; then its weights."""
 WEIGHTS = tl.constexpr(kernel_row.ROW + 1)
-
-ADDRESS, STRIDE, HEIGHT, WIDTH, BGR = (tl.constexpr(i) for i in range(5))
-IMAGE = tl.constexpr(5)
-"""Where an image lies, int64: the address of its top left pixel, the bytes from a row to the next
-(negative where the last row comes first), height, width, and whether blue comes first."""
 
 BOX_RATIO = tl.constexpr(sampling.BOX_RATIO)
 RED, GREEN, BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
@@ -68,7 +67,7 @@ def mean_grey(
         BLOCK: Points at a time, a power of two.
     """
     n = tl.program_id(0)
-    image, row = images + n * IMAGE, rows + n * LENGTH
+    source, row = source_of(images + n * IMAGE), rows + n * LENGTH
     if tl.load(row + CONTRAST) != 1:
         step: tl.constexpr = SIZE / POINTS
         total = tl.zeros((BLOCK,), tl.float32)
@@ -77,8 +76,8 @@ def mean_grey(
             there = k < POINTS * POINTS
             x = ((k % POINTS).to(tl.float32) + 0.5) * step
             y = ((k // POINTS).to(tl.float32) + 0.5) * step
-            s, t = _affine(row + TURNED, x, y)
-            r, g, b = _sample(image, s, t, there, SIZE)
+            s, t = _affine(row, TURNED, x, y)
+            r, g, b = _sample(source, s, t, there, SIZE)
             r, g, b = _jitter(r, g, b, row, 0.0, True)
             total += tl.where(there, RED * r + GREEN * g + BLUE * b, 0.0)
         tl.store(pivots + n, tl.sum(total, axis=0) / (POINTS * POINTS))
@@ -106,17 +105,17 @@ def warp_and_jitter(
         BLOCK: Pixels a program, a power of two.
     """
     n = tl.program_id(0)
-    image, row = images + n * IMAGE, rows + n * LENGTH
+    source, row = source_of(images + n * IMAGE), rows + n * LENGTH
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     there = k < SIZE * SIZE
     x, y = (k % SIZE).to(tl.float32) + 0.5, (k // SIZE).to(tl.float32) + 0.5
-    u, v = _affine(row + AFFINE, x, y)
+    u, v = _affine(row, AFFINE, x, y)
     inside = _coverage(u, SIZE) * _coverage(v, SIZE)  # beyond the crop it is black
     across, down = tl.load(row + MARGIN_X), tl.load(row + MARGIN_Y)
     u = tl.minimum(tl.maximum(u, across), SIZE - across)
     v = tl.minimum(tl.maximum(v, down), SIZE - down)
-    s, t = _affine(row + CROPPED, u, v)
-    r, g, b = _sample(image, s, t, there, SIZE)
+    s, t = _affine(row, CROPPED, u, v)
+    r, g, b = _sample(source, s, t, there, SIZE)
     pivot = tl.load(pivots + n)
     r, g, b = _jitter(r, g, b, row, pivot, False)
     target = canvas + n.to(tl.int64) * (3 * SIZE * SIZE) + k
@@ -160,7 +159,8 @@ def filter_and_write(
     if tl.load(row + PERSPECTIVE_ON) == 0:
         r, g, b = _filter(canvas + place, kernel, edge, clips, x, y, there, SIZE)
     else:
-        u, v = _perspective(row + PERSPECTIVE, x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5, SIZE)
+        s, t = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5
+        u, v = _perspective(row, PERSPECTIVE, s, t, SIZE)
         i, j = u.to(tl.int32), v.to(tl.int32)
         fx, fy = u - i.to(tl.float32), v - j.to(tl.float32)
         r = tl.zeros((BLOCK,), tl.float32)
@@ -180,21 +180,22 @@ def filter_and_write(
 
 
 @triton.jit
-def _affine(matrix, x, y):
-    """Where points go by a homography whose last row is (0, 0, 1)."""
-    a, b, c = tl.load(matrix), tl.load(matrix + 1), tl.load(matrix + 2)
-    d, e, f = tl.load(matrix + 3), tl.load(matrix + 4), tl.load(matrix + 5)
+def _affine(row, AT: tl.constexpr, x, y):
+    """Where points go by a homography whose last row is (0, 0, 1); it begins at ``row[AT]``."""
+    a, b, c = tl.load(row + AT), tl.load(row + AT + 1), tl.load(row + AT + 2)
+    d, e, f = tl.load(row + AT + 3), tl.load(row + AT + 4), tl.load(row + AT + 5)
     return a * x + b * y + c, d * x + e * y + f
 
 
 @triton.jit
-def _perspective(matrix, x, y, SIZE: tl.constexpr):
+def _perspective(row, AT: tl.constexpr, x, y, SIZE: tl.constexpr):
     """Where points lie on the canvas with a black frame, one pixel wide; beyond it: on it."""
-    depth = tl.load(matrix + 6) * x + tl.load(matrix + 7) * y + tl.load(matrix + 8)
-    s, t = _affine(matrix, x, y)
+    depth = tl.load(row + AT + 6) * x + tl.load(row + AT + 7) * y + tl.load(row + AT + 8)
+    s, t = _affine(row, AT, x, y)
     u, v = s / depth + 0.5, t / depth + 0.5
+    # A point at infinity, or that no line leads to, is beyond the edge as well.
     last = SIZE + 2 - 0.001
-    return tl.minimum(tl.maximum(u, 0.0), last), tl.minimum(tl.maximum(v, 0.0), last)
+    return tl.where(u > 0, tl.minimum(u, last), 0.0), tl.where(v > 0, tl.minimum(v, last), 0.0)
 
 
 @triton.jit
@@ -204,72 +205,47 @@ def _coverage(coordinate, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _sample(image, s, t, there, SIZE: tl.constexpr):
-    """Bilinear interpolation of the source at points of the canvas; black beyond its edges.
-
-    From ``BOX_RATIO`` source pixels for one of the output on, of its pixels averaged in twos.
-    """
-    height, width = tl.load(image + HEIGHT).to(tl.int32), tl.load(image + WIDTH).to(tl.int32)
-    inside = _coverage(s, SIZE) * _coverage(t, SIZE)
-    seen = there & (inside > 0)
+def _sample(source, s, t, there, SIZE: tl.constexpr):
+    """Bilinear interpolation of the source at points of the canvas; black beyond its edges."""
+    _, _, _, height, width = source
     wide, tall = width > BOX_RATIO * SIZE, height > BOX_RATIO * SIZE
+    share = _coverage(s, SIZE) * _coverage(t, SIZE)
     i, fx = _place(s, width, wide, SIZE)
     j, fy = _place(t, height, tall, SIZE)
-    r, g, b = inside * 0, inside * 0, inside * 0
-    if wide or tall:  # the mean of two neighbours, interpolated, is one of three
-        for row in tl.static_range(3):
-            for column in tl.static_range(3):
-                share = inside * _third(row, fy, tall) * _third(column, fx, wide)
-                r, g, b = _add(
-                    r, g, b, share, image, i + column - 1, j + row - 1, width, height, seen
-                )
-    else:
-        for row in tl.static_range(2):
-            for column in tl.static_range(2):
-                share = inside * _half(row, fy) * _half(column, fx)
-                r, g, b = _add(r, g, b, share, image, i + column, j + row, width, height, seen)
-    return r, g, b
+    return _interpolate(source, i, j, fx, fy, wide, tall, share, there)
 
 
 @triton.jit
 def _place(coordinate, count, boxed, SIZE: tl.constexpr):
-    """The pixel to the left of a point of the canvas, and the share of the one to the right.
+    """The pixel before a point of the canvas, and the share of the one behind it.
 
     Pixels averaged in twos lie on the edges between pixels.
     """
     shift = tl.where(boxed, 0.0, 0.5)
     place = coordinate * (count.to(tl.float32) / SIZE) - shift
     place = tl.minimum(tl.maximum(place, -0.5), count.to(tl.float32) + 0.5)
-    left = tl.floor(place)
-    return left.to(tl.int32), place - left
+    before = tl.floor(place)
+    return before.to(tl.int32), place - before
 
 
 @triton.jit
-def _half(which: tl.constexpr, share):
-    return share if which == 1 else 1 - share
+def _interpolate(source, i, j, fx, fy, wide, tall, share, there):
+    """Pixels from the four neighbours of each place, times ``share``.
 
-
-@triton.jit
-def _third(which: tl.constexpr, share, boxed):
-    """The weight of the pixel before, at, or behind a place; without a box of the latter two."""
-    if which == 0:
-        return tl.where(boxed, 0.5 * (1 - share), 0.0)
-    if which == 1:
-        return tl.where(boxed, 0.5, 1 - share)
-    return tl.where(boxed, 0.5 * share, share)
-
-
-@triton.jit
-def _add(r, g, b, share, image, column, row, width, height, seen):
-    """Add ``share`` of a pixel; those beyond the source's edge are as the last within it."""
-    stride = tl.load(image + STRIDE)
-    bgr = tl.load(image + BGR).to(tl.int32)
-    column = tl.minimum(tl.maximum(column, 0), width - 1)
-    row = tl.minimum(tl.maximum(row, 0), height - 1)
-    pixel = tl.load(image + ADDRESS).to(tl.pointer_type(tl.uint8)) + row * stride + 3 * column
-    r += share * tl.load(pixel + 2 * bgr, seen, 0).to(tl.float32)
-    g += share * tl.load(pixel + 1, seen, 0).to(tl.float32)
-    b += share * tl.load(pixel + 2 - 2 * bgr, seen, 0).to(tl.float32)
+    From ``BOX_RATIO`` source pixels for one of the output on, a neighbour is the mean of two.
+    """
+    seen = there & (share > 0)
+    r, g, b = share * 0, share * 0, share * 0
+    if wide or tall:  # the mean of two neighbours, interpolated, is one of three
+        for row in tl.static_range(3):
+            for column in tl.static_range(3):
+                weight = share * third(row, fy, tall) * third(column, fx, wide)
+                r, g, b = add_pixels(r, g, b, weight, source, i + column - 1, j + row - 1, seen)
+    else:
+        for row in tl.static_range(2):
+            for column in tl.static_range(2):
+                weight = share * half(row, fy) * half(column, fx)
+                r, g, b = add_pixels(r, g, b, weight, source, i + column, j + row, seen)
     return r, g, b
 
 
@@ -328,10 +304,8 @@ def _shift_hue(r, g, b, sixths, thirds):
 @triton.jit
 def _reflect(k, SIZE: tl.constexpr):
     """``reflect_101``: 1 for -1, ``SIZE - 2`` for ``SIZE``, whatever the distance."""
-    if SIZE == 1:
-        return k * 0
-    period: tl.constexpr = 2 * (SIZE - 1)
-    k = (k % period + period) % period
+    period: tl.constexpr = 2 * (SIZE - 1) if SIZE > 1 else 1
+    k = tl.abs(k) % period
     return tl.minimum(k, period - k)
 
 

@@ -1,16 +1,18 @@
 """How the kernel is compiled: kept on the disk under a name of its constants, and not in silence.
 
-numba compiles a function again when the file changes in which it stands. What that file imports
-is frozen into the machine code and not looked at any more, nor are the options: so both are made
-part of the name under which the code is kept.
+numba compiles a function again when the file changes in which it stands. What that file imports,
+constants and functions, is frozen into the machine code and not looked at any more, nor are the
+options: so all of it is made part of the name under which the code is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, ClassVar
 
 from numba import njit
 from numba.core import event
@@ -20,15 +22,21 @@ FASTMATH = ("nsz", "arcp", "contract", "reassoc")
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
-def identity_of(*modules: object) -> str:
-    """A short digest of the constants of modules: of all that has an upper-case name in them."""
+def identity_of(*modules: ModuleType, callees: Sequence[ModuleType] = ()) -> str:
+    """A short digest of what a file of compiled functions takes from others.
+
+    Args:
+        modules: Of all that has an upper-case name in them: constants.
+        callees: Of their source and their own ``IDENTITY``: compiled functions.
+    """
     values = [
         (name, value)
         for module in modules
         for name, value in sorted(vars(module).items())
         if name.isupper()
     ]
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
+    sources = [(module.IDENTITY, inspect.getsource(module)) for module in callees]
+    return hashlib.sha256(repr((values, sources)).encode()).hexdigest()[:12]
 
 
 def compiler(identity: str) -> Callable[[Callable], Any]:
@@ -42,16 +50,19 @@ def compiler(identity: str) -> Callable[[Callable], Any]:
 
 
 class _Notice(event.Listener):
-    """Says once that a module's functions are being compiled, if they are."""
+    """Says that a module's functions are being compiled, if they are; once for all of its room."""
+
+    _said: ClassVar[set[str]] = set()
 
     def __init__(self, module: str) -> None:
-        self._module, self._said = module, False
+        self._module = module
+        self._room = module.rpartition(".")[0] or module
 
     def on_start(self, event: Any) -> None:
         dispatcher = event.data["dispatcher"]
-        if self._said or dispatcher.py_func.__module__ != self._module:
+        if self._room in self._said or dispatcher.py_func.__module__ != self._module:
             return
-        self._said = True
+        self._said.add(self._room)
         print(
             "fastleuk: compiling the augmentation for this processor, once: some 20 seconds "
             f"(kept in {dispatcher.stats.cache_path})",

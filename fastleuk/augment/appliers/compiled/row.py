@@ -25,6 +25,9 @@ MARGIN_X, MARGIN_Y = 47, 48
 it, is as at this distance."""
 ROW = 49
 
+PIVOT_POINTS = 48
+"""Contrast needs the mean grey of the whole image: from so many points along each edge."""
+
 
 def pack_rows(params: AugmentParams, perspective: Bools) -> np.ndarray:
     """``(N, ROW)`` float32, laid out as the names above say.

@@ -16,8 +16,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastleuk.augment.appliers.compiled import gpu as kernel_gpu
-from fastleuk.augment.appliers.compiled.row import ROW
-from fastleuk.augment.gpu.images import BLOCK, PIVOT_POINTS
+from fastleuk.augment.appliers.compiled.row import PIVOT_POINTS, ROW
+from fastleuk.augment.gpu.kernels import BLOCK
 
 COMMON = {"LENGTH": ROW + 1 + 25, "SIZE": 224, "BLOCK": BLOCK}
 KERNELS = {
@@ -33,13 +33,15 @@ KERNELS = {
         {"canvas": "*fp16", "rows": "*fp32", "moments": "*fp32", "outputs": "*fp16"},
         {"PLANAR": False},
     ),
+    "resize": ({"images": "*i64", "targets": "*u8"}, {"LENGTH": None}),
 }
+"""Types of the arguments, and constants beside the common ones; None: not one of its own."""
 
 
 def usage(name: str, capability: int) -> dict[str, int]:
     """Registers, stack and local memory of a kernel, from its machine code."""
     signature, own = KERNELS[name]
-    constants = {**COMMON, **own}
+    constants = {k: v for k, v in {**COMMON, **own}.items() if v is not None}
     source = ASTSource(
         fn=getattr(kernel_gpu, name),
         signature={**signature, **dict.fromkeys(constants, "constexpr")},

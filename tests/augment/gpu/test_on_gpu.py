@@ -1,0 +1,97 @@
+"""What only a GPU can show of the kernels: torch, Triton and numba are all that it needs."""
+
+import numpy as np
+import pytest
+import torch
+
+from fastleuk.augment import PAPER, GpuAugment, augment_batch, draw
+from fastleuk.augment.gpu.kernels import Kernels
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
+from tests.augment.gpu import triton_cases
+from tests.makers.augment_images import needs_numba
+from tests.makers.host_kernels import cpu_levels
+from tests.makers.tolerances import TRITON_GPU
+
+pytestmark = [pytest.mark.gpu, needs_numba]
+CASES = triton_cases.cases()
+LAG = 400_000_000
+"""Cycles that the GPU lags behind the host: a fifth of a second and more."""
+
+
+@pytest.fixture
+def device():
+    return torch.device("cuda", torch.cuda.device_count() - 1)
+
+
+def compare(found, expected):
+    difference = np.abs(found - expected)
+    share = float((difference > TRITON_GPU.levels).mean())
+    assert share <= TRITON_GPU.excused, f"{share:.3%}, worst {difference.max()}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernels_compute_what_the_cpu_kernel_does(case, device):
+    images, params = CASES[case]
+    kernels = Kernels(params.size, normalize=False, layout="HWC")
+    found = kernels([torch.from_numpy(image).to(device) for image in images], params)
+    assert found.device == device
+    expected = cpu_levels(images, params)
+    if case in ("few", "plain"):  # resized: a level may be rounded either way
+        assert np.abs(found.cpu().numpy() - expected).max() < 1.1
+    else:
+        compare(found.cpu().numpy(), expected)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, 256, (8, 100, 90, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_tensor_stays_on_its_gpu_and_nothing_waits(batch, device, dtype, layout):
+    params = draw(PAPER, seed=1, epoch=0, indices=np.arange(8), size=64)
+    options = {"applier": "compiled", "device": "gpu", "dtype": dtype, "layout": layout}
+    there = batch.to(device)
+    first = augment_batch(there, params, **options)  # compiles, takes memory
+    torch.cuda.synchronize(device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = augment_batch(there, params, **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert found.device == device
+    assert found.dtype == getattr(torch, dtype)
+    assert torch.equal(first, found)
+    found = found.float() if layout == "HWC" else found.float().permute(0, 2, 3, 1)
+    levels = (found.cpu().numpy() * IMAGENET_STD + IMAGENET_MEAN) * 255
+    difference = np.abs(levels - cpu_levels(list(batch.numpy()), params))
+    bound = {"float32": 0.5, "float16": 1.0, "bfloat16": 2.0}[dtype]
+    assert (difference > bound).mean() < 0.002, f"worst {difference.max()}"
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_batches_follow_each_other_on_any_stream(batch, device, graph):
+    """A GPU far behind the host, a stream of the caller's, images dropped at once."""
+    augment = GpuAugment(PAPER, 64, normalize=False, layout="HWC", graph=graph)
+    stream = torch.cuda.Stream(device)
+    found = []
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        for epoch in range(10):
+            torch.cuda._sleep(LAG // 10)
+            there = batch.to(device, non_blocking=True)
+            found.append(augment(there, indices=np.arange(8), epoch=epoch))
+            del there
+    torch.cuda.synchronize(device)
+    for epoch, result in enumerate(found):
+        params = draw(PAPER, seed=7, epoch=epoch, indices=np.arange(8), size=64)
+        compare(result.cpu().numpy(), cpu_levels(list(batch.numpy()), params))
+
+
+def test_several_gpus_have_kernels_of_their_own(batch):
+    if torch.cuda.device_count() < 2:
+        return  # nothing to show
+    augment = GpuAugment(PAPER, 64)
+    one, other = (augment(batch.to(f"cuda:{i}"), indices=np.arange(8)) for i in (0, 1))
+    assert torch.equal(one.cpu(), other.cpu())
