@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fastleuk.augment.gpu.selftest import on_cpu
-from fastleuk.augment.gpu.selftest import test_images as cells_of_the_self_test
+from fastleuk.augment.gpu.selftest import test_images as drawn_cells
 from fastleuk.cli import app
 from fastleuk.doctor import examine as examination
 from fastleuk.doctor import network, probe
@@ -189,7 +189,5 @@ def test_decoding_is_right_here_and_a_wrong_one_is_seen(monkeypatch):
     from fastleuk.doctor import decoding
 
     assert {row["found"] for row in decoding.differences("cpu")} == {""}
-    monkeypatch.setattr(
-        decoding, "_decode", lambda *_: np.float32(cells_of_the_self_test()[2])[::-1]
-    )
+    monkeypatch.setattr(decoding, "_decode", lambda *_: np.float32(drawn_cells()[2])[::-1])
     assert all("levels from PIL" in row["found"] for row in decoding.differences("cpu"))
