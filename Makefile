@@ -48,7 +48,7 @@ locked:
 ## Known vulnerabilities of the locked versions, and THIRD_PARTY.md.
 audit: $(STAMP) $(RUN)/pip-audit
 	$(RUN)/python tools/third_party.py
-	$(RUN)/pip-audit --require-hashes --disable-pip -r requirements/image.txt
+	$(RUN)/pip-audit --strict --require-hashes --disable-pip -r requirements/image.txt
 
 ## The pages, into site/; warnings are errors.
 docs: $(RUN)/mkdocs

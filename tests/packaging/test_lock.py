@@ -70,3 +70,14 @@ def test_the_locks_agree():
     common = set(image) & set(ci)
     assert len(common) > 40
     assert {p for p in common if image[p][0] != ci[p][0]} == set()
+
+
+def test_every_locked_package_has_its_licence_in_third_party():
+    text = (PROJECT / "THIRD_PARTY.md").read_text()
+    rows = dict(re.findall(r"^\| ([a-z]\S+) \| \d\S* \| (.+) \|$", text, re.MULTILINE))
+    versions = dict(re.findall(r"^\| ([a-z]\S+) \| (\d\S*) \|", text, re.MULTILINE))
+    other = {"colorama", "httpx2-jsfetch", "pyyaml-ft"}  # of other platforms
+    found = locked("image.txt")
+    assert set(rows) == set(found) - other
+    assert {name: versions[name] for name in rows} == {name: found[name][0] for name in rows}
+    assert [name for name, licence in rows.items() if licence == "not declared"] == []
