@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    cell = draw_demo_cell(plan_demo(cells=120, seed=0)[5], seed=0)
+    cell = draw_demo_cell(plan_demo(cells=120, seed=0)[5], seed=0)[85:365, 85:365]
     for name, policy in STEPS.items():
         strip(cell, policy).save(out / f"step-{name}.jpg", quality=88)
 
