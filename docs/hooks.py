@@ -72,7 +72,9 @@ def _option(param: Any) -> str:
     if param.param_type_name == "argument":
         names = f"`{param.name}`"
     default = param.default
-    hidden = default is None or callable(default) or isinstance(default, bool) or default in ("", ())
+    hidden = (
+        default is None or callable(default) or isinstance(default, bool) or default in ("", ())
+    )
     hidden = hidden or type(default).__name__ == "Sentinel"
     shown = "" if hidden else f"`{default}`"
     return f"| {names} | {shown} | {_plain(getattr(param, 'help', '') or '')} |"
@@ -82,7 +84,9 @@ def _plain(text: str) -> str:
     """Escape what Markdown would take for markup, but within backticks."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
-        part.replace("|", r"\|") if part.startswith("`") else re.sub(r"([|<>*_\[\]])", r"\\\1", part)
+        part.replace("|", r"\|")
+        if part.startswith("`")
+        else re.sub(r"([|<>*_\[\]])", r"\\\1", part)
         for part in parts
     )
 
@@ -97,8 +101,8 @@ def errors() -> str:
     parts = [
         "# Error messages\n",
         "Every error that you can mend is one message: what was found, where, and what to do. The "
-        "command ends with exit code 2 and no traceback (`--debug` shows it). Names in braces stand "
-        "for what is found. The list is made from the source.\n",
+        "command ends with exit code 2 and no traceback (`--debug` shows it). Names in braces "
+        "stand for what is found. The list is made from the source.\n",
     ]
     for room in sorted(found, key=lambda r: (r not in ROOMS, r)):
         parts.append(f"## {ROOMS.get(room, room.replace('_', ' '))}\n")
