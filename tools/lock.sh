@@ -14,7 +14,7 @@ lock() {
     local extras=()
     for extra in "$@"; do extras+=(--extra "$extra"); done
     "$bin/uv" pip compile pyproject.toml requirements/build.in "${extras[@]}" \
-        --universal --python-version 3.11 --generate-hashes --constraint "$have" \
+        --universal --python-version 3.11.5 --generate-hashes --constraint "$have" \
         --no-header --no-annotate --quiet --output-file "requirements/$file"
 }
 
