@@ -11,7 +11,7 @@ from fastleuk.data.labels.positive import no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
 from fastleuk.data.load import DataSet
 from fastleuk.data.manifest import UNLABELLED, Manifest
-from fastleuk.errors import listed
+from fastleuk.errors import listed, one_line
 
 _SHOWN = 5
 _LISTED = 1000
@@ -214,4 +214,4 @@ def _bad(bad: tuple[tuple[str, str], ...]) -> str:
     if not bad:
         return "Bad files: none"
     lines = [f"Bad files, left out: {len(bad)}"]
-    return "\n".join([*lines, *(f"  {path}: {reason}" for path, reason in bad)])
+    return "\n".join([*lines, *(one_line(f"  {path}: {reason}") for path, reason in bad)])
