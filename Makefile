@@ -4,7 +4,7 @@ RUN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: train test test-all lint format clean
+.PHONY: train test test-all lint format lock locked audit docs dist clean
 
 ## Train the demo: real ImageNet weights, synthetic cells, no GPU and no download needed.
 train: $(STAMP)
@@ -34,5 +34,36 @@ $(STAMP): pyproject.toml
 	$(RUN)/python -m pip install -e '.[dev]'
 	touch $@
 
+## Write the lock files from the versions that this environment has.
+lock: $(STAMP) $(RUN)/uv
+	bash tools/lock.sh $(RUN)
+
+## An environment of exactly the locked versions, their hashes checked (a fresh VENV=DIR).
+locked:
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --require-hashes -r requirements/ci.txt
+	$(RUN)/python -m pip install --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+## Known vulnerabilities of the locked versions, and THIRD_PARTY.md.
+audit: $(STAMP) $(RUN)/pip-audit
+	$(RUN)/python tools/third_party.py
+	$(RUN)/pip-audit --strict --require-hashes --disable-pip -r requirements/image.txt
+
+## The pages, into site/; warnings are errors.
+docs: $(RUN)/mkdocs
+	$(RUN)/mkdocs build --strict
+
+## Wheel and source archive, into dist/.
+dist: $(STAMP)
+	$(RUN)/python -m pip install --upgrade build
+	$(RUN)/python -m build
+
+$(RUN)/uv $(RUN)/pip-audit: $(STAMP)
+	$(RUN)/python -m pip install $(@F)
+
+$(RUN)/mkdocs: $(STAMP)
+	$(RUN)/python -m pip install -e '.[docs]'
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -44,9 +44,18 @@ def did_you_mean(value: str, known: Iterable[str], count: int = 1) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
+def one_line(text: str) -> str:
+    r"""Return ``text`` with its line ends written out: file names may hold some.
+
+    >>> one_line("two\nlines")
+    'two\\nlines'
+    """
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
 def listed(items: list[str], limit: int = 20) -> str:
     """Lay out ``items`` one a line, indented, naming at most ``limit`` and counting the rest."""
-    lines = [f"  {item}" for item in items[:limit]]
+    lines = [f"  {one_line(item)}" for item in items[:limit]]
     if len(items) > limit:
         lines.append(f"  … and {len(items) - limit} more")
     return "\n".join(lines)

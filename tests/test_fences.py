@@ -20,6 +20,7 @@ FENCES = {
     "nvidia.dali": {
         "augment/appliers/exact", "augment/appliers/fused", "augment/appliers/compiled/in_dali",
         "augment/dali/", "loading/dali", "loading/decode/dali", "bench/operators",
+        "doctor/decoding",
     },
     "torchvision": {
         "augment/appliers/reference", "loading/torchvision", "loading/decode/torchvision",
@@ -31,8 +32,8 @@ FENCES = {
 }  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
-    "cli", "protocols", "bench", "training", "tracking", "evaluation", "models", "loading",
-    "augment", "data", "config", "run_folder",
+    "cli", "doctor", "protocols", "bench", "training", "tracking", "evaluation", "models",
+    "loading", "augment", "data", "config", "run_folder",
 ]  # fmt: skip
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [

@@ -15,6 +15,7 @@ from fastleuk.augment.draw import draw
 from fastleuk.augment.params import STEPS, AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy
 from fastleuk.errors import ConfigError
+from fastleuk.files import write_atomically
 
 AMPLIFY = 16
 """Differences are shown that many times as large."""
@@ -58,9 +59,13 @@ def write_gallery(
     policy = policy.replace(interpolation="bilinear")
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet = out.with_name(f"{out.stem}-sheet.png")
-    comparison(arrays[0], policy, size, seed).save(out)
-    contact_sheet(arrays, policy, size, seed).save(sheet)
+    _save(comparison(arrays[0], policy, size, seed), out)
+    _save(contact_sheet(arrays, policy, size, seed), sheet)
     return [out, sheet]
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    write_atomically(path, lambda file: picture.save(file, "PNG"))
 
 
 def comparison(image: np.ndarray, policy: AugmentPolicy, size: int, seed: int) -> Image.Image:

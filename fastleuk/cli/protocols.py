@@ -29,19 +29,34 @@ def cv(
         str, typer.Option(help="official, or the number of folds to draw by subject.")
     ] = "official",
     seeds: SeedsOption = 1,
+    job: Annotated[
+        str,
+        typer.Option(help="I/N: only every N-th run from I on (0 to N - 1), for an array of jobs."),
+    ] = "",
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Train nothing: report on the runs of all jobs.")
+    ] = False,
     config_file: ConfigOption = "",
 ) -> None:
     """Cross-validate: train on every fold, and report mean, deviation and ensemble.
 
     Takes the options of train; --out is the folder of all runs (runs/cv-BACKBONE). The test folds
     are the same for every seed: a seed changes the validation part and the training. The same
-    command again goes on: finished runs are kept.
+    command again goes on: finished runs are kept. In an array of jobs on one file system
+    each trains its share (--job I/N), and --merge reports on all.
     """
     chosen = _assemble(context, config_file, split="the folds are the split: see --folds")
     out = Path(chosen.run.out or f"runs/cv-{plain_name(chosen.model.backbone)}")
-    from fastleuk.protocols.cv.run import cross_validate
+    if job and merge:
+        raise ConfigError("--job trains and --merge reports: give one of them.")
+    from fastleuk.protocols.cv.run import cross_validate, cross_validate_share
+    from fastleuk.protocols.jobs import Share
 
-    cross_validate(chosen, folds=folds, seeds=seeds, out=out, report=say)
+    if job:
+        share = Share.parse(job)
+        cross_validate_share(chosen, folds=folds, seeds=seeds, out=out, share=share, report=say)
+        return
+    cross_validate(chosen, folds=folds, seeds=seeds, out=out, report=say, merge=merge)
 
 
 @app.command(cls=GroupedCommand)

@@ -40,6 +40,7 @@ def train(
     """Train a classifier, keep the best weights by validation macro-F1, and test them.
 
     Options override --config, which overrides --recipe, which overrides the defaults shown.
+    --out DIR of a run with the same options that was stopped goes on with it.
     On several GPUs: torchrun --nproc-per-node N -m fastleuk train ..., or srun in SLURM; then
     --batch-size is that of each process, and --lr is not scaled.
     """
@@ -66,8 +67,15 @@ def _train(context: typer.Context, config: str, resume: str, ranks: Ranks | None
         run_resume(Path(resume), device=device, changes=changes, ranks=ranks)
         return
     chosen = assemble(given_tables(context), file=Path(config) if config else None)
+    from fastleuk.training.go_on import changes_for, unfinished
+    from fastleuk.training.train import resume as run_resume
     from fastleuk.training.train import train as run_train
 
+    there = unfinished(chosen) if ranks is None or ranks.first else None
+    there = ranks.shared(there and str(there)) if ranks else there
+    if there:
+        run_resume(Path(there), device=chosen.run.device, changes=changes_for(chosen), ranks=ranks)
+        return
     run_train(chosen, ranks=ranks)
 
 

@@ -10,7 +10,7 @@ from fastleuk.data.dataset import DataSet
 from fastleuk.data.labels.positive import no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
 from fastleuk.data.manifest import UNLABELLED, Manifest
-from fastleuk.errors import listed
+from fastleuk.errors import listed, one_line
 from fastleuk.tables import text_table
 
 _SHOWN = 5
@@ -203,4 +203,4 @@ def _bad(bad: tuple[tuple[str, str], ...]) -> str:
     if not bad:
         return "Bad files: none"
     lines = [f"Bad files, left out: {len(bad)}"]
-    return "\n".join([*lines, *(f"  {path}: {reason}" for path, reason in bad)])
+    return "\n".join([*lines, *(one_line(f"  {path}: {reason}") for path, reason in bad)])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.config import Config, read_config
-from fastleuk.errors import CheckpointError, DataError, listed
+from fastleuk.errors import CheckpointError, ConfigError, DataError, listed
 from fastleuk.files import write_json
 from fastleuk.loading import load_policy
 from fastleuk.run_folder.identity import PLACES, TOLD, differences, flat
@@ -41,8 +41,50 @@ class Job:
     """As asked for; ``run.out`` is filled in by :func:`run_jobs`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One job's part of the runs, of several that work in the same folder at the same time."""
+
+    index: int
+    """From 0."""
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """Read ``I/N``.
+
+        Raises:
+            ConfigError: it says something else, or I is not below N.
+
+        >>> Share.parse("2/15")
+        Share(index=2, count=15)
+        """
+        first, _, second = text.partition("/")
+        numbers = [int(n) for n in (first, second) if n.isascii() and n.isdigit()]
+        if len(numbers) != 2 or not numbers[0] < numbers[1]:
+            raise ConfigError(
+                f"--job is {text!r}, but must be I/N: the number of the job, from 0 to N - 1, and "
+                "how many jobs there are, such as 0/15."
+            )
+        return cls(*numbers)
+
+    def of(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return every ``count``-th job from ``index`` on: shares differ by one at most."""
+        return list(jobs[self.index :: self.count])
+
+    @property
+    def lock(self) -> str:
+        """Name of the lock that this share holds."""
+        return f"job-{self.index}-of-{self.count}.lock"
+
+
 def run_jobs(
-    jobs: Sequence[Job], out: Path, *, content_hash: str, report: Report = print
+    jobs: Sequence[Job],
+    out: Path,
+    *,
+    content_hash: str,
+    report: Report = print,
+    share: Share | None = None,
 ) -> list[Path]:
     """Train what is not trained yet and return the run folders, in the order of ``jobs``.
 
@@ -54,29 +96,59 @@ def run_jobs(
         out: Folder of the protocol.
         content_hash: Identifies the data; finished runs must have been tested on them.
         report: Takes what is printed.
+        share: Which of them are this job's; None for all. Other shares may work in ``out`` at
+            the same time, and only this one's runs are compared and returned.
 
     Raises:
         CheckpointError: a run in ``out`` has another configuration or other data; all that
             differs is listed. Or another process is at it.
         Interrupted: a signal came; what is finished stays.
     """
+    jobs = share.of(jobs) if share else jobs
     asked = {job.name: _asked(job.config) for job in jobs}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(out, error) from error
-    with hold(out, lock=PROTOCOL_LOCK, what=_WHAT):
+    with hold(out, lock=share.lock if share else PROTOCOL_LOCK, what=_WHAT):
         _refuse_other_runs(jobs, asked, out, content_hash)
         return _run_all(jobs, asked, out, report)
 
 
-def refuse_busy(out: Path) -> None:
+def finished_runs(jobs: Sequence[Job], out: Path, *, content_hash: str) -> list[Path]:
+    """Return the run folders of ``jobs``, all of which have to be finished; trains nothing.
+
+    Raises:
+        CheckpointError: some are missing or have not been tested, which are listed; or they are
+            not the runs asked for, as in :func:`run_jobs`.
+    """
+    _refuse_other_runs(jobs, {job.name: _asked(job.config) for job in jobs}, out, content_hash)
+    missing = [
+        f"{job.name}: {'has not ended' if _folder(out, job).exists() else 'has not been trained'}"
+        for job in jobs
+        if not is_tested(_folder(out, job))
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} of {len(jobs)} runs in {out} are not finished:\n{listed(missing)}\n"
+            "Give their --job again, or leave out --merge to train them here."
+        )
+    return [_folder(out, job) for job in jobs]
+
+
+def refuse_busy(out: Path, share: Share | None = None) -> None:
     """Refuse early a folder in which another process trains at this moment.
+
+    Args:
+        out: Folder of the protocol.
+        share: The job's part: then only what would train the same runs is in the way.
 
     Raises:
         CheckpointError: names the process.
     """
     check_idle(out, lock=PROTOCOL_LOCK, what=_WHAT)
+    if share:
+        check_idle(out, lock=share.lock, what=_WHAT)
 
 
 def _run_all(

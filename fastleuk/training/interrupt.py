@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop answers between two updates."""
+"""Ctrl-C, SIGTERM and SIGUSR1 as a request that the loop answers between two updates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fastleuk.errors import FastleukError
 class Interrupted(FastleukError):
     """The run was stopped by a signal; its checkpoint is complete.
 
-    The exit code is the shell's for that signal: 130 for SIGINT, 143 for SIGTERM.
+    The exit code is the shell's for that signal: 130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1
+    (what SLURM is told to send before a job's time is over: ``sbatch --signal``).
     """
 
     def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
@@ -20,8 +21,14 @@ class Interrupted(FastleukError):
         self.exit_code = 128 + signal_number
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
 class StopRequest:
-    """Context in which the first SIGINT or SIGTERM is noted and the second one interrupts.
+    """Context in which the first of :data:`STOPPING` is noted and another one interrupts.
+
+    A second SIGUSR1 does not: a batch system may send it to a process and to its parent, who
+    passes it on.
 
     Outside the main thread, where Python delivers no signals, it notes nothing.
     """
@@ -33,7 +40,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -49,6 +56,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal = number
+        elif number != signal.SIGUSR1:
             raise KeyboardInterrupt
-        self.signal = number

@@ -45,3 +45,14 @@ def read_layout(header: bytes | memoryview) -> BmpLayout | None:
     if height < 0:
         return BmpLayout(start, stride, width, -height)
     return BmpLayout(start + (height - 1) * stride, -stride, width, height)
+
+
+def begins_in_header(data: bytes | memoryview) -> bool:
+    """Say whether a BMP claims that its pixels begin within its header: they would be garbage.
+
+    Readers take 0 for right behind the header.
+    """
+    if len(data) < 18 or data[:2] != b"BM":
+        return False
+    start, info = struct.unpack_from("<10xII", data)
+    return bool(0 < start < 14 + info)

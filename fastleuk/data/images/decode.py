@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from fastleuk.data.images.bmp import BmpLayout, read_layout
+from fastleuk.data.images.bmp import BmpLayout, begins_in_header, read_layout
 from fastleuk.data.images.headers import (
     bits_per_channel,
     is_unambiguous_jpeg,
@@ -51,6 +51,8 @@ _TURNS = {
     8: Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+
+_IN_HEADER = "damaged: its pixels would begin in its header"
 
 Bytes = bytes | memoryview
 
@@ -88,6 +90,8 @@ def examine(data: Bytes) -> Examined:
         sides = Examined(layout.width, layout.height, _size_error(layout.width, layout.height))
         # Nothing else can be wrong with it: not to decode it makes verifying C-NMC faster.
         return sides if sides.error else replace(sides, pixels=_hash_rows(data, layout))
+    if begins_in_header(data):
+        return Examined(error=_IN_HEADER)
     bits = bits_per_channel(data)
     found = Examined()
     try:
@@ -97,10 +101,10 @@ def examine(data: Bytes) -> Examined:
             found = Examined(width, height, error)
             if error:
                 return found
-            note = _note(image)
             image.load()
             needs_pil = not _decodes_alike(image, data)
             rgb, blended = _to_rgb(image)
+            note = _note(image)  # last: it looks at the other pages, and may leave the first
     except UnidentifiedImageError:
         return Examined(error=_depth_error(bits) or f"not an image ({kind(data)})")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -121,6 +125,8 @@ def decode_rgb(data: Bytes) -> Image.Image:
     Raises:
         Exception: PIL's, of many kinds, where the data are damaged or break a rule.
     """
+    if begins_in_header(data):
+        raise RefusedImage(_IN_HEADER)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         problem = _size_error(*image.size) or _mode_error(image, bits_per_channel(data))
         if problem:
@@ -194,7 +200,10 @@ def _decodes_alike(image: Image.Image, data: Bytes) -> bool:
 
 
 def _note(image: Image.Image) -> str:
-    pages = getattr(image, "n_frames", 1)
+    try:
+        pages = getattr(image, "n_frames", 1)
+    except Exception:  # PIL's, of many kinds, on damage
+        return "damaged pages behind the first, which is used"
     if image.format == "MPO":  # a phone's photograph: the others are previews or depth
         return ""
     return f"{pages} pages, only the first of which is used" if pages > 1 else ""

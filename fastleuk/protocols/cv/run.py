@@ -23,7 +23,7 @@ from fastleuk.protocols.checks import check_free_split, check_seeds
 from fastleuk.protocols.cv.plot import plot_cv
 from fastleuk.protocols.cv.report import format_cv
 from fastleuk.protocols.figures import data_facts, mean_sd, reported
-from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
+from fastleuk.protocols.jobs import RESULTS, Job, Share, finished_runs, refuse_busy, run_jobs
 from fastleuk.protocols.predictions import (
     PredictionTable,
     average,
@@ -59,7 +59,13 @@ class _Plan:
 
 
 def cross_validate(
-    config: Config, *, folds: str, seeds: int, out: Path, report: Report = print
+    config: Config,
+    *,
+    folds: str,
+    seeds: int,
+    out: Path,
+    report: Report = print,
+    merge: bool = False,
 ) -> dict[str, Any]:
     """Train on every fold with every seed and write ``cv.json``, ``.md``, ``.png`` and ``.csv``.
 
@@ -72,24 +78,21 @@ def cross_validate(
         seeds: Number of seeds.
         out: Folder of the protocol. Finished runs in it are kept, interrupted ones go on.
         report: Takes what is printed.
+        merge: Train nothing: all runs are there, such as from :func:`cross_validate_share`.
 
     Returns:
         What ``cv.json`` holds.
 
     Raises:
         ConfigError: ``folds`` or ``seeds`` make no sense for these data.
+        CheckpointError: with ``merge``, runs that are not finished.
         FastleukError: any other of its family.
     """
-    check_seeds(seeds)
-    check_free_split(config, "cv")
-    _parse_folds(folds)
-    check_backbone(config.model.backbone)
-    check_weights(config.model.backbone, config.model.weights)
-    refuse_busy(out)
-    size_arguments(config.model.backbone, config.loader.size)
-    dataset = open_dataset(config.data, report=report)
-    plan = _plan(config, dataset, folds, seeds)
-    runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)
+    dataset, plan = _prepare(config, folds, seeds, out, report)
+    if merge:
+        runs = finished_runs(plan.jobs, out, content_hash=dataset.content_hash)
+    else:
+        runs = run_jobs(plan.jobs, out, content_hash=dataset.content_hash, report=report)
     result, rows = _collect(plan, dataset, runs, report)
     write_json(out / "cv.json", result)
     write_text(out / "cv.md", format_cv(result))
@@ -99,6 +102,57 @@ def cross_validate(
     report(f"Written: {', '.join(str(out / f'cv{end}') for end in ('.json', '.md', '.png'))}")
     report(f"Predictions: {out / 'cv_predictions.csv'}")
     return result
+
+
+def cross_validate_share(
+    config: Config, *, folds: str, seeds: int, out: Path, share: Share, report: Report = print
+) -> list[Path]:
+    """Train one job's share of the runs of a cross-validation; ``merge`` puts them together.
+
+    Args:
+        config: As in :func:`cross_validate`; so are ``folds``, ``seeds``, ``out``, ``report``.
+        folds: See there.
+        seeds: See there.
+        out: The same folder for all jobs.
+        share: Which runs are this job's.
+        report: See there.
+
+    Returns:
+        The run folders of this share.
+
+    Raises:
+        FastleukError: as in :func:`cross_validate`.
+    """
+    dataset, plan = _prepare(config, folds, seeds, out, report, share)
+    mine = share.of(plan.jobs)
+    report(
+        f"Job {share.index} of 0 to {share.count - 1}: {len(mine)} of {len(plan.jobs)} runs"
+        + (f" ({', '.join(job.name for job in mine)})" if mine else ", nothing to do")
+    )
+    hash_ = dataset.content_hash
+    runs = run_jobs(plan.jobs, out, content_hash=hash_, report=report, share=share)
+    report(f"When all jobs have ended: the same command with --merge instead of --job. {out}")
+    return runs
+
+
+def _prepare(
+    config: Config,
+    folds: str,
+    seeds: int,
+    out: Path,
+    report: Report,
+    share: Share | None = None,
+) -> tuple[DataSet, _Plan]:
+    """Refuse what can be refused, open the data and decide on the runs."""
+    check_seeds(seeds)
+    check_free_split(config, "cv")
+    _parse_folds(folds)
+    check_backbone(config.model.backbone)
+    check_weights(config.model.backbone, config.model.weights)
+    refuse_busy(out, share)
+    size_arguments(config.model.backbone, config.loader.size)
+    dataset = open_dataset(config.data, report=report)
+    return dataset, _plan(config, dataset, folds, seeds)
 
 
 def _parse_folds(folds: str) -> int | None:

@@ -1,0 +1,107 @@
+"""The findings for a terminal, and as JSON for a bug report, without personal paths."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import platform
+import re
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastleuk
+from fastleuk.data.user_cache.folder import cache_root
+from fastleuk.doctor.finding import FAILED, WARNING, Finding, ready
+
+_SYSTEM = ("/dev", "/proc", "/sys", "/usr", "/lib", "/etc")
+_PATH = re.compile(r"(?<![\w<>~/.:])/[^\s'\",;:()\[\]]+")
+
+
+def line(finding: Finding) -> str:
+    """Return a finding for a terminal: a line, and one for the remedy if there is any."""
+    text = f"{finding.state:8} {finding.name:18} {finding.found}"
+    return f"{text}\n{'':27} {finding.remedy}" if finding.remedy else text
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Return the last line."""
+    failed = [each.name for each in findings if each.state == FAILED]
+    if failed:
+        return f"fastleuk train can't run here: mend {', '.join(failed)}."
+    warned = sum(each.state == WARNING for each in findings)
+    more = f"; {warned} warning{'s' * (warned > 1)}, see above." if warned else "."
+    return f"fastleuk train can run here{more}"
+
+
+def as_json(findings: Sequence[Finding], places: Mapping[str, str] | None = None) -> str:
+    """Return the findings as JSON, fit for a public bug report.
+
+    Args:
+        findings: What was found.
+        places: See :func:`without_places`.
+    """
+    data = {
+        "format": 1,
+        "fastleuk": fastleuk.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libc": " ".join(platform.libc_ver()),
+        "ready": ready(findings),
+        "findings": [
+            {"name": f.name, "state": f.state, "found": f.found, "remedy": f.remedy}
+            for f in findings
+        ],
+    }
+    hidden = known_places() if places is None else places
+    return json.dumps(_each(data, hidden), indent=1, ensure_ascii=False)
+
+
+def known_places() -> dict[str, str]:
+    """Return what is personal on this machine, and what stands for it."""
+    found = {
+        str(cache_root()): "<cache>",
+        sys.prefix: "<environment>",
+        str(Path(fastleuk.__file__).parent.parent): "<fastleuk>",
+        str(Path.cwd()): "<here>",
+        str(Path.home()): "~",
+        socket.gethostname(): "<host>",
+    }
+    with contextlib.suppress(OSError, KeyError):  # a user without an entry, as in a container
+        found[getpass.getuser()] = "<user>"
+    return {place: name for place, name in found.items() if len(place) > 1}
+
+
+def without_places(text: str, places: Mapping[str, str]) -> str:
+    """Return ``text`` without personal places and names.
+
+    Args:
+        text: Any.
+        places: What to replace, by what. Longer ones go first. Every other absolute path
+            outside the system's folders becomes ``<path>``, with its last part.
+
+    >>> without_places("/data/anna/x.so: no file", {})
+    '<path>/x.so: no file'
+    """
+    for place in sorted(places, key=len, reverse=True):
+        pattern = rf"(?<!\w){re.escape(place)}(?!\w)"
+        text = re.sub(pattern, places[place].replace("\\", r"\\"), text)
+
+    def shortened(match: re.Match[str]) -> str:
+        path = match.group()
+        if path.startswith(_SYSTEM):
+            return path
+        return f"<path>/{path.rstrip('/').rpartition('/')[2]}"
+
+    return _PATH.sub(shortened, text)
+
+
+def _each(data: Any, places: Mapping[str, str]) -> Any:
+    if isinstance(data, dict):
+        return {key: _each(value, places) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_each(value, places) for value in data]
+    return without_places(data, places) if isinstance(data, str) else data
