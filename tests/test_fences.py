@@ -32,8 +32,9 @@ FENCES = {
 }  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
-    "cli", "doctor", "protocols", "bench", "training", "tracking", "evaluation", "models",
-    "loading", "augment", "data", "config", "run_folder",
+    "cli", "doctor", "protocols", "bench", "training", "serve", "export", "report", "explain",
+    "predict", "tracking", "evaluation", "models", "loading", "augment", "data", "config",
+    "run_folder",
 ]  # fmt: skip
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [

@@ -1,6 +1,6 @@
 """The command line. Only this package imports typer; every command imports what it needs."""
 
-from fastleuk.cli import data, doctor, evaluate, gpu, pipeline, protocols, runs, train
+from fastleuk.cli import data, doctor, evaluate, gpu, pipeline, predict, protocols, runs, train
 from fastleuk.cli.app import app, main
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "gpu",
     "main",
     "pipeline",
+    "predict",
     "protocols",
     "runs",
     "train",

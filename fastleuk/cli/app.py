@@ -28,6 +28,7 @@ LEFT = {
     "paper": "Finished runs are kept: the same command goes on.",
     "prepare": "What is decoded is kept: the same command goes on.",
     "evaluate": "No figures were written; those that were there are as before.",
+    "predict": "The rows that are there are sound: the same command with --resume goes on.",
     "pack": "No shards were left.",
     "demo-data": "The folder is not whole: remove it before the command is given again.",
 }

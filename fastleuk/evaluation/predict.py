@@ -68,17 +68,51 @@ def predict(
     try:
         for batch in loader.epoch():
             images = batch.images.to(precision.device, non_blocking=True)
-            logits = []
-            for view in views(images) if views else (images,):
-                with precision.autocast():
-                    logits.append(model(view).float())
-            collected.append((batch.indices, batch.labels, torch.stack(logits, dim=1)))
+            viewed = _view_logits(model, images, precision, views)
+            collected.append((batch.indices, batch.labels, viewed))
     finally:
         model.train(was_training)
-    indices, labels, viewed = (
+    indices, labels, logits = (
         torch.cat(parts).cpu().numpy() for parts in zip(*collected, strict=True)
     )
-    return Predictions(indices, labels, _one_of(viewed))
+    return Predictions(indices, labels, _one_of(logits))
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    precision: Precision,
+    *,
+    views: Callable[[torch.Tensor], Iterable[torch.Tensor]] | None = None,
+) -> np.ndarray:
+    """Give the logits of one batch, as :func:`predict` gives those of a loader's.
+
+    Args:
+        model: The network in evaluation mode, on the device of ``precision``.
+        images: float32 ``(N, 3, H, W)``, normalised.
+        precision: Device and autocast dtype.
+        views: See :func:`predict`.
+
+    Returns:
+        ``(N, C)``, see :attr:`Predictions.logits`.
+    """
+    placed = images.to(precision.device, non_blocking=True)
+    return _one_of(_view_logits(model, placed, precision, views).cpu().numpy())
+
+
+def _view_logits(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    precision: Precision,
+    views: Callable[[torch.Tensor], Iterable[torch.Tensor]] | None,
+) -> torch.Tensor:
+    """Return float32 ``(N, V, C)``."""
+    logits = []
+    for view in views(images) if views else (images,):
+        with precision.autocast():
+            logits.append(model(view).float())
+    return torch.stack(logits, dim=1)
 
 
 def _one_of(logits: np.ndarray) -> np.ndarray:

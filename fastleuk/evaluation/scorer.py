@@ -95,6 +95,23 @@ class Scorer:
             used["averaged_epochs"] = list(self._soup.epochs)
         return used
 
+    @property
+    def views(self) -> Views | None:
+        """The views of a batch; None for the batch alone.
+
+        One view takes the short way, whose figures are those of training to the last digit.
+        """
+        return self._views if len(self._views) > 1 else None
+
+    def network(self) -> torch.nn.Module:
+        """Return the network with the best weights, in evaluation mode, on its device.
+
+        Raises:
+            CheckpointError: the weights don't fit the network that they name.
+        """
+        assert self._soup is None, "averaged weights may need training images"
+        return self._model(None, None, None).eval()
+
     def predict(
         self, dataset: DataSet, rows: np.ndarray, *, train_rows: np.ndarray | None = None
     ) -> Predictions:
@@ -122,14 +139,12 @@ class Scorer:
         model = self._model(dataset, train_rows, pixels)
         loader = self._loader(dataset, rows, options, pixels)
         try:
-            # One view takes the short way, whose figures are those of training to the last digit.
-            views = self._views if len(self._views) > 1 else None
-            return predict(model, loader, self.precision, views=views)
+            return predict(model, loader, self.precision, views=self.views)
         finally:
             loader.close()
 
     def _model(
-        self, dataset: DataSet, train_rows: np.ndarray | None, pixels: Pixels | None
+        self, dataset: DataSet | None, train_rows: np.ndarray | None, pixels: Pixels | None
     ) -> torch.nn.Module:
         soup, metadata = self._soup, self.metadata
         weights = "none" if soup else str(self._run_dir / BEST)
@@ -144,6 +159,7 @@ class Scorer:
         device, options = self.precision.device, self.config.loader
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if soup and soup.stale:
+            assert dataset is not None, "averaged weights need the training images"
             assert train_rows is not None, "averaged weights need the training images"
             rows = statistics_rows(train_rows, batch_size=options.batch_size)
             self._report(

@@ -99,7 +99,7 @@ def judge(data: bytes, dali: Dali, kernels: Kernels | None) -> dict:
     if pixels is not None and not found.error:
         if pixels.shape[1::-1] != (found.width, found.height):
             wrong.append(f"{found.width}x{found.height} was told, it is {pixels.shape}")
-        fed = encode_bmp(decode_rgb(data)).tobytes() if found.hosted else data
+        fed = encode_bmp(decode_rgb(data)).tobytes() if found.needs_pil else data
         try:
             seen = dali(fed)
         except Exception as error:
@@ -112,7 +112,7 @@ def judge(data: bytes, dali: Dali, kernels: Kernels | None) -> dict:
                 wrong.append("DALI gives other pixels than PIL")
     if kernels is not None:
         wrong += _by_kernels(data, pixels if not found.error else None, kernels)
-    return {"error": found.error, "hosted": found.hosted, "wrong": wrong}
+    return {"error": found.error, "hosted": found.needs_pil, "wrong": wrong}
 
 
 def _by_kernels(data: bytes, pixels: np.ndarray | None, kernels: Kernels) -> list[str]:

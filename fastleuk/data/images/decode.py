@@ -83,15 +83,30 @@ def examine(data: Bytes) -> Examined:
 
     Every decoder's failure becomes :attr:`Examined.error`.
     """
+    found, rgb = decode_checked(data)
+    if found.error:
+        return found
+    if rgb is not None:
+        return replace(found, pixels=_hash_image(rgb))
+    layout = read_layout(data)
+    assert layout is not None
+    return replace(found, pixels=_hash_rows(data, layout))
+
+
+def decode_checked(data: Bytes) -> tuple[Examined, Image.Image | None]:
+    """Return what :func:`examine` does, but for the hash, and the RGB image decoded for it.
+
+    There is no image where there is an error, nor of a plain BMP, whose pixels lie in the file.
+    """
     if not data:
-        return Examined(error="empty file (0 bytes)")
+        return Examined(error="empty file (0 bytes)"), None
     layout = read_layout(data)
     if layout is not None and layout.length <= len(data):
-        sides = Examined(layout.width, layout.height, _size_error(layout.width, layout.height))
         # Nothing else can be wrong with it: not to decode it makes verifying C-NMC faster.
-        return sides if sides.error else replace(sides, pixels=_hash_rows(data, layout))
+        error = _size_error(layout.width, layout.height)
+        return Examined(layout.width, layout.height, error), None
     if begins_in_header(data):
-        return Examined(error=_IN_HEADER)
+        return Examined(error=_IN_HEADER), None
     bits = bits_per_channel(data)
     found = Examined()
     try:
@@ -100,23 +115,23 @@ def examine(data: Bytes) -> Examined:
             error = _size_error(width, height) or _mode_error(image, bits)
             found = Examined(width, height, error)
             if error:
-                return found
+                return found, None
             image.load()
             needs_pil = not _decodes_alike(image, data)
             rgb, blended = _to_rgb(image)
             note = _note(image)  # last: it looks at the other pages, and may leave the first
     except UnidentifiedImageError:
-        return Examined(error=_depth_error(bits) or f"not an image ({kind(data)})")
+        return Examined(error=_depth_error(bits) or f"not an image ({kind(data)})"), None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return replace(found, error="absurdly many pixels: not a cell crop")
+        return replace(found, error="absurdly many pixels: not a cell crop"), None
     except RefusedImage as broken:
-        return replace(found, error=str(broken))
+        return replace(found, error=str(broken)), None
     except Exception as damage:
         # PIL's decoders raise nearly anything on damaged input.
-        return replace(found, error=f"damaged or truncated: {damage}")
+        return replace(found, error=f"damaged or truncated: {damage}"), None
     if blended:
         note = ", ".join(filter(None, (note, "transparent parts, laid over black")))
-    return Examined(*rgb.size, needs_pil=needs_pil, note=note, pixels=_hash_image(rgb))
+    return Examined(*rgb.size, needs_pil=needs_pil, note=note), rgb
 
 
 def decode_rgb(data: Bytes) -> Image.Image:
@@ -132,6 +147,18 @@ def decode_rgb(data: Bytes) -> Image.Image:
         if problem:
             raise RefusedImage(problem)
         return _to_rgb(image)[0]
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an opened image as mode RGB, by the rules.
+
+    Raises:
+        RefusedImage: too many or too few pixels, more than 8 bits a channel, or all transparent.
+    """
+    problem = _size_error(*image.size) or _mode_error(image, 8)
+    if problem:
+        raise RefusedImage(problem)
+    return _to_rgb(image)[0]
 
 
 def encode_bmp(image: Image.Image) -> np.ndarray:
