@@ -25,8 +25,8 @@ FENCES = {
 }  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
-    "cli", "protocols", "bench", "training", "tracking", "evaluation", "models", "loading",
-    "augment", "data", "config", "run_folder",
+    "cli", "report", "explain", "protocols", "bench", "training", "tracking", "evaluation",
+    "models", "loading", "augment", "data", "config", "run_folder",
 ]  # fmt: skip
 
 

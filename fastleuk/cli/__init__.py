@@ -1,6 +1,17 @@
 """The command line. Only this package imports typer; every command imports what it needs."""
 
-from fastleuk.cli import data, evaluate, gpu, pipeline, protocols, runs, train
+from fastleuk.cli import data, evaluate, explain, gpu, pipeline, protocols, runs, train
 from fastleuk.cli.app import app, main
 
-__all__ = ["app", "data", "evaluate", "gpu", "main", "pipeline", "protocols", "runs", "train"]
+__all__ = [
+    "app",
+    "data",
+    "evaluate",
+    "explain",
+    "gpu",
+    "main",
+    "pipeline",
+    "protocols",
+    "runs",
+    "train",
+]
