@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PYTEST := $(RUN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: train test test-all lint format clean
 
@@ -12,11 +13,11 @@ train: $(STAMP)
 
 ## Lint, type check and the default tests.
 test: lint
-	$(RUN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 ## Everything, slow tests too.
 test-all: lint
-	$(RUN)/python -m pytest
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

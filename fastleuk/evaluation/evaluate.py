@@ -12,11 +12,12 @@ from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset
 from fastleuk.data.split.split import PARTS, read_split
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation.headline import macro_f1_summary
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scorer import Scorer
-from fastleuk.evaluation.subjects import count_subjects, macro_f1_summary
+from fastleuk.evaluation.subjects import count_subjects
 from fastleuk.files import write_json, write_rows
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place

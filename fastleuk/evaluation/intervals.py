@@ -4,7 +4,7 @@ The plain percentile interval of a bootstrap over few subjects is far too narrow
 difference of nothing in 20 of 100 simulated comparisons at 3 subjects a class and in 10 at 8. So
 the bootstrap gives the standard error, which is corrected for the degrees of freedom that a class's
 mean takes, and Student's quantile at those left makes the interval of it. A figure between 0 and 1
-has it on the logit scale, so that it stays inside. ``tests/test_evaluate_subjects.py`` simulates
+has it on the logit scale, so that it stays inside. ``tests/evaluation/test_coverage.py`` simulates
 how often such intervals are right.
 """
 
@@ -21,14 +21,59 @@ FEW_SUBJECTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its interval over subjects at :data:`LEVEL`."""
+    """A figure and its interval over clusters, which are subjects or images.
 
-    value: float
+    Attributes:
+        estimate: The figure on the samples as they are.
+        low: Lower end.
+        high: Upper end.
+        clusters: How many clusters were drawn from.
+        level: How often such intervals hold the truth.
+        over: ``subjects`` or ``images``.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    clusters: int = 0
+    level: float = LEVEL
+    over: str = "subjects"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a figure can be, and the scale on which its interval is symmetrical.
+
+    Attributes:
+        kind: ``logit`` between two ends, ``log`` above one, or ``plain``.
+        low: The least value, or minus infinity.
+        high: The largest, or infinity.
+    """
+
+    kind: str
     low: float
     high: float
 
+    @property
+    def of_difference(self) -> Scale:
+        """Return that of the difference of two such figures."""
+        return Scale("plain", self.low - self.high, self.high - self.low)
 
-def student_reach(drawn: np.ndarray, influence: np.ndarray, strata: np.ndarray) -> float:
+
+SHARE = Scale("logit", 0.0, 1.0)
+CORRELATION = Scale("logit", -1.0, 1.0)
+ABOVE_ZERO = Scale("log", 0.0, float("inf"))
+ANY = Scale("plain", float("-inf"), float("inf"))
+
+
+def student_reach(
+    drawn: np.ndarray,
+    influence: np.ndarray,
+    strata: np.ndarray,
+    *,
+    sizes: np.ndarray | None = None,
+    level: float = LEVEL,
+) -> float:
     """Return how far an interval reaches to each side of a figure.
 
     The standard error is the deviation of the resamples, times what each stratum's n subjects lack
@@ -40,28 +85,31 @@ def student_reach(drawn: np.ndarray, influence: np.ndarray, strata: np.ndarray) 
         influence: float64 ``(G,)``, by how much each subject moves the figure; tells how the
             variance is shared among the strata.
         strata: int64 ``(G,)``.
+        sizes: int64, subjects of each stratum by its number, where ``influence`` is that of some
+            of them only.
+        level: How often the interval is to hold the truth.
 
     Returns:
         0 where no subject differs, infinity where a stratum has a single one.
     """
     from scipy.stats import t
 
-    members = [influence[strata == stratum] for stratum in np.unique(strata)]
-    if min(map(len, members)) < 2:
+    codes, counts = np.unique(strata, return_counts=True)
+    count = counts if sizes is None else sizes[codes]
+    if count.min() < 2:
         return float("inf")
-    own = np.array([each.var() * len(each) for each in members])
-    sizes = np.array([len(each) for each in members])
-    fair = own * sizes / (sizes - 1)
+    own = np.array([influence[strata == code].var() for code in codes]) * count
+    fair = own * count / (count - 1)
     error = float(drawn.std())
     if fair.sum() <= 1e-24 or error <= 1e-12:
         return 0.0
-    freedom = fair.sum() ** 2 / (fair**2 / (sizes - 1)).sum()
-    return float(error * np.sqrt(fair.sum() / own.sum()) * t.ppf((1 + LEVEL) / 2, freedom))
+    freedom = fair.sum() ** 2 / (fair**2 / (count - 1)).sum()
+    return float(error * np.sqrt(fair.sum() / own.sum()) * t.ppf((1 + level) / 2, freedom))
 
 
 def difference_interval(value: float, reach: float) -> Interval:
     """Return the interval of a difference of two figures between 0 and 1."""
-    return Interval(value, max(-1.0, value - reach), min(1.0, value + reach))
+    return between(value, reach, SHARE.of_difference)
 
 
 def share_interval(value: float, reach: float) -> Interval:
@@ -71,15 +119,33 @@ def share_interval(value: float, reach: float) -> Interval:
     >>> round(interval.low, 3), round(interval.high, 3)
     (0.843, 0.985)
     """
+    return between(value, reach, SHARE)
+
+
+def between(value: float, reach: float, scale: Scale) -> Interval:
+    """Return the interval of a figure that reaches ``reach`` to each side, on its scale.
+
+    At the very edge of what it can be the figure has one that reaches inwards.
+    """
     if reach == 0:
         return Interval(value, value, value)
     if np.isinf(reach):
-        return Interval(value, 0.0, 1.0)
-    if not 0 < value < 1:  # at the edge of its range: from there inwards
-        return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
-    odds, factor = value / (1 - value), float(np.exp(min(reach / (value * (1 - value)), 700)))
+        return Interval(value, scale.low, scale.high)
+    if scale.kind == "log" and value > scale.low:
+        factor = float(np.exp(min(reach / (value - scale.low), 700)))
+        return Interval(value, scale.low + (value - scale.low) / factor,
+                        scale.low + (value - scale.low) * factor)  # fmt: skip
+    if scale.kind == "logit" and scale.low < value < scale.high:
+        width = scale.high - scale.low
+        low, high = _logit_ends((value - scale.low) / width, reach / width)
+        return Interval(value, scale.low + width * low, scale.low + width * high)
+    return Interval(value, max(scale.low, value - reach), min(scale.high, value + reach))
+
+
+def _logit_ends(share: float, reach: float) -> tuple[float, float]:
+    odds, factor = share / (1 - share), float(np.exp(min(reach / (share * (1 - share)), 700)))
     low, high = odds / factor, odds * factor
-    return Interval(value, low / (1 + low), high / (1 + high) if np.isfinite(high) else 1.0)
+    return low / (1 + low), high / (1 + high) if np.isfinite(high) else 1.0
 
 
 def trust(low: float, high: float, fewest: int, over: str) -> str:

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from fastleuk.data.labels.positive import no_positive, positive_class
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.subjects import format_summary
+from fastleuk.evaluation.headline import format_summary
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

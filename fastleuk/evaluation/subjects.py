@@ -1,26 +1,13 @@
-"""Macro-F1 with its uncertainty over subjects: cells of one person are not independent.
-
-Subjects, not cells, are drawn anew, class by class; see :mod:`fastleuk.evaluation.intervals`.
-"""
+"""What a classifier did with each subject, and how subjects are drawn anew, class by class."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.intervals import (
-    LEVEL,
-    Interval,
-    difference_interval,
-    share_interval,
-    student_reach,
-    trust,
-)
-
-RESAMPLES = 10_000
+RESAMPLES = 2000
 _AT_ONCE = 1 << 22
 
 
@@ -40,15 +27,27 @@ class SubjectCounts:
 
     @property
     def strata(self) -> np.ndarray:
-        """int64 ``(G,)``: the class of each subject, which is that of most of its samples.
+        """int64 ``(G,)``: within which subjects are drawn, so that no resample is without a class.
 
-        All are one stratum where subjects have samples of several classes and one class would be
-        left with a single subject, since drawing within it would say nothing.
+        A subject's stratum is the set of classes that it has samples of. One that is alone with its
+        set joins another stratum, unless it has one class that nobody else has: drawing within it
+        says nothing, and the interval is all that a figure can be.
         """
-        strata = self.true.argmax(axis=1)
-        mixed = ((self.true > 0).sum(axis=1) > 1).any()
-        lonely = (np.unique(strata, return_counts=True)[1] == 1).any()
-        return np.zeros_like(strata) if mixed and lonely else strata
+        sets, strata = np.unique(self.true > 0, axis=0, return_inverse=True)
+        strata = strata.reshape(-1)
+        shared = self.clusters() > 1
+        for code in np.flatnonzero(np.bincount(strata) == 1):
+            own = sets[code]
+            if own.sum() == 1 and not shared[own].all():
+                continue
+            sizes = np.bincount(strata, minlength=len(sets))
+            sizes[code] = 0
+            # Best one whose members have no class that this subject has not; of these, the largest.
+            foreign = (sets & ~own).any(axis=1)
+            best = np.lexsort((sizes, ~foreign & (sizes > 0)))[-1]
+            if sizes[best]:
+                strata[strata == code] = best
+        return np.unique(strata, return_inverse=True)[1].reshape(-1)
 
     def clusters(self) -> np.ndarray:
         """int64 ``(C,)``: the number of subjects that have samples of each class."""
@@ -137,97 +136,3 @@ def resample_weights(strata: np.ndarray, *, resamples: int, seed: int) -> Iterat
         for each in members:
             weights[:, each] = rng.multinomial(len(each), [1 / len(each)] * len(each), size=rows)
         yield weights
-
-
-def macro_f1_interval(
-    counts: SubjectCounts | np.ndarray,
-    reference: SubjectCounts | np.ndarray | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Return macro-F1, or its difference from a reference, with an interval over subjects.
-
-    With a single subject of a class nothing is known of how subjects differ, and the interval is
-    all that a figure can be; with none that differ it has no width.
-
-    Args:
-        counts: By subject; or :func:`group_confusions`.
-        reference: The other classifier's on the same samples: the difference is this one's
-            macro-F1 less the reference's, and both are resampled alike.
-        resamples: Number of bootstrap samples.
-        seed: Of the draw.
-    """
-    both = [each if isinstance(each, SubjectCounts) else counts_of(each)
-            for each in (counts, reference) if each is not None]  # fmt: skip
-    # True classes, so the same for both; both may be multiplied at once.
-    strata = both[0].strata
-    columns = np.concatenate([c for each in both for c in (each.right, each.true + each.predicted)],
-                             axis=1)  # fmt: skip
-
-    def gains(totals: np.ndarray) -> np.ndarray:
-        parts = np.split(totals, 2 * len(both), axis=-1)
-        scores = [macro_f1_of(*parts[k : k + 2]) for k in range(0, len(parts), 2)]
-        return scores[0] if len(scores) == 1 else scores[0] - scores[1]
-
-    # As float64 the products go to BLAS, and whole numbers stay exact.
-    drawn = np.concatenate(
-        [
-            gains(weights.astype(np.float64) @ columns)
-            for weights in resample_weights(strata, resamples=resamples, seed=seed)
-        ]
-    )
-    value = float(gains(columns.sum(axis=0)))
-    influence = _influence(both[0])
-    if reference is not None:
-        influence = influence - _influence(both[1])
-    reach = student_reach(drawn, influence, strata)
-    return (
-        difference_interval(value, reach) if reference is not None else share_interval(value, reach)
-    )
-
-
-def _influence(counts: SubjectCounts) -> np.ndarray:
-    """Return by how much each subject moves macro-F1, to first order: float64 ``(G,)``."""
-    involved = counts.true + counts.predicted
-    total = involved.sum(axis=0)
-    there = total > 0
-    safe = np.where(there, total, 1)
-    f1 = np.where(there, 2 * counts.right.sum(axis=0) / safe, 0.0)
-    return (np.where(there, 2 * counts.right - f1 * involved, 0.0) / safe).mean(axis=1)
-
-
-def macro_f1_summary(
-    counts: SubjectCounts, class_names: tuple[str, ...], *, by_image: bool
-) -> dict[str, Any]:
-    """Return the interval of macro-F1 and what it is over, fit for JSON.
-
-    Args:
-        counts: By subject.
-        class_names: C names.
-        by_image: Whether every image counts as a subject of its own.
-    """
-    # Of very many, fewer resamples tell the deviation as well, in seconds.
-    interval = macro_f1_interval(counts, resamples=2000 if len(counts.true) <= 5000 else 400)
-    clusters = zip(class_names, counts.clusters().tolist(), strict=True)
-    return {
-        "level": LEVEL,
-        "over": "images" if by_image else "subjects",
-        "clusters": len(counts.true),
-        "clusters_by_class": dict(clusters),
-        "f1_macro": [interval.low, interval.high],
-    }
-
-
-def format_summary(summary: dict[str, Any], value: float) -> str:
-    """Lay out :func:`macro_f1_summary` with the figure and how far it can be trusted."""
-    low, high = summary["f1_macro"]
-    by_class = summary["clusters_by_class"]
-    counts = ", ".join(f"{count} {name}" for name, count in by_class.items())
-    over = summary["over"]
-    text = (
-        f"macro-F1 {value:.4f}, {summary['level']:.0%} interval {low:.4f} to {high:.4f} "
-        f"over {summary['clusters']} {over}"
-    )
-    text += f" ({counts})" if len(by_class) <= 10 else ""
-    return text + trust(low, high, min(by_class.values()), over)

@@ -54,6 +54,9 @@ def hits_and_misses(
         each: Cells of a group, at most.
     """
     confidence = probabilities[np.arange(len(rows)), predicted]
+    plain = [_plain(name) for name in class_names]
+    if len({name.casefold() for name in plain}) < len(plain):  # files of their own all the same
+        plain = [f"{code}-{name}" for code, name in enumerate(plain)]
     groups = []
     for label, name in enumerate(class_names):
         for hit in (True, False):
@@ -63,7 +66,7 @@ def hits_and_misses(
             what = "hits" if hit else "misses"
             groups.append(
                 Group(
-                    f"{_plain(name)}-{what}",
+                    f"{plain[label]}-{what}",
                     f"{name}, {'recognised' if hit else 'missed'}",
                     label,
                     hit,

@@ -15,14 +15,13 @@ from fastleuk.data.load import DataSet
 from fastleuk.data.open import open_dataset, progress_bar
 from fastleuk.data.split.split import PARTS, read_split
 from fastleuk.errors import CheckpointError, ConfigError, DataError
-from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.explain.choose import Group, drawn_rows, hits_and_misses, named_cells
 from fastleuk.explain.examine import RANDOM_SEED, Examined, examine, quartiles, summary, verdicts
 from fastleuk.explain.heat import require_grad_cam
 from fastleuk.explain.network import load_network
-from fastleuk.explain.pictures import draw_gallery, draw_shares
-from fastleuk.files import write_json, write_rows
+from fastleuk.explain.predicted import Predicted, decided
+from fastleuk.explain.write import write_explanation
 from fastleuk.run_folder.names import CONFIG, SPLIT
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_folder.start import plain_name
@@ -112,11 +111,11 @@ def explain_run(
     open_log(report, run_dir if not options.out else place)
     chosen = named_cells(options.cells, dataset.manifest, rows) if options.cells else []
     report(f"Predicting {len(rows)} cells: {where}")
-    predictions = scorer.predict(dataset, rows, train_rows=None)
-    groups = _groups(predictions, dataset, chosen, options.each)
+    predicted = decided(run_dir, scorer.predict(dataset, rows), dataset)
+    groups = _groups(predicted, dataset, chosen, options.each)
     shown = list(dict.fromkeys(row for group in groups for row in group.rows))
     drawn = [] if options.cells else drawn_rows(rows, count=options.measure, seed=options.seed)
-    targets = _targets(predictions, options.target, names)
+    targets = _targets(predicted, options.target, names)
     network = load_network(run_dir, scorer.precision.device)
     wanted = {row: targets[row] for row in dict.fromkeys([*shown, *drawn])}
     with progress_bar("heat maps") as progress:
@@ -144,9 +143,9 @@ def explain_run(
         "of": len(rows),
         **summary([by_row[row] for row in drawn or shown]),
         **_occlusion([by_row[row] for row in drawn[:OCCLUDED] or shown]),
-        "groups": _shares(groups, by_row, drawn, predictions, names),
+        "groups": _shares(groups, by_row, drawn, predicted, names),
     }
-    _write(place, figures, groups, examined, predictions, dataset)
+    write_explanation(place, figures, groups, examined, predicted, dataset, drawn or shown)
     result(report, f"\nGrad-CAM at {layer}, {where}")
     for line in verdicts(figures):
         result(report, line)
@@ -180,29 +179,25 @@ def _images(
     return dataset, rows, f"the {options.part} part"
 
 
-def _groups(
-    predictions: Predictions, dataset: DataSet, chosen: list[int], each: int
-) -> list[Group]:
+def _groups(predicted: Predicted, dataset: DataSet, chosen: list[int], each: int) -> list[Group]:
     if chosen:
         return [Group("cells", "the cells that were named", None, None, tuple(chosen), len(chosen))]
-    chances = predictions.probabilities
     return hits_and_misses(
-        predictions.indices,
-        dataset.manifest.labels[predictions.indices],
-        chances.argmax(axis=1),
-        chances,
+        predicted.rows,
+        predicted.labels,
+        predicted.classes,
+        predicted.probabilities,
         dataset.manifest.class_names,
         each=each,
     )
 
 
-def _targets(predictions: Predictions, target: str, names: Sequence[str]) -> dict[int, int]:
-    rows = predictions.indices.tolist()
-    guessed = predictions.probabilities.argmax(axis=1)
+def _targets(predicted: Predicted, target: str, names: Sequence[str]) -> dict[int, int]:
+    rows = predicted.rows.tolist()
     if target == "predicted":
-        return dict(zip(rows, guessed.tolist(), strict=True))
+        return dict(zip(rows, predicted.classes.tolist(), strict=True))
     if target == "label":
-        known = np.where(predictions.labels >= 0, predictions.labels, guessed)
+        known = np.where(predicted.labels >= 0, predicted.labels, predicted.classes)
         return dict(zip(rows, known.tolist(), strict=True))
     return dict.fromkeys(rows, list(names).index(target))
 
@@ -218,20 +213,14 @@ def _shares(
     groups: Sequence[Group],
     by_row: dict[int, Examined],
     drawn: Sequence[int],
-    predictions: Predictions,
+    predicted: Predicted,
     names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return what is shown of each group, and the share of the heat in those drawn of it."""
-    place = {int(row): n for n, row in enumerate(predictions.indices)}
-    guessed = predictions.probabilities.argmax(axis=1)
     found = []
+    kinds = {row: predicted.kind(row) for row in drawn}
     for group in groups:
-        mine = [
-            row
-            for row in drawn
-            if int(predictions.labels[place[row]]) == group.label
-            and (int(guessed[place[row]]) == group.label) == group.hit
-        ]
+        mine = [row for row in drawn if kinds[row] == (group.label, group.hit)]
         found.append(
             {
                 "name": group.name,
@@ -244,72 +233,3 @@ def _shares(
             }
         )
     return found
-
-
-def _write(
-    place: Path,
-    figures: dict[str, Any],
-    groups: Sequence[Group],
-    examined: Sequence[Examined],
-    predictions: Predictions,
-    dataset: DataSet,
-) -> None:
-    manifest, by_row = dataset.manifest, {each.row: each for each in examined}
-    synthetic = manifest.synthetic
-    shown = {row: group.name for group in groups for row in group.rows}
-    table = [_line(each, predictions, dataset, shown.get(each.row, "")) for each in examined]
-    write_json(place / "explain.json", figures)
-    write_rows(place / "cells.csv", table)
-    by_path = {row["path"]: row for row in table}
-    for group in groups:
-        picture = place / f"{group.name}.png"
-        if not group.rows:
-            picture.unlink(missing_ok=True)
-            continue
-        lines = [_caption(by_path[manifest.paths[row]]) for row in group.rows]
-        title = f"{group.title}: {len(group.rows)} of {group.total}"
-        cells = [by_row[row] for row in group.rows]
-        draw_gallery(cells, lines, picture, title=title, synthetic=synthetic)
-    kinds: dict[str, list[float]] = {group.title: [] for group in groups}
-    for each, row in zip(examined, table, strict=True):
-        title = groups[0].title
-        if len(groups) > 1:
-            word = "recognised" if row["label"] == row["predicted"] else "missed"
-            title = f"{row['label']}, {word}"
-        if each.inside is not None and title in kinds:
-            kinds[title].append(each.inside)
-    areas = [each.cell.area for each in examined if each.cell is not None]
-    draw_shares(list(kinds.items()), areas, place / "heat_inside.png", synthetic=synthetic)
-
-
-def _line(each: Examined, predictions: Predictions, dataset: DataSet, shown: str) -> dict[str, Any]:
-    manifest = dataset.manifest
-    names = manifest.class_names
-    chances = predictions.probabilities[int(np.flatnonzero(predictions.indices == each.row)[0])]
-    return {
-        "path": manifest.paths[each.row],
-        "subject": manifest.subjects[each.row],
-        "label": manifest.label_name(each.row),
-        "predicted": names[int(chances.argmax())],
-        **{f"p_{name}": float(p) for name, p in zip(names, chances, strict=True)},
-        "target": names[each.target],
-        "shown": shown,
-        "cell_found_by": each.cell.how if each.cell else "",
-        "cell_area": each.cell.area if each.cell else "",
-        "heat_inside": _cell(each.inside),
-        "random_heat_inside": _cell(each.random_inside),
-        "random_agreement": _cell(each.random_agreement),
-        "occlusion_inside": _cell(each.occlusion_inside),
-        "occlusion_agreement": _cell(each.occlusion_agreement),
-    }
-
-
-def _cell(value: float | None) -> float | str:
-    return "" if value is None else value
-
-
-def _caption(row: dict[str, Any]) -> list[str]:
-    inside = row["heat_inside"]
-    share = "no heat or no cell found" if inside == "" else f"{inside:.0%} of the heat inside"
-    chance = row[f"p_{row['predicted']}"]
-    return [row["path"].rpartition("/")[2], f"{row['predicted']} {chance:.3f}, {share}"]

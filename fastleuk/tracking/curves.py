@@ -132,13 +132,13 @@ def _plot_tests(
             axis.text(0.5, place, "not tested", ha="center", va="center", color="0.5",
                       transform=axis.get_yaxis_transform())  # fmt: skip
             continue
-        reach = [[interval.value - interval.low], [interval.high - interval.value]]
+        reach = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
         axis.errorbar(
-            [interval.value], [place], xerr=np.abs(reach), fmt=style["marker"],
+            [interval.estimate], [place], xerr=np.abs(reach), fmt=style["marker"],
             color=style["color"], capsize=4, markersize=7, linewidth=1.8,
         )  # fmt: skip
         axis.annotate(
-            f"{interval.value:.3f}", (interval.value, place), xytext=(0, 8),
+            f"{interval.estimate:.3f}", (interval.estimate, place), xytext=(0, 8),
             textcoords="offset points", ha="center", fontsize=9,
         )  # fmt: skip
     axis.set_yticks(range(len(records)), [chr(65 + number) for number in range(len(records))])

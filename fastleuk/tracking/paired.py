@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastleuk.evaluation.headline import macro_f1_interval
 from fastleuk.evaluation.intervals import LEVEL, Interval
 from fastleuk.evaluation.subjects import (
     RESAMPLES,
@@ -19,7 +20,6 @@ from fastleuk.evaluation.subjects import (
     counts_of,
     group_confusions,
     macro_f1,
-    macro_f1_interval,
     macro_f1_of,
     resample_weights,
 )

@@ -114,8 +114,8 @@ def format_pairs(paired: Sequence[Paired], records: Sequence[RunRecord]) -> str:
         if len(paired) > 1:
             p_value += f", {pair.corrected:.3g} by Holm's correction for {len(paired)} comparisons"
         lines += [
-            f"  {pair.letter} − A  macro-F1 {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-            f"  {p_value}",
+            f"  {pair.letter} − A  macro-F1 {gain.estimate:+.4f} "
+            f"({gain.low:+.4f} to {gain.high:+.4f})  {p_value}",
             f"         images right only in A: {pair.only_first}, only in {pair.letter}: "
             f"{pair.only_second}",
         ]
@@ -159,7 +159,8 @@ def interval_of(record: RunRecord, seed: int) -> Interval | None:
         return None
     written = (record.figures.get("interval") or {}).get("f1_macro")
     if isinstance(written, list) and len(written) == 2:
-        return Interval(record.figures["f1_macro"], *map(float, written))
+        low, high = map(float, written)
+        return Interval(record.figures["f1_macro"], low, high)
     names: Sequence[str] = record.figures["class_names"]
     return macro_f1_interval(record.tested.counts(names), seed=seed)
 

@@ -16,6 +16,7 @@ import fastleuk
 pytest.importorskip("numba")
 
 PACKAGE = Path(fastleuk.__file__).parent
+APPLIER = PACKAGE / "augment" / "appliers" / "compiled"
 PROGRAM = """
 import numpy as np
 from dataclasses import replace
@@ -36,7 +37,7 @@ def load(path, **names):
 
 
 def test_machine_code_is_kept_for_its_constants_only(tmp_path, capsys):
-    """The function's own file stays as it is, as ``kernel.py`` when ``kernel_row.py`` changes."""
+    """The function's own file stays as it is, as ``cpu.py`` when ``row.py`` changes."""
     from fastleuk.augment.appliers.compiled.numba_cache import (
         announce_compiling,
         compiler,
@@ -75,14 +76,14 @@ def test_every_constant_that_the_kernel_imports_is_part_of_its_identity(monkeypa
     digested = {module.__name__: module for module in (kernel_row, sampling, numba_cache)}
     assert identity_of(*digested.values()) == kernel.IDENTITY
     assert kernel.augment_batch.py_func.__qualname__ == f"augment_batch_{kernel.IDENTITY}"
-    tree = ast.parse((PACKAGE / "augment" / "kernel.py").read_text())
+    tree = ast.parse((APPLIER / "cpu.py").read_text())
     imported = [
         (node.module, alias.name)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module.startswith("fastleuk.augment.")
         for alias in node.names
     ]
-    constants = [(module, name) for module, name in imported if module != numba_cache.__name__]
+    constants = [(module, name) for module, name in imported if name.isupper()]
     assert ("fastleuk.augment.appliers.compiled.row", "CONTRAST") in constants
     for module, name in constants:
         with monkeypatch.context() as patch:
@@ -108,7 +109,7 @@ def test_a_changed_constant_of_another_file_reaches_the_compiled_kernel(tmp_path
 
     assert run() == (50.0, 1)
     assert run() == (50.0, 0)
-    row = copy / "augment" / "kernel_row.py"
+    row = copy / APPLIER.relative_to(PACKAGE) / "row.py"
     text = row.read_text()
     swapped = text.replace("BRIGHTNESS, CONTRAST,", "CONTRAST, BRIGHTNESS,")
     assert swapped != text

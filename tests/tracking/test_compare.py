@@ -76,13 +76,13 @@ def test_a_run_against_itself_differs_by_nothing_and_reversed_by_the_opposite():
         for p in (0.9, 0.7)
     )
     same = macro_f1_interval(a, a)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert (same.estimate, same.low, same.high) == (0, 0, 0)
     forth, back = macro_f1_interval(a, b), macro_f1_interval(b, a)
-    assert forth.value == pytest.approx(macro_f1(a.sum(0)) - macro_f1(b.sum(0)))
-    assert (forth.low, forth.value, forth.high) == pytest.approx(
-        (-back.high, -back.value, -back.low)
+    assert forth.estimate == pytest.approx(macro_f1(a.sum(0)) - macro_f1(b.sum(0)))
+    assert (forth.low, forth.estimate, forth.high) == pytest.approx(
+        (-back.high, -back.estimate, -back.low)
     )
-    assert forth.low < forth.value < forth.high
+    assert forth.low < forth.estimate < forth.high
 
 
 # Runs
@@ -119,7 +119,7 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     assert (pair.test.differing, pair.test.exact) == (2, True)
     assert pair.test.p_value == pair.corrected == 0.5
     gain = records[1].figures["f1_macro"] - records[0].figures["f1_macro"]
-    assert pair.difference.value == pytest.approx(gain)
+    assert pair.difference.estimate == pytest.approx(gain)
     assert pair.difference.low <= gain <= pair.difference.high
     said, _ = _compare([a, b], tmp_path)
     assert "40 images of 8 subjects" in said

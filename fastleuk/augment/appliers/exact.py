@@ -3,7 +3,7 @@
 The same graph runs on ``cpu`` and ``gpu``. What differs from sample to sample comes in as
 nodes on the CPU (named arguments are CPU inputs on both devices); ``params`` below maps the
 names of ``lowering.param_names("exact")`` to them. ``reference.py`` has the same functions
-in the same order, ``dali_fused.py`` does the same with fewer operators.
+in the same order, ``fused.py`` does the same with fewer operators.
 """
 
 from __future__ import annotations

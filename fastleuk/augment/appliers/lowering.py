@@ -177,7 +177,7 @@ def _colour_arrays(params: AugmentParams) -> dict[str, Array]:
     Brightness, contrast and saturation multiply a pixel by a matrix (contrast adds a share
     of the mean grey, too) and multiply the image's mean colour by a matrix. If ``H`` is the
     hue step's matrix, a pixel becomes ``post H pre pixel + (post_mean H pre_mean - post H pre)
-    mean``. ``H`` is a permutation, known here, plus what ``dali_fused`` fits to the image.
+    mean``. ``H`` is a permutation, known here, plus what ``fused`` fits to the image.
     """
     n = len(params)
     scale = [f[:, None, None] * np.eye(3) for f in (params.brightness, params.contrast)]

@@ -1,0 +1,172 @@
+"""Every figure of merit with its interval over subjects, for ``test_metrics.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastleuk.data.labels.positive import positive_class
+from fastleuk.errors import ConfigError
+from fastleuk.evaluation.decision import are_probabilities
+from fastleuk.evaluation.intervals import LEVEL, Interval
+from fastleuk.evaluation.metric_table import METRICS
+from fastleuk.evaluation.resampling import Plan, enough_resamples, interval, replicate
+from fastleuk.evaluation.totals import Answers
+
+
+def figures(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    subjects: Sequence[Any] | np.ndarray | None,
+    classes: Sequence[str],
+    positive: str | None = None,
+    *,
+    predicted: np.ndarray | None = None,
+    level: float = LEVEL,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return every figure of :data:`fastleuk.evaluation.metric_table.METRICS` with its interval.
+
+    Subjects are drawn with replacement within their class; see
+    :mod:`fastleuk.evaluation.intervals` for how an interval follows from the resamples.
+
+    Args:
+        labels: int64 ``(N,)``, each in ``[0, C)``, N ≥ 1.
+        probabilities: float64 ``(N, C)``, rows summing to 1.
+        subjects: ``(N,)``, whose each sample is, anything that sorts; None: not known, so that
+            samples are drawn one by one, and what subjects differ by is not in the intervals.
+        classes: C names.
+        positive: The positive class; by default that of two whose names tell.
+        predicted: int64 ``(N,)``, if not the most probable class.
+        level: How often an interval is to hold the truth.
+        resamples: By default 2,000, fewer of very many samples.
+        seed: Of the draw.
+
+    Returns:
+        Fit for JSON: ``level``, ``over`` (``subjects`` or ``images``), ``clusters`` and
+        ``clusters_by_class``, ``resamples``, ``seed``, ``positive_class`` (or None), and
+        ``figures``: for each name ``title``, ``estimate``, ``low``, ``high``, ``better``
+        (``higher`` or ``lower``) and ``needs``. What is undefined, such as the AUC of one class,
+        has None and says why under ``undefined``.
+
+    Raises:
+        ConfigError: shapes that don't agree, no sample, scores that are no probabilities, or
+            ``positive`` is no class.
+    """
+    answers, plan = prepare(
+        labels, probabilities, subjects, classes, positive,
+        predicted=predicted, resamples=resamples, seed=seed,
+    )  # fmt: skip
+    chosen = None if answers.positive is None else classes[answers.positive]
+    found = {
+        name: interval(each, plan, level=level) for name, each in replicate(answers, plan).items()
+    }
+    return {
+        "level": level,
+        "over": "images" if subjects is None else "subjects",
+        "clusters": len(plan.strata),
+        "clusters_by_class": dict(
+            zip(classes, answers.counts.clusters().tolist(), strict=True)
+        ),
+        "resamples": plan.resamples,
+        "seed": seed,
+        "positive_class": chosen,
+        "figures": {name: {**METRICS[name].as_json(chosen), **_ends(name, each)}
+                    for name, each in found.items()},
+    }  # fmt: skip
+
+
+def prepare(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    subjects: Sequence[Any] | np.ndarray | None,
+    classes: Sequence[str],
+    positive: str | None = None,
+    *,
+    predicted: np.ndarray | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> tuple[Answers, Plan]:
+    """Check the arguments of :func:`figures`; return the answers and which resamples are drawn.
+
+    Raises:
+        ConfigError: as there.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    count = len(classes)
+    if not len(labels) or probabilities.shape != (len(labels), count):
+        raise ConfigError(
+            f"Figures need labels (N,) with N ≥ 1 and probabilities (N, {count}), found "
+            f"{labels.shape} and {probabilities.shape}."
+        )
+    check_probabilities(probabilities)
+    if labels.min() < 0 or labels.max() >= count:
+        raise ConfigError(f"Labels must lie from 0 to {count - 1}, found {labels.min()} to "
+                          f"{labels.max()}.")  # fmt: skip
+    groups = groups_of(subjects, len(labels))
+    chosen = positive_class(classes, positive)
+    answers = Answers(
+        labels,
+        probabilities,
+        probabilities.argmax(axis=1) if predicted is None else np.asarray(predicted, np.int64),
+        groups,
+        None if chosen is None else list(classes).index(chosen),
+    )
+    if resamples is None:
+        resamples = enough_resamples(len(labels), len(answers.curve_classes))
+    return answers, Plan(answers.counts.strata, resamples, seed)
+
+
+def check_probabilities(probabilities: np.ndarray) -> None:
+    """Refuse scores that are not finite, or no probabilities.
+
+    Raises:
+        ConfigError: names the first row that isn't.
+    """
+    bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(bad):
+        raise ConfigError(
+            f"{len(bad)} of {len(probabilities)} samples have scores that are no finite numbers, "
+            f"the first is sample {bad[0]}: {probabilities[bad[0]].tolist()}. No figure can be "
+            "made of them; look at what the model gives for them."
+        )
+    if not are_probabilities(probabilities):
+        sums = probabilities.sum(axis=1)
+        row = int(np.argmax(np.maximum(np.abs(sums - 1), -probabilities.min(axis=1))))
+        raise ConfigError(
+            f"Scores must be probabilities, not below 0 and with rows that sum to 1, but sample "
+            f"{row} has {probabilities[row].tolist()}. Apply a softmax to logits."
+        )
+
+
+def groups_of(subjects: Sequence[Any] | np.ndarray | None, size: int) -> np.ndarray:
+    """Return the number of each sample's subject, int64 ``(N,)``; its own where none is known.
+
+    Raises:
+        ConfigError: not N subjects.
+    """
+    if subjects is None:
+        return np.arange(size)
+    names = np.asarray(subjects)
+    if names.shape != (size,):
+        raise ConfigError(
+            f"There are {size} samples, but subjects of the shape {names.shape}: give one for each."
+        )
+    return np.unique(names, return_inverse=True)[1].reshape(-1)
+
+
+def _ends(name: str, found: Interval) -> dict[str, Any]:
+    values = {"estimate": found.estimate, "low": found.low, "high": found.high}
+    told: dict[str, Any] = {
+        key: float(value) if math.isfinite(value) else None for key, value in values.items()
+    }
+    if told["estimate"] is None:
+        told["undefined"] = "one class only"
+    elif name == "log_loss" and told["high"] is None:
+        told["undefined"] = "a class has one subject"
+    return told
