@@ -37,7 +37,10 @@ def write_explanation(
     manifest, by_row = dataset.manifest, {each.row: each for each in examined}
     synthetic = manifest.synthetic
     shown = {row: group.name for group in groups for row in group.rows}
-    table = [_line(each, predicted, dataset, shown.get(each.row, "")) for each in examined]
+    table = [
+        _line(each, predicted, dataset, shown.get(each.row, ""), measured=each.row in measured)
+        for each in examined
+    ]
     write_json(place / "explain.json", figures)
     write_rows(place / "cells.csv", table)
     by_path = {row["path"]: row for row in table}
@@ -57,12 +60,14 @@ def write_explanation(
         inside = by_row[row].inside
         if inside is not None:
             shares[title].append(inside)
-    cells = [by_row[row].cell for row in measured]
-    areas = [cell.area for cell in cells if cell is not None]
+    found = [by_row[row].cell for row in measured]
+    areas = [cell.area for cell in found if cell is not None]
     draw_shares(list(shares.items()), areas, place / "heat_inside.png", synthetic=synthetic)
 
 
-def _line(each: Examined, predicted: Predicted, dataset: DataSet, shown: str) -> dict[str, Any]:
+def _line(
+    each: Examined, predicted: Predicted, dataset: DataSet, shown: str, *, measured: bool
+) -> dict[str, Any]:
     manifest = dataset.manifest
     names = manifest.class_names
     place = predicted.place(each.row)
@@ -75,6 +80,7 @@ def _line(each: Examined, predicted: Predicted, dataset: DataSet, shown: str) ->
         **{f"p_{name}": float(p) for name, p in zip(names, chances, strict=True)},
         "target": names[each.target],
         "shown": shown,
+        "measured": int(measured),
         "cell_found_by": each.cell.how if each.cell else "",
         "cell_area": each.cell.area if each.cell else "",
         "heat_inside": _cell(each.inside),

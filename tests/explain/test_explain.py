@@ -72,6 +72,27 @@ def test_hits_are_recognised_and_the_most_confident_ones(run, explained):
         np.testing.assert_allclose(found, sure[:2], rtol=1e-5)
 
 
+def test_the_figures_are_those_of_the_cells_that_were_drawn(explained):
+    out, figures = explained
+    drawn = [row for row in _rows(out / "cells.csv") if row["measured"] == "1"]
+    assert len(drawn) == 10
+
+    def median(name, rows):
+        values = [float(row[name]) for row in rows if row[name]]
+        return pytest.approx(np.median(values), abs=1e-6) if values else None
+
+    for name in ("cell_area", "heat_inside", "random_heat_inside", "random_agreement",
+                 "occlusion_inside", "occlusion_agreement"):  # fmt: skip
+        assert figures[name]["median"] == median(name, drawn)
+    for group in figures["groups"]:
+        mine = [
+            row for row in drawn
+            if row["label"] == group["label"] and (row["predicted"] == row["label"]) == group["hit"]
+        ]  # fmt: skip
+        found = group["heat_inside"] or {"median": None}
+        assert found["median"] == median("heat_inside", mine)
+
+
 def test_the_share_of_the_cell_is_that_of_the_drawn_disc(explained):
     """The discs' radii are 0.36 and 0.2 of the side, give or take 15 %."""
     for row in _rows(explained[0] / "cells.csv"):

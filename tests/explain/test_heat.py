@@ -7,7 +7,7 @@ from torch import nn
 
 from fastleuk.errors import ConfigError
 from fastleuk.explain.heat import agreement, grad_cam, share_inside
-from fastleuk.explain.layers import NCHW, NHWC, TOKENS, find_layer
+from fastleuk.explain.layers import NCHW, NHWC, TOKENS, Layer, find_layer
 from fastleuk.explain.occlusion import occlude
 from fastleuk.models.backbone import create_model
 
@@ -120,6 +120,14 @@ def test_a_class_tokens_last_outputs_are_passed_over():
     layer = find_layer(model, torch.rand(1, 3, 64, 64))
     assert layer.name == "blocks.5.norm1"
     assert (layer.skipped, layer.height, layer.width) == (1, 4, 4)
+
+
+def test_tokens_become_a_map_row_by_row_without_the_class_token():
+    tokens = torch.arange(2 * 7 * 5).reshape(2, 7, 5)
+    maps = Layer("x", TOKENS, 2, 3, skipped=1).to_maps(tokens)
+    assert maps.shape == (2, 5, 2, 3)
+    assert torch.equal(maps[0, :, 1, 2], tokens[0, 6])
+    assert torch.equal(maps[1, :, 0, 1], tokens[1, 2])
 
 
 def test_a_layer_can_be_named_and_a_wrong_name_is_refused():
