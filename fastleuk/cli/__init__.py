@@ -1,6 +1,6 @@
 """The command line. Only this package imports typer; every command imports what it needs."""
 
-from fastleuk.cli import data, evaluate, explain, gpu, pipeline, protocols, runs, train
+from fastleuk.cli import data, evaluate, explain, gpu, pipeline, protocols, report, runs, train
 from fastleuk.cli.app import app, main
 
 __all__ = [
