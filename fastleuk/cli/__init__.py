@@ -12,6 +12,7 @@ __all__ = [
     "main",
     "pipeline",
     "protocols",
+    "report",
     "runs",
     "train",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.evaluation.figures import prepare
-from fastleuk.evaluation.intervals import LEVEL, SHARE
+from fastleuk.evaluation.intervals import ANY, LEVEL
 from fastleuk.evaluation.resampling import Plan, interval, of_values
 from fastleuk.evaluation.totals import Answers
 
@@ -119,5 +119,16 @@ def _upper(places: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _ends(values: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    found = [interval(of_values(column, plan, SHARE), plan) for column in values.T]
-    return np.array([each.low for each in found]), np.array([each.high for each in found])
+    """Return a band that is symmetrical in the angle whose sine squared is the rate.
+
+    On the logit scale, which figures have, it would fall to 0 wherever a curve comes near 1.
+    """
+    found = [interval(of_values(column, plan, ANY), plan) for column in values.T]
+    rates = np.array([each.estimate for each in found])
+    reach = np.array([each.high - each.estimate for each in found])
+    angles = np.arcsin(np.sqrt(rates.clip(0, 1)))
+    inside = np.sqrt(np.maximum(rates * (1 - rates), 1e-12))
+    edge = (rates <= 0) | (rates >= 1)
+    spread = np.where(edge, np.arcsin(np.sqrt(np.minimum(reach, 1))), reach / (2 * inside))
+    low = np.sin(np.clip(angles - spread, 0, np.pi / 2)) ** 2
+    return low, np.sin(np.clip(angles + spread, 0, np.pi / 2)) ** 2

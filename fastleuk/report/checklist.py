@@ -29,10 +29,10 @@ def checklists(answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
 
 
 def _checklist(name: str, answers: Mapping[str, Answer]) -> dict[str, Any]:
-    found = read_checklist(name)
-    items = []
+    found, items = read_checklist(name), []
+    known = {AUTHORS: (AUTHORS, ""), ABSENT: (ABSENT, ""), **read_checklist("fixed"), **answers}
     for number, topic, key, *note in found["items"]:
-        status, text = answers[key] if key in answers else (key, "")
+        status, text = known[key]
         text = " ".join([part for part in (text, *note) if part]) or _SILENT[status]
         items.append(
             {

@@ -6,7 +6,7 @@ import re
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.report.facts import backbone
-from fastleuk.report.numbers import duration, listing, plural, whole
+from fastleuk.report.numbers import capital, duration, listing, plural, whole
 from fastleuk.report.source import Source
 
 
@@ -140,7 +140,7 @@ def augmentation_sentence(source: Source) -> str:
         return "None."
     share = source.config["augment"].get("originals", 0)
     plain = f" {share:.0%} of an epoch's images were left as they are." if share else ""
-    return f"{listing(named)}.{plain}"
+    return f"{capital(listing(named))}.{plain}"
 
 
 def command(source: Source) -> str:

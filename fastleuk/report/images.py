@@ -106,6 +106,7 @@ def cells(
                 {
                     **pictures[row],
                     "path": manifest.paths[row],
+                    "file": manifest.paths[row].rpartition("/")[2],
                     "subject": "" if manifest.subject_is_image else manifest.subjects[row],
                     "label": source.class_names[tested.labels[place]],
                     "predicted": source.class_names[guess],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.report import facts, facts_results, facts_training
-from fastleuk.report.numbers import listing, with_interval
+from fastleuk.report.numbers import capital, listing, with_interval
 from fastleuk.report.source import Source
 
 
@@ -21,26 +21,22 @@ def methods(source: Source, versions: dict[str, str], baselines: dict[str, Any])
     paragraphs = [
         f"Data. Single-cell images of {names} ({facts.data_name(source)}"
         f"{', synthetic' if source.synthetic else ''}) were used. {facts.split_sentence(source)} "
-        f"{_capital(facts.parts_sentence(source))} {facts.disjoint_sentence(source)[1]}",
+        f"{capital(facts.parts_sentence(source))} {facts.disjoint_sentence(source)[1]}",
         f"Images. {facts.preprocessing_sentence(source)}",
-        f"Network. {_capital(facts_training.model_sentence(source))}",
+        f"Network. {capital(facts_training.model_sentence(source))}",
         f"Training. {facts_training.training_sentence(source)} "
         f"{facts_training.balance_sentence(source)} "
         f"Augmentation: {facts_training.augmentation_sentence(source)} {_work(source)}",
         f"Evaluation. The weights of the epoch with the best macro-F1 on the validation part were "
         f"tested once on the test part; {source.decision.sentence}. "
         f"{facts_results.clusters_sentence(source)} {_software(versions)}",
-        f"Results. {_capital(_results(source))}. {_beside(baselines)}",
+        f"Results. {capital(_results(source))}. {_beside(baselines)}",
     ]
     warnings = facts_results.warnings(source)
     if warnings:
         paragraphs.append(f"Limits. {' '.join(warnings)}")
     paragraphs.append(facts.RESEARCH_USE)
     return "\n\n".join(" ".join(text.split()) for text in paragraphs)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _work(source: Source) -> str:

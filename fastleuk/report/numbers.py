@@ -83,3 +83,8 @@ def plural(count: int, noun: str) -> str:
     ('1 subject', '1\u202f200 images')
     """
     return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def capital(text: str) -> str:
+    """Return a text that begins a sentence."""
+    return text[:1].upper() + text[1:]

@@ -14,6 +14,7 @@ from fastleuk.report.card import model_card
 from fastleuk.report.checklist import checklists
 from fastleuk.report.images import augmentation_sheet, cells, open_images
 from fastleuk.report.methods import methods
+from fastleuk.report.numbers import capital
 from fastleuk.report.page import render, require_jinja
 from fastleuk.report.sections import data as data_section
 from fastleuk.report.sections import results, training
@@ -96,7 +97,7 @@ def _page(
         "warnings": told,
         "where": str(source.run_dir),
         "level": f"{source.intervals.get('level', 0.95):.0%}",
-        "decision": source.decision,
+        "decision_sentence": capital(source.decision.sentence),
         "headline": results.headline(source),
         "table": results.figures_table(source),
         "classes": results.classes_table(source),

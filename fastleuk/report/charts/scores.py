@@ -29,7 +29,7 @@ def histogram_chart(
         threshold: From which on it is predicted; None: not by a threshold.
     """
     bins = np.linspace(0, 1, 21)
-    with drawing() as figure:
+    with drawing(3.6, 3.6) as figure:
         axis = figure.subplots()
         rest = [SERIES[1], SERIES[2]]
         for code, name in enumerate(class_names):
@@ -43,7 +43,7 @@ def histogram_chart(
         axis.set_xlim(0, 1)
         axis.set_xlabel(f"probability of {positive}")
         axis.set_ylabel("share of the class's images")
-        axis.legend(loc="upper center")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         text = f"Histogram of the probability of {positive} in each class, {len(scores)} images."
         return finish(figure, text)
 

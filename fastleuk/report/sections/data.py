@@ -16,7 +16,7 @@ def data(source: Source) -> dict[str, Any]:
     separate, sentence = facts.disjoint_sentence(source)
     told: dict[str, Any] = {
         "name": facts.data_name(source),
-        "where": str(source.config["data"].get("data") or "the demo set that fastleuk draws"),
+        "where": str(source.config["data"].get("data") or "The demo set that fastleuk draws"),
         "split": facts.split_sentence(source),
         "separate": separate,
         "sentence": sentence,

@@ -24,6 +24,4 @@ def subject_figures(source: Source) -> dict[str, Any]:
 
 def external(source: Source) -> dict[str, Any]:
     """Return what the run reads on other data."""
-    return {
-        "none": "Not tested on data from elsewhere. fastleuk evaluate RUN --on DATA does it."
-    }
+    return {"none": "Not tested on data from elsewhere. fastleuk evaluate RUN --on DATA does it."}

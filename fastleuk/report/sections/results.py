@@ -52,7 +52,7 @@ def figure_row(
         "ends": ends(found) if figure else "interval not computed",
         "better": found.get("better", "higher"),
     }
-    if None not in (value, low, high) and 0 <= low <= high <= 1:
+    if value is not None and low is not None and high is not None and 0 <= low <= high <= 1:
         row["bar"] = {
             "left": round(100 * low, 2),
             "width": round(100 * (high - low), 2),
