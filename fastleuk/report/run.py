@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastleuk.errors import FastleukError
+from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.files import write_text
 from fastleuk.report import facts, facts_results
 from fastleuk.report.answers import answers
@@ -16,9 +16,11 @@ from fastleuk.report.images import augmentation_sheet, cells, open_images
 from fastleuk.report.methods import methods
 from fastleuk.report.numbers import capital
 from fastleuk.report.page import render, require_jinja
+from fastleuk.report.protocol import protocol_html
 from fastleuk.report.sections import data as data_section
 from fastleuk.report.sections import results, training
 from fastleuk.report.sections.evaluated import baselines, calibration, external, subject_figures
+from fastleuk.report.sections.protocol import kind_of
 from fastleuk.report.source import Source, read_source
 from fastleuk.run_folder.names import LAST
 from fastleuk.run_folder.place import writing_place
@@ -39,10 +41,10 @@ def report_run(
     images: bool = True,
     report: Report = say,
 ) -> Path:
-    """Write ``report.html`` and ``MODEL_CARD.md`` of a tested run.
+    """Write ``report.html`` and ``MODEL_CARD.md`` of a tested run, or the page of a protocol.
 
     Args:
-        run_dir: A folder that ``fastleuk train`` made.
+        run_dir: A folder that ``fastleuk train``, ``cv`` or ``paper`` made.
         out: Where to write; None: into the run folder.
         data: Where the run's data lie now, if they have moved.
         images: Show cells, heat and augmentation; they need the data and the weights.
@@ -57,6 +59,13 @@ def report_run(
         DataError: ``data`` that are not the run's, or a folder that can't be written.
     """
     require_jinja()
+    kind = kind_of(run_dir)
+    if kind is not None:
+        html = protocol_html(run_dir, kind)
+        place = writing_place(run_dir, out)
+        write_text(place / PAGE, html)
+        result(report, f"Report: {place / PAGE} ({len(html.encode()) / 1e6:.2f} MB)")
+        return place / PAGE
     source = read_source(run_dir)
     place = writing_place(run_dir, out)
     versions = _versions(run_dir)
@@ -77,6 +86,10 @@ def methods_run(run_dir: Path) -> str:
     Raises:
         CheckpointError: no tested run, or a damaged file in it.
     """
+    if kind_of(run_dir) is not None:
+        raise ConfigError(
+            f"--methods is of one run: name one of the folders in {run_dir / 'runs'}."
+        )
     source = read_source(run_dir)
     return methods(source, _versions(run_dir), baselines(source))
 

@@ -137,7 +137,7 @@ def read_source(run_dir: Path) -> Source:
             raise DataError(f"{names.TEST_METRICS} lacks class_names or confusion_matrix.")
         policy = _optional(run_dir / names.POLICY, read_tables, {}, missing)
         rows = _optional(run_dir / names.METRICS, read_metrics, [], missing)
-        split = _optional(run_dir / names.SPLIT, _read_split, [], missing)
+        split = _optional(run_dir / names.SPLIT, read_split_file, [], missing)
         classes = tuple(figures["class_names"])
         groups = {row["path"]: row["group"] for row in split}
         tested = _optional(
@@ -189,7 +189,12 @@ def _optional(path: Path, read: Any, empty: Any, missing: dict[str, str]) -> Any
     return empty
 
 
-def _read_csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+def read_rows(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read a CSV of the run.
+
+    Raises:
+        DataError: it can't be read, is empty or lacks a column.
+    """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = list(csv.DictReader(file))
@@ -201,13 +206,14 @@ def _read_csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     return rows
 
 
-def _read_split(path: Path) -> list[dict[str, str]]:
-    return _read_csv(path, ("path", "label", "subject", "group", "part", "sha256", "mode", "seed"))
+def read_split_file(path: Path) -> list[dict[str, str]]:
+    """Read ``split.csv``; raises as :func:`read_rows`."""
+    return read_rows(path, ("path", "label", "subject", "group", "part", "sha256", "mode", "seed"))
 
 
 def _read_tested(path: Path, classes: tuple[str, ...], groups: dict[str, str]) -> Tested:
     columns = [f"p_{name}" for name in classes]
-    rows = _read_csv(path, ("path", "subject", "label", "predicted", *columns))
+    rows = read_rows(path, ("path", "subject", "label", "predicted", *columns))
     codes = {name: code for code, name in enumerate(classes)}
     try:
         return Tested(

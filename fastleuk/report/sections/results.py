@@ -24,7 +24,8 @@ def headline(source: Source) -> dict[str, Any]:
     names = HEADLINE if source.positive else ("f1_macro", "auc", "balanced_accuracy")
     return {
         "figures": [
-            figure_row(name, PLAIN_NAMES[name], figures.get(name), source) for name in names
+            figure_row(name, PLAIN_NAMES[name], figures.get(name), source.figures.get(name))
+            for name in names
         ],
         "plain": facts_results.plain_sentences(source),
         "clusters": facts_results.clusters_sentence(source),
@@ -34,13 +35,17 @@ def headline(source: Source) -> dict[str, Any]:
 
 
 def figure_row(
-    name: str, title: str, figure: dict[str, Any] | None, source: Source
+    name: str, title: str, figure: dict[str, Any] | None, plain: float | None = None
 ) -> dict[str, Any]:
     """Return a figure for the page: texts, and the places of its bar in percent.
 
-    Without an interval it is the value that ``test_metrics.json`` has.
+    Args:
+        name: Of the figure.
+        title: For people.
+        figure: With its interval, or None.
+        plain: The value alone, for want of ``figure``.
     """
-    found = figure or {"estimate": source.figures.get(name)}
+    found = figure or {"estimate": plain}
     value, low, high = (found.get(key) for key in ("estimate", "low", "high"))
     row = {
         "name": name,
@@ -67,7 +72,7 @@ def figures_table(source: Source) -> dict[str, Any]:
     if not figures:
         why = source.missing.get("test_predictions.csv", "the run holds no predictions.")
         return {"none": f"Intervals are not computed: {why}", "rows": _plain_rows(source)}
-    rows = [figure_row(name, each["title"], each, source) for name, each in figures.items()]
+    rows = [figure_row(name, each["title"], each) for name, each in figures.items()]
     return {"rows": rows}
 
 
@@ -75,7 +80,7 @@ def _plain_rows(source: Source) -> list[dict[str, Any]]:
     names = ("f1_macro", "f1_weighted", "accuracy", "balanced_accuracy", "auc", "sensitivity",
              "specificity", "ece_15")  # fmt: skip
     return [
-        figure_row(name, name.replace("_", " "), None, source)
+        figure_row(name, name.replace("_", " "), None, source.figures[name])
         for name in names
         if name in source.figures
     ]

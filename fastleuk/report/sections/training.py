@@ -48,13 +48,18 @@ def repeatable(source: Source, versions: dict[str, str], here: dict[str, str]) -
         "hashes": source.hashes,
         "data_hash": source.figures.get("data", "not known"),
         "seed": source.config["run"]["seed"],
-        "settings": [
-            (section, [(key, _shown(value)) for key, value in table.items()])
-            for section, table in source.config.items()
-            if isinstance(table, dict)
-        ],
+        "settings": settings(source.config),
         "missing": list(source.missing.values()),
     }
+
+
+def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return every setting by section, as text."""
+    return [
+        (section, [(key, _shown(value)) for key, value in table.items()])
+        for section, table in config.items()
+        if isinstance(table, dict)
+    ]
 
 
 def _shown(value: Any) -> str:
