@@ -97,7 +97,7 @@ def _selection(source: Source) -> str:
 
 def _ensemble(source: Source) -> str:
     views = source.figures.get("tta")
-    return f"None: one network{f', views averaged ({views})' if views else ''}."
+    return f"No ensemble: one network{f', views averaged ({views})' if views else ''}."
 
 
 def _robustness(page: _Page) -> Answer:

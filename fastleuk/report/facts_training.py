@@ -137,7 +137,7 @@ def augmentation_sentence(source: Source) -> str:
         if getattr(policy, name) > 0
     ]
     if not named:
-        return "None."
+        return "No augmentation."
     share = source.config["augment"].get("originals", 0)
     plain = f" {share:.0%} of an epoch's images were left as they are." if share else ""
     return f"{capital(listing(named))}.{plain}"

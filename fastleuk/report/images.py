@@ -22,8 +22,9 @@ from fastleuk.run_folder.names import CONFIG, SPLIT
 
 if TYPE_CHECKING:
     from fastleuk.data.load import DataSet
+    from fastleuk.explain.network import Network
 
-EACH, MEASURED, OCCLUDED = 6, 48, 6
+EACH, MEASURED, OCCLUDED = 6, 40, 4
 """Cells shown of a group, measured in all, and those in which occlusion is computed."""
 
 SIDE = 176
@@ -38,11 +39,13 @@ class Images:
         dataset: All images.
         config: The run's, its loader resolved.
         parts: Rows of the manifest by part.
+        network: The run's, or why there is none.
     """
 
     dataset: DataSet
     config: Config
     parts: dict[str, np.ndarray]
+    network: Network | str
 
 
 def open_images(source: Source, data: str, report: Report) -> Images | str:
@@ -66,7 +69,19 @@ def open_images(source: Source, data: str, report: Report) -> Images | str:
             raise
         first = str(error).splitlines()[0]
         return f"the run's images can't be read: {first} (--data names where they are now)"
-    return Images(dataset, config, {p: split.indices(p) for p in ("train", "val", "test")})
+    parts = {part: split.indices(part) for part in ("train", "val", "test")}
+    return Images(dataset, config, parts, _network(source))
+
+
+def _network(source: Source) -> Network | str:
+    import torch
+
+    from fastleuk.explain.network import load_network
+
+    try:
+        return load_network(source.run_dir, torch.device("cpu"))
+    except FastleukError as error:
+        return str(error)
 
 
 def cells(
@@ -95,7 +110,7 @@ def cells(
     drawn = measured_rows(rows, (), count=MEASURED, seed=0)
     places = {int(row): place for place, row in enumerate(rows)}
     targets = {row: int(tested.predicted[places[row]]) for row in dict.fromkeys([*shown, *drawn])}
-    pictures, heat = _pictures(source, images, targets, drawn, report)
+    pictures, heat = _pictures(images, targets, drawn, report)
     told: dict[str, Any] = {"groups": [], "cells": [], "heat": heat}
     for group in groups:
         told["groups"].append({"title": group.title, "total": group.total, "name": group.name})
@@ -123,19 +138,16 @@ def _nothing(group: Group) -> str:
 
 
 def _pictures(
-    source: Source, images: Images, targets: dict[int, int], drawn: list[int], report: Report
+    images: Images, targets: dict[int, int], drawn: list[int], report: Report
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
     """Return each row's pictures, and what the heat says in all."""
-    import torch
-
     from fastleuk.explain import examine
-    from fastleuk.explain.network import batches, load_network
+    from fastleuk.explain.network import batches
     from fastleuk.explain.overlay import colour_bar, enlarged, overlay
 
-    try:
-        network = load_network(source.run_dir, torch.device("cpu"))
-    except FastleukError as error:
-        return {row: {} for row in targets}, {"none": f"No heat maps: {error}"}
+    network = images.network
+    if isinstance(network, str):
+        return {row: {} for row in targets}, {"none": f"No pictures: {network}"}
     if not has_grad_cam():
         plain: dict[int, dict[str, Any]] = {}
         rows = np.array(list(targets), dtype=np.int64)
@@ -176,15 +188,12 @@ def augmentation_sheet(source: Source, images: Images | str, *, report: Report) 
         return {"none": f"Not drawn: {images}."}
     if not source.policy:
         return {"none": "Not drawn: policy.toml is not in the run folder."}
-    import torch
-
     from fastleuk.augment import AugmentPolicy, augment_batch, draw
-    from fastleuk.explain.network import batches, load_network
+    from fastleuk.explain.network import batches
 
-    try:
-        network = load_network(source.run_dir, torch.device("cpu"))
-    except FastleukError as error:
-        return {"none": f"Not drawn: {error}"}
+    network = images.network
+    if isinstance(network, str):
+        return {"none": f"Not drawn: {network}"}
     labels = images.dataset.manifest.labels[images.parts["train"]]
     rows = np.concatenate(
         [images.parts["train"][labels == code][:2] for code in np.unique(labels)[:3]]

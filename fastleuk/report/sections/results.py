@@ -11,6 +11,9 @@ from fastleuk.report.charts.scores import histogram_chart
 from fastleuk.report.numbers import ends, estimate, number, whole, with_interval
 from fastleuk.report.source import Source, Tested
 
+BAND_RESAMPLES = 1000
+"""A band is drawn, not quoted: fewer than a figure's interval has will do."""
+
 HEADLINE = ("f1_macro", "auc", "sensitivity", "specificity")
 PLAIN_NAMES = {
     "f1_macro": "macro-F1", "auc": "AUC", "sensitivity": "sensitivity",
@@ -137,6 +140,7 @@ def curves(source: Source) -> dict[str, Any]:
         None if source.intervals.get("over") == "images" else tested.groups,
         source.class_names,
         positive,
+        resamples=BAND_RESAMPLES,
     )
     told: dict[str, Any] = {
         "histogram": histogram_chart(
