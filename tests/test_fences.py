@@ -32,7 +32,7 @@ FENCES = {
 }  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
-    "cli", "doctor", "protocols", "bench", "training", "serve", "export", "report", "explain",
+    "cli", "doctor", "report", "explain", "protocols", "bench", "training", "serve", "export",
     "predict", "tracking", "evaluation", "models", "loading", "augment", "data", "config",
     "run_folder",
 ]  # fmt: skip

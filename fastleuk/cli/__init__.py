@@ -1,6 +1,18 @@
 """The command line. Only this package imports typer; every command imports what it needs."""
 
-from fastleuk.cli import data, doctor, evaluate, gpu, pipeline, predict, protocols, runs, train
+from fastleuk.cli import (
+    data,
+    doctor,
+    evaluate,
+    explain,
+    gpu,
+    pipeline,
+    predict,
+    protocols,
+    report,
+    runs,
+    train,
+)
 from fastleuk.cli.app import app, main
 
 __all__ = [
@@ -8,11 +20,13 @@ __all__ = [
     "data",
     "doctor",
     "evaluate",
+    "explain",
     "gpu",
     "main",
     "pipeline",
     "predict",
     "protocols",
+    "report",
     "runs",
     "train",
 ]

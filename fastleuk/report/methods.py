@@ -1,0 +1,76 @@
+"""The methods paragraph of a paper, with the run's numbers in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastleuk.report import facts, facts_results, facts_training
+from fastleuk.report.numbers import capital, listing, with_interval
+from fastleuk.report.source import Source
+
+
+def methods(source: Source, versions: dict[str, str], baselines: dict[str, Any]) -> str:
+    """Return paragraphs: data, network, training, evaluation, results.
+
+    Args:
+        source: The run.
+        versions: Of the packages that trained it; empty where they are not known.
+        baselines: What the page says of size alone and colours alone.
+    """
+    names = listing(list(source.class_names))
+    paragraphs = [
+        f"Data. Single-cell images of {names} ({facts.data_name(source)}"
+        f"{', synthetic' if source.synthetic else ''}) were used. {facts.split_sentence(source)} "
+        f"{capital(facts.parts_sentence(source))} {facts.disjoint_sentence(source)[1]}",
+        f"Images. {facts.preprocessing_sentence(source)}",
+        f"Network. {capital(facts_training.model_sentence(source))}",
+        f"Training. {facts_training.training_sentence(source)} "
+        f"{facts_training.balance_sentence(source)} "
+        f"Augmentation: {facts_training.augmentation_sentence(source)} {_work(source)}",
+        f"Evaluation. The weights of the epoch with the best macro-F1 on the validation part were "
+        f"tested once on the test part; {source.decision.sentence}. "
+        f"{facts_results.clusters_sentence(source)} {_software(versions)}",
+        f"Results. {capital(_results(source))}. {_beside(baselines)}",
+    ]
+    warnings = facts_results.warnings(source)
+    if warnings:
+        paragraphs.append(f"Limits. {' '.join(warnings)}")
+    paragraphs.append(facts.RESEARCH_USE)
+    return "\n\n".join(" ".join(text.split()) for text in paragraphs)
+
+
+def _work(source: Source) -> str:
+    work = facts_training.work(source)
+    if "training time" not in work:
+        return f"Trained on {work['device']}."
+    rate = work.get("images a second, median of epochs")
+    at = f" at {rate} images a second" if rate else ""
+    return f"Training took {work['training time']} on {work['device']}{at}."
+
+
+def _software(versions: dict[str, str]) -> str:
+    if not versions:
+        return "Software: fastleuk; the other versions are not in the run folder."
+    return f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}."
+
+
+_SHOWN = (
+    "f1_macro", "f1_weighted", "f1_positive", "precision_positive", "sensitivity", "specificity",
+    "balanced_accuracy", "accuracy", "mcc", "auc", "average_precision", "brier", "ece_15",
+)  # fmt: skip
+
+
+def _results(source: Source) -> str:
+    figures, level = source.intervals.get("figures", {}), source.intervals.get("level", 0.95)
+    told = [
+        f"{figures[name]['title']} {with_interval(figures[name], level)}"
+        for name in _SHOWN
+        if name in figures
+    ]
+    return listing(told) if told else facts_results.headline_sentence(source)
+
+
+def _beside(baselines: dict[str, Any]) -> str:
+    if baselines.get("none"):
+        return f"Baselines without a network: {baselines['none']}"
+    return str(baselines["sentence"])

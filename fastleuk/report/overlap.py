@@ -1,0 +1,85 @@
+"""Whether the parts of a split share anything: read from ``split.csv``, not from a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+TITLES = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What two parts have in common.
+
+    Attributes:
+        parts: Such as ``training and test``.
+        subjects: Subjects with images in both.
+        groups: Subjects, those tied by an identical file taken as one.
+        files: Files whose content (SHA-256) stands in both.
+    """
+
+    parts: str
+    subjects: int
+    groups: int
+    files: int
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is shared."""
+        return not (self.subjects or self.groups or self.files)
+
+
+def shared(split: Sequence[dict[str, str]]) -> list[Shared]:
+    """Count what each pair of parts shares.
+
+    Args:
+        split: Rows of ``split.csv``.
+    """
+    found = []
+    for first, second in combinations(TITLES, 2):
+        one, other = ([row for row in split if row["part"] == part] for part in (first, second))
+
+        def both(
+            column: str, a: list[dict[str, str]] = one, b: list[dict[str, str]] = other
+        ) -> int:
+            return len({row[column] for row in a} & {row[column] for row in b})
+
+        found.append(
+            Shared(
+                f"{TITLES[first]} and {TITLES[second]}",
+                both("subject"),
+                both("group"),
+                both("sha256"),
+            )
+        )
+    return found
+
+
+def verdict(split: Sequence[dict[str, str]], *, subjects_known: bool) -> tuple[bool, str]:
+    """Say in a sentence whether the parts are separate, and whether that is good.
+
+    Args:
+        split: Rows of ``split.csv``.
+        subjects_known: Whether subjects are more than images.
+    """
+    pairs = shared(split)
+    files = sum(pair.files for pair in pairs)
+    if not subjects_known:
+        what = "No file stands in two parts" if not files else f"{files} files stand in two parts"
+        return False, (
+            f"{what}. Subjects are not known, so it cannot be shown that the parts share no "
+            "person: the figures may be too good."
+        )
+    if all(pair.nothing for pair in pairs):
+        count = len({row["subject"] for row in split if row["part"] in TITLES})
+        return True, (
+            f"No subject, and no file, stands in two parts: {count} subjects and {len(split)} "
+            "files (by SHA-256) were compared."
+        )
+    worst = max(pairs, key=lambda pair: pair.groups)
+    return False, (
+        f"The parts are not separate: {worst.subjects} subjects have images in {worst.parts}. The "
+        "figures say nothing of people who were not seen in training."
+    )

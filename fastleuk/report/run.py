@@ -1,0 +1,144 @@
+"""``fastleuk report``: page, model card and methods of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastleuk.errors import ConfigError, FastleukError
+from fastleuk.files import write_text
+from fastleuk.report import facts, facts_results
+from fastleuk.report.answers import answers
+from fastleuk.report.card import model_card
+from fastleuk.report.checklist import checklists
+from fastleuk.report.images import augmentation_sheet, cells, open_images
+from fastleuk.report.methods import methods
+from fastleuk.report.numbers import capital
+from fastleuk.report.page import render, require_jinja
+from fastleuk.report.protocol import protocol_html
+from fastleuk.report.sections import data as data_section
+from fastleuk.report.sections import results, training
+from fastleuk.report.sections.evaluated import baselines, calibration, external, subject_figures
+from fastleuk.report.sections.protocol import kind_of
+from fastleuk.report.source import Source, read_source
+from fastleuk.run_folder.names import LAST
+from fastleuk.run_folder.place import writing_place
+from fastleuk.run_log import result, say
+from fastleuk.training.checkpoint.file import load_checkpoint
+from fastleuk.training.checkpoint.file import versions as versions_here
+
+PAGE, CARD = "report.html", "MODEL_CARD.md"
+
+Report = Callable[[str], None]
+
+
+def report_run(
+    run_dir: Path,
+    *,
+    out: Path | None = None,
+    data: str = "",
+    images: bool = True,
+    report: Report = say,
+) -> Path:
+    """Write ``report.html`` and ``MODEL_CARD.md`` of a tested run, or the page of a protocol.
+
+    Args:
+        run_dir: A folder that ``fastleuk train``, ``cv`` or ``paper`` made.
+        out: Where to write; None: into the run folder.
+        data: Where the run's data lie now, if they have moved.
+        images: Show cells, heat and augmentation; they need the data and the weights.
+        report: Takes what is printed.
+
+    Returns:
+        The page.
+
+    Raises:
+        MissingDependencyError: Jinja2 is not installed.
+        CheckpointError: no tested run, or a damaged file in it.
+        DataError: ``data`` that are not the run's, or a folder that can't be written.
+    """
+    require_jinja()
+    kind = kind_of(run_dir)
+    if kind is not None:
+        html = protocol_html(run_dir, kind)
+        place = writing_place(run_dir, out)
+        write_text(place / PAGE, html)
+        result(report, f"Report: {place / PAGE} ({len(html.encode()) / 1e6:.2f} MB)")
+        return place / PAGE
+    source = read_source(run_dir)
+    place = writing_place(run_dir, out)
+    versions = _versions(run_dir)
+    page = _page(source, versions, data=data, images=images, report=report)
+    html = render("run.html", page)
+    write_text(place / PAGE, html)
+    write_text(place / CARD, model_card(source, versions, page["baselines"]))
+    for text in _untold(page):
+        report(f"note: {text}")
+    result(report, f"Report: {place / PAGE} ({len(html.encode()) / 1e6:.2f} MB)")
+    result(report, f"Model card: {place / CARD}")
+    return place / PAGE
+
+
+def methods_run(run_dir: Path) -> str:
+    """Return the methods paragraphs of a tested run.
+
+    Raises:
+        CheckpointError: no tested run, or a damaged file in it.
+    """
+    if kind_of(run_dir) is not None:
+        raise ConfigError(
+            f"--methods is of one run: name one of the folders in {run_dir / 'runs'}."
+        )
+    source = read_source(run_dir)
+    return methods(source, _versions(run_dir), baselines(source))
+
+
+def _page(
+    source: Source, versions: dict[str, str], *, data: str, images: bool, report: Report
+) -> dict[str, Any]:
+    opened: Any = "they were left out (--no-images)"
+    if images:
+        opened = open_images(source, data, report)
+    told = facts_results.warnings(source)
+    page: dict[str, Any] = {
+        "kind": "Test report of a classifier of single cells",
+        "title": f"{facts.backbone(source)} on {facts.data_name(source)}",
+        "subtitle": f"Run {source.run_dir.resolve().name}. "
+        f"Test part: {facts.part_sentence(source, 'test')}.",
+        "research_use": facts.RESEARCH_USE,
+        "warnings": told,
+        "where": str(source.run_dir),
+        "level": f"{source.intervals.get('level', 0.95):.0%}",
+        "decision_sentence": capital(source.decision.sentence),
+        "headline": results.headline(source),
+        "table": results.figures_table(source),
+        "classes": results.classes_table(source),
+        "confusion": results.confusion(source),
+        "curves": results.curves(source),
+        "baselines": baselines(source),
+        "calibration": calibration(source),
+        "external": external(source),
+        "subjects": {**data_section.subjects(source), **subject_figures(source)},
+        "data": data_section.data(source),
+        "training": training.training(source),
+        "repeatable": training.repeatable(source, versions, versions_here()),
+        "cells": cells(source, opened, report=report),
+        "sheet": augmentation_sheet(source, opened, report=report),
+        "cell_labels": [(name, name) for name in source.class_names],
+    }
+    page["checklists"] = checklists(answers(source, page))
+    return page
+
+
+def _untold(page: dict[str, Any]) -> list[str]:
+    """Return what the page could not show."""
+    sections = [page, *(value for value in page.values() if isinstance(value, dict))]
+    return [str(each["none"]) for each in sections[1:] if each.get("none")]
+
+
+def _versions(run_dir: Path) -> dict[str, str]:
+    try:
+        return dict(load_checkpoint(run_dir / LAST)["versions"])
+    except (FastleukError, KeyError, TypeError):
+        return {}
