@@ -91,7 +91,9 @@ def augment_batch(
         arrays = list(arrays.cpu().numpy()) if on_gpu else arrays
         result = _reference(arrays, params, moments if normalize else None, layout, dtype)
     else:
-        result = _dali(
+        from fastleuk.augment.dali.arrays import augment_arrays
+
+        result = augment_arrays(
             arrays,
             params,
             device,
@@ -222,36 +224,6 @@ def _reference(
     if layout == "CHW":
         result = result.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(result, dtype)
-
-
-def _dali(images: Any, params: AugmentParams, device: str, is_tensor: bool, **options: Any) -> Any:
-    from fastleuk.augment.dali.pipeline import array_pipeline, types
-
-    options["dtype"] = types.FLOAT if options["dtype"] == "float32" else types.FLOAT16
-    capacity = 1 << (len(images) - 1).bit_length()  # few pipelines serve all batch sizes
-    options |= _gpu_of(images, options["applier"]) if device == "gpu" else {}
-    if options.get("resident"):
-        images = images.contiguous()
-    elif isinstance(images, list):
-        images = [np.ascontiguousarray(array) for array in images]
-    else:
-        images = list(images.contiguous().cpu().numpy())
-    pipeline = array_pipeline(capacity, device, **options)
-    output = pipeline(images, params)
-    if device == "gpu":
-        return pipeline.to_torch(output) if is_tensor else np.array(output.as_cpu().as_tensor())
-    # No copy: the memory is the result's own as long as it lives, see exec_dynamic.
-    return np.asarray(output.as_tensor())
-
-
-def _gpu_of(images: Any, applier: str) -> dict[str, Any]:
-    """Which GPU augments: that of the images, or torch's current one; and whether they stay."""
-    import torch
-
-    if isinstance(images, list):
-        device_id = torch.cuda.current_device() if torch.cuda.is_available() else 0
-        return {"device_id": device_id, "resident": False}
-    return {"device_id": images.device.index, "resident": applier != "compiled-host"}
 
 
 def _checked_cuda(images: Any) -> Any:

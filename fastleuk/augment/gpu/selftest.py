@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.augment.batch import augment_batch
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.draw import draw
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER
@@ -127,7 +127,33 @@ def on_cpu(images: list[np.ndarray], params: AugmentParams, applier: str) -> np.
         from fastleuk.augment.appliers.compiled.on_arrays import levels
 
         return levels(images, params)
-    return augment_batch(images, params, applier=applier, normalize=False)
+    if applier == "reference":
+        from fastleuk.augment.appliers import reference
+
+        found = [reference.apply(image, params, i) for i, image in enumerate(images)]
+        return np.stack(found).astype(np.float32)
+    return _by_dali(images, params, applier, "cpu")
+
+
+def _by_dali(
+    images: list[np.ndarray], params: AugmentParams, applier: str, device: str
+) -> np.ndarray:
+    from fastleuk.augment.dali.arrays import augment_arrays
+
+    return augment_arrays(
+        images,
+        params,
+        device,
+        False,
+        size=params.size,
+        applier=applier,
+        interpolation=params.interpolation,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        layout="HWC",
+        dtype="float32",
+        normalize=False,
+    )
 
 
 def on_gpu(device: Any) -> Apply:
@@ -138,7 +164,7 @@ def on_gpu(device: Any) -> Apply:
 
         if applier != "compiled":
             with torch.cuda.device(device):
-                return augment_batch(images, params, applier=applier, device="gpu", normalize=False)
+                return _by_dali(images, params, applier, "gpu")
         from fastleuk.augment.gpu.kernels import Kernels
 
         kernels = Kernels(params.size, normalize=False, layout="HWC")
