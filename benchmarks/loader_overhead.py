@@ -24,8 +24,8 @@ from fastleuk.bench.contenders.stream import MEAN, STD, EndlessStream
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
-from fastleuk.loading.dali import DaliLoader
-from fastleuk.loading.dali_feed import Feed
+from fastleuk.loading.dali.feed import Feed
+from fastleuk.loading.dali.loader import DaliLoader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import BatchPlan
 

@@ -169,7 +169,7 @@ def measure_loader(rows: int) -> dict:
 
     from fastleuk.augment import PAPER
     from fastleuk.data.decoded.read import CacheInfo, DecodedCache
-    from fastleuk.loading.dali import DaliLoader
+    from fastleuk.loading.dali.loader import DaliLoader
     from fastleuk.loading.prepare import Pixels
     from fastleuk.loading.stream import TrainStream
 

@@ -117,7 +117,7 @@ def _left_out():
             "fastleuk.augment.appliers.fused",
             "fastleuk.augment.appliers.compiled.in_dali",
             "fastleuk.augment.dali",
-            "fastleuk.loading.dali",
+            "fastleuk.loading.dali.loader",
         ),
     }
     found = {}

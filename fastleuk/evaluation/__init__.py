@@ -3,6 +3,6 @@
 :func:`subject_interval` gives any metric an interval over subjects.
 """
 
-from fastleuk.evaluation.any_metric import subject_interval
+from fastleuk.evaluation.intervals.any_metric import subject_interval
 
 __all__ = ["subject_interval"]

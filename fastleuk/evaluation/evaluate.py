@@ -48,7 +48,7 @@ def evaluate_run(
     run folder or ``out``. On the same machine the figures repeat exactly. With test-time
     augmentation or averaged weights the files have names of their own, such as
     ``test_metrics.tta-d4.json``, and the figures say what was used. Macro-F1 has an interval over
-    subjects, see :mod:`fastleuk.evaluation.intervals`.
+    subjects, see :mod:`fastleuk.evaluation.intervals.few_subjects`.
 
     Args:
         run_dir: A folder that ``fastleuk train`` made.

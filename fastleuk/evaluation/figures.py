@@ -11,10 +11,10 @@ import numpy as np
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.decision import are_probabilities
-from fastleuk.evaluation.intervals import LEVEL, Interval
+from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
+from fastleuk.evaluation.intervals.resampling import Plan, enough_resamples, interval, replicate
+from fastleuk.evaluation.intervals.totals import Answers
 from fastleuk.evaluation.metric_table import METRICS
-from fastleuk.evaluation.resampling import Plan, enough_resamples, interval, replicate
-from fastleuk.evaluation.totals import Answers
 
 
 def figures(
@@ -32,7 +32,8 @@ def figures(
     """Return every figure of :data:`fastleuk.evaluation.metric_table.METRICS` with its interval.
 
     Subjects are drawn with replacement within their class; see
-    :mod:`fastleuk.evaluation.intervals` for how an interval follows from the resamples.
+    :mod:`fastleuk.evaluation.intervals.few_subjects` for how an interval follows from the
+    resamples.
 
     Args:
         labels: int64 ``(N,)``, each in ``[0, C)``, N ≥ 1.

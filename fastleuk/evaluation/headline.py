@@ -1,6 +1,7 @@
 """Macro-F1 with its uncertainty over subjects: cells of one person are not independent.
 
-Subjects, not cells, are drawn anew, class by class; see :mod:`fastleuk.evaluation.intervals`.
+Subjects, not cells, are drawn anew, class by class; see
+:mod:`fastleuk.evaluation.intervals.few_subjects`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.intervals import LEVEL, Interval, trust
-from fastleuk.evaluation.resampling import Plan, interval, replicate
+from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval, trust
+from fastleuk.evaluation.intervals.resampling import Plan, interval, replicate
+from fastleuk.evaluation.intervals.totals import Counted
 from fastleuk.evaluation.subjects import RESAMPLES, SubjectCounts, counts_of
-from fastleuk.evaluation.totals import Counted
 
 
 def macro_f1_interval(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.intervals import ABOVE_ZERO, CORRELATION, SHARE, Scale
-from fastleuk.evaluation.totals import Totals
+from fastleuk.evaluation.intervals.few_subjects import ABOVE_ZERO, CORRELATION, SHARE, Scale
+from fastleuk.evaluation.intervals.totals import Totals
 
 LABELS, PROBABILITIES = "labels", "probabilities"
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"

@@ -200,7 +200,7 @@ def make_loader(
             f"dtype {dtype}: only the applier compiled on a GPU makes other images than float32"
         )
     if config.loader == "dali":
-        from fastleuk.loading.dali import DaliLoader
+        from fastleuk.loading.dali.loader import DaliLoader
 
         return DaliLoader(policy=drawn, applier=applier, half=half, pixels=pixels, **common)
     from fastleuk.loading.torchvision import TorchvisionLoader
@@ -225,13 +225,13 @@ def kernel_loader(
         common: Of every loader.
         dtype: Of the images.
     """
-    from fastleuk.loading.gpu_sources import mostly_bmp, source_of
+    from fastleuk.loading.gpu.sources import mostly_bmp, source_of
 
     if pixels is None and decoder == "dali" and not mostly_bmp(common["manifest"]):
-        from fastleuk.loading.dali_kernels import DaliKernelLoader
+        from fastleuk.loading.dali.kernels import DaliKernelLoader
 
         return DaliKernelLoader(policy=policy, dtype=dtype, **common)
-    from fastleuk.loading.gpu import GpuLoader
+    from fastleuk.loading.gpu.loader import GpuLoader
 
     source = source_of(common["manifest"], pixels, common["device"])
     return GpuLoader(policy=policy, dtype=dtype, source=source, **common)

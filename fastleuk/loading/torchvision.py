@@ -1,6 +1,6 @@
 """The plain PyTorch loader: PIL, the torchvision reference chain, worker processes.
 
-Slower than :mod:`fastleuk.loading.dali` and equal to it: the same samples in the same order
+Slower than :mod:`fastleuk.loading.dali.loader` and equal to it: the same samples in the same order
 with the same drawn parameters. It is the default where DALI can't be installed.
 
 Where an image is reduced, the outermost pixels of the result differ from DALI's: the filter is as

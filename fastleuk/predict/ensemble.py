@@ -12,8 +12,8 @@ import numpy as np
 
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.decision import ARGMAX, Decision
-from fastleuk.loading.encoded import Encoded
-from fastleuk.loading.images import Images, make_images
+from fastleuk.loading.images.encoded import Encoded
+from fastleuk.loading.images.make import Images, make_images
 from fastleuk.predict.member import Member
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastleuk.errors import DataError, listed
 from fastleuk.evaluation.decision import Decision
-from fastleuk.loading.encoded import BadImage, Encoded, encode_any
+from fastleuk.loading.images.encoded import BadImage, Encoded, encode_any
 from fastleuk.predict.ensemble import Ensemble, Scored
 from fastleuk.predict.table import concatenate
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from fastleuk.loading.encoded import BadImage, Encoded, encode_file
+from fastleuk.loading.images.encoded import BadImage, Encoded, encode_file
 from fastleuk.predict.ensemble import Ensemble, Prepared, Scored
 from fastleuk.predict.inputs import Item
 

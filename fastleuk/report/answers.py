@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastleuk.report import facts, facts_results, facts_training
+from fastleuk.report.facts import data as facts
+from fastleuk.report.facts import results as facts_results
+from fastleuk.report.facts import training as facts_training
 from fastleuk.report.numbers import listing, plural
 from fastleuk.report.source import Source
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastleuk.report import facts, facts_results, facts_training
+from fastleuk.report.facts import data as facts
+from fastleuk.report.facts import results as facts_results
+from fastleuk.report.facts import training as facts_training
 from fastleuk.report.numbers import ends, estimate
 from fastleuk.report.source import Source
 

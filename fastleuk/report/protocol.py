@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastleuk.report import facts
+from fastleuk.report.facts import data as facts
 from fastleuk.report.numbers import plural, whole
 from fastleuk.report.page import render
 from fastleuk.report.sections.protocol import cv_page, paper_page, read_result

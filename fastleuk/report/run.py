@@ -8,10 +8,11 @@ from typing import Any
 
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.files import write_text
-from fastleuk.report import facts, facts_results
 from fastleuk.report.answers import answers
 from fastleuk.report.card import model_card
 from fastleuk.report.checklist import checklists
+from fastleuk.report.facts import data as facts
+from fastleuk.report.facts import results as facts_results
 from fastleuk.report.images import augmentation_sheet, cells, open_images
 from fastleuk.report.methods import methods
 from fastleuk.report.numbers import capital

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastleuk.evaluation.headline import macro_f1_interval
-from fastleuk.evaluation.intervals import LEVEL, Interval
+from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
 from fastleuk.evaluation.subjects import (
     RESAMPLES,
     SubjectCounts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fastleuk.evaluation.intervals import FEW_SUBJECTS
+from fastleuk.evaluation.intervals.few_subjects import FEW_SUBJECTS
 from fastleuk.tracking.paired import (
     LEVEL,
     RESAMPLES,

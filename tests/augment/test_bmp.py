@@ -96,7 +96,7 @@ def _loader(root, policy=PAPER, applier="compiled", batch_size=5):
 
 
 def test_a_mixed_set_is_the_same_read_and_decoded(mixed, monkeypatch):
-    from fastleuk.loading import dali_feed
+    from fastleuk.loading.dali import feed as dali_feed
 
     def batches():
         loader = _loader(mixed)

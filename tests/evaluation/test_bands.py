@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from fastleuk.evaluation.bands import curve_bands
+from fastleuk.evaluation.intervals.bands import curve_bands
 
 CLASSES = ("hem", "ALL")
 

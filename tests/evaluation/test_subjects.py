@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from fastleuk.evaluation.headline import format_summary, macro_f1_interval, macro_f1_summary
-from fastleuk.evaluation.intervals import share_interval
+from fastleuk.evaluation.intervals.few_subjects import share_interval
 from fastleuk.evaluation.subjects import (
     SubjectCounts,
     count_subjects,

@@ -48,7 +48,7 @@ def _uploads(loader, monkeypatch):
         return Pipeline(device_id=None, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastleuk.loading.dali.Pipeline", on_cpu)
+        patch.setattr("fastleuk.loading.dali.loader.Pipeline", on_cpu)
         patch.setattr(DataNode, "gpu", lambda node: node)
         feed = loader._feed()
         pipeline = loader.build(feed)

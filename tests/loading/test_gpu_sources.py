@@ -16,7 +16,7 @@ from fastleuk.data.images.bmp import read_layout
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.loading import has_dali, kernel_loader
 from fastleuk.loading.decode.pil import decode
-from fastleuk.loading.gpu_sources import Resident, bmp_numbers, mostly_bmp
+from fastleuk.loading.gpu.sources import Resident, bmp_numbers, mostly_bmp
 from fastleuk.loading.stream import EvalStream, TrainStream
 from tests.makers.augment_images import needs_numba
 from tests.makers.bmp_files import bmp, photo
@@ -31,9 +31,9 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 @pytest.fixture(autouse=True)
 def host(monkeypatch):
     """No GPU: the device is the CPU, and so are the kernels."""
-    monkeypatch.setattr("fastleuk.loading.gpu.Kernels", HostKernels)
+    monkeypatch.setattr("fastleuk.loading.gpu.loader.Kernels", HostKernels)
     if has_dali():
-        monkeypatch.setattr("fastleuk.loading.dali_kernels.Kernels", HostKernels)
+        monkeypatch.setattr("fastleuk.loading.dali.kernels.Kernels", HostKernels)
 
 
 SHAPES = [(32, 32), (45, 37), (70, 64), (90, 81), (20, 33), (51, 50)]
@@ -124,7 +124,7 @@ def test_plain_bmps_go_up_as_they_are_and_nothing_decodes_them(kinds, tmp_path, 
         asked.append(file.name)
         return decode(file, crop)
 
-    monkeypatch.setattr("fastleuk.loading.gpu_sources.decode", noting)
+    monkeypatch.setattr("fastleuk.loading.gpu.sources.decode", noting)
     stream = train_stream(manifest)
     with open_loader(manifest, stream=stream) as loader:
         check(loader, expected(manifest, stream, 1, images), 1)
@@ -170,7 +170,7 @@ def test_the_numbers_of_a_bmp_lead_to_its_pixels(top_down, crop):
 @pytest.mark.parametrize("policy", [PAPER, None], ids=["augmented", "plain"])
 def test_what_dali_has_decoded_is_read_where_it_lies(tmp_path, policy):
     """Its graph on the CPU; images of various sizes, by DLPack."""
-    from fastleuk.loading.dali_kernels import DaliKernelLoader
+    from fastleuk.loading.dali.kernels import DaliKernelLoader
 
     manifest = write_set(tmp_path, ("png", "png", "bmp"))
     assert not mostly_bmp(manifest)
@@ -231,7 +231,7 @@ def test_a_batch_does_not_depend_on_how_many_are_drawn_together(tmp_path, monkey
     stream = train_stream(manifest, batch_size=2)
     found = []
     for together in (1, 5, 512):
-        monkeypatch.setattr("fastleuk.loading.draws.TOGETHER", together)
+        monkeypatch.setattr("fastleuk.loading.gpu.draws.TOGETHER", together)
         with open_loader(manifest, stream=stream) as loader:
             found.append(torch.cat([batch.images for batch in loader.epoch(1, 2)]))
     assert len(found[0]) == 8

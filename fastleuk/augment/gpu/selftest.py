@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.draw import draw
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER
 from fastleuk.errors import MissingDependencyError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastleuk.evaluation.bands import Curve
+from fastleuk.evaluation.intervals.bands import Curve
 from fastleuk.report.charts.frame import (
     FIRST,
     INK,
@@ -83,7 +83,7 @@ def roc_chart(curve: Curve, positive: str, at: tuple[float, float] | None, auc: 
     """Draw the ROC curve with its band.
 
     Args:
-        curve: Of :func:`fastleuk.evaluation.bands.curve_bands`.
+        curve: Of :func:`fastleuk.evaluation.intervals.bands.curve_bands`.
         positive: The positive class.
         at: False and true positive rate as the run is applied, or None.
         auc: The area with its interval, in words.

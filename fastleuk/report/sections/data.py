@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastleuk.report import facts
 from fastleuk.report.charts.scores import strip_chart
+from fastleuk.report.facts import data as facts
 from fastleuk.report.numbers import whole
 from fastleuk.report.overlap import TITLES, shared
 from fastleuk.report.source import Source

@@ -12,16 +12,16 @@ def baselines(source: Source) -> dict[str, Any]:
     return {"none": f"Not computed. fastleuk evaluate {source.run_dir} does it."}
 
 
-def calibration(source: Source) -> dict[str, Any]:
+def calibration(_: Source) -> dict[str, Any]:
     """Return the reliability diagram, and the decision curve."""
     return {"none": "Not computed.", "sentences": []}
 
 
-def subject_figures(source: Source) -> dict[str, Any]:
+def subject_figures(_: Source) -> dict[str, Any]:
     """Return figures of subjects instead of images."""
     return {}
 
 
-def external(source: Source) -> dict[str, Any]:
+def external(_: Source) -> dict[str, Any]:
     """Return what the run reads on other data."""
     return {"none": "Not tested on data from elsewhere. fastleuk evaluate RUN --on DATA does it."}

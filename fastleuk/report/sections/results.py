@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastleuk.evaluation.bands import curve_bands
-from fastleuk.report import facts_results
+from fastleuk.evaluation.intervals.bands import curve_bands
 from fastleuk.report.charts.curves import pr_chart, roc_chart
 from fastleuk.report.charts.scores import histogram_chart
+from fastleuk.report.facts import results as facts_results
 from fastleuk.report.numbers import ends, estimate, number, whole, with_interval
 from fastleuk.report.source import Source, Tested
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastleuk.report import facts, facts_training
 from fastleuk.report.charts.curves import loss_chart, score_chart
+from fastleuk.report.facts import data as facts
+from fastleuk.report.facts import training as facts_training
 from fastleuk.report.source import Source
 
 

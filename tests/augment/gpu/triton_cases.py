@@ -124,7 +124,7 @@ def _from_bmp():
     from fastleuk.augment.gpu.streams import HostStreams
     from fastleuk.augment.gpu.upload import UploadRing
     from fastleuk.data.images.bmp import read_layout
-    from fastleuk.loading.gpu_sources import bmp_numbers
+    from fastleuk.loading.gpu.sources import bmp_numbers
 
     files = [*bmp_files(), bmp_files()[0]]
     table = np.array([bmp_numbers(read_layout(file.tobytes())) for file in files])

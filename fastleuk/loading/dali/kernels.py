@@ -19,11 +19,11 @@ from fastleuk.augment.gpu.packing import on_device
 from fastleuk.augment.gpu.streams import streams_of
 from fastleuk.augment.gpu.upload import UploadRing
 from fastleuk.loading.batch import Batch
-from fastleuk.loading.dali import DaliLoader
-from fastleuk.loading.dali_feed import Feed
-from fastleuk.loading.dali_graph import decoded_graph
-from fastleuk.loading.dali_running import Running
-from fastleuk.loading.draws import with_rows
+from fastleuk.loading.dali.feed import Feed
+from fastleuk.loading.dali.graph import decoded_graph
+from fastleuk.loading.dali.loader import DaliLoader
+from fastleuk.loading.dali.running import Running
+from fastleuk.loading.gpu.draws import with_rows
 from fastleuk.loading.stream import BatchPlan
 
 
@@ -32,7 +32,7 @@ class DaliKernelLoader(DaliLoader):
 
     Args:
         dtype: Of the images: ``float32``, ``float16`` or ``bfloat16``.
-        options: Of :class:`fastleuk.loading.dali.DaliLoader`, but for the applier.
+        options: Of :class:`fastleuk.loading.dali.loader.DaliLoader`, but for the applier.
     """
 
     def __init__(self, *, dtype: str = "float32", **options: Any) -> None:

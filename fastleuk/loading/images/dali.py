@@ -1,4 +1,4 @@
-"""Checked images through DALI, a batch at a time, as :mod:`fastleuk.loading.dali` reads files."""
+"""Checked images through DALI, a batch at a time, as the DALI loader reads files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from fastleuk.augment.appliers.exact import resize
 from fastleuk.augment.dali.fork import shield_from_fork
 from fastleuk.errors import FastleukError
 from fastleuk.loading.decode.dali import decode_bytes
-from fastleuk.loading.encoded import Encoded
-from fastleuk.loading.images import groups
+from fastleuk.loading.images.encoded import Encoded, groups
 from fastleuk.memory import keep_freed_memory
 
 CROPPED, WHOLE = "cropped", "whole"
@@ -53,7 +52,7 @@ class DaliImages:
         self._lock = threading.Lock()
 
     def prepare(self, images: Sequence[Encoded]) -> tuple[torch.Tensor, list[str]]:
-        """See :class:`fastleuk.loading.images.Images`.
+        """See :class:`fastleuk.loading.images.make.Images`.
 
         Raises:
             FastleukError: DALI failed, and not at one of the images.

@@ -9,7 +9,7 @@ from typing import Any
 from nvidia.dali import Pipeline
 
 from fastleuk.augment.gpu.hold import Hold
-from fastleuk.loading.dali_feed import Feed
+from fastleuk.loading.dali.feed import Feed
 
 
 class Running:

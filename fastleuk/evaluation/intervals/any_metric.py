@@ -14,11 +14,24 @@ from sklearn import config_context
 
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.figures import prepare
-from fastleuk.evaluation.intervals import ABOVE_ZERO, ANY, CORRELATION, LEVEL, SHARE, Interval
+from fastleuk.evaluation.intervals.few_subjects import (
+    ABOVE_ZERO,
+    ANY,
+    CORRELATION,
+    LEVEL,
+    SHARE,
+    Interval,
+)
+from fastleuk.evaluation.intervals.resampling import (
+    Plan,
+    Replicates,
+    interval,
+    of_values,
+    replicate,
+)
+from fastleuk.evaluation.intervals.totals import Answers
 from fastleuk.evaluation.metric_table import LABELS, METRICS, PROBABILITIES
-from fastleuk.evaluation.resampling import Plan, Replicates, interval, of_values, replicate
 from fastleuk.evaluation.subjects import RESAMPLES
-from fastleuk.evaluation.totals import Answers
 
 Metric = Callable[..., float]
 
@@ -62,7 +75,7 @@ def subject_interval(
     """Return a metric with its interval over subjects.
 
     Subjects, not samples, are drawn with replacement, within their class; see
-    :mod:`fastleuk.evaluation.intervals`. The metric is called once a resample, with
+    :mod:`fastleuk.evaluation.intervals.few_subjects`. The metric is called once a resample, with
     ``sample_weight`` where it takes that; names of our own table, and metrics of scikit-learn that
     are the same (:data:`FAST`, :data:`AVERAGED`), are computed for all resamples at once.
 

@@ -10,7 +10,7 @@ from nvidia.dali.data_node import DataNode
 from fastleuk.augment import apply_graph, param_names
 from fastleuk.augment.appliers.exact import resize
 from fastleuk.augment.dali.graph import apply_graph_to_files
-from fastleuk.loading.dali_feed import Feed
+from fastleuk.loading.dali.feed import Feed
 from fastleuk.loading.decode.dali import count_inputs, decode_bytes, decode_graph, read_graph
 
 Moments = tuple[float, ...]

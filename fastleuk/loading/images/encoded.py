@@ -7,6 +7,7 @@ nobody has heard before is verified here, by the same rules (:mod:`fastleuk.data
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,20 @@ def encode_any(image: Any) -> Encoded:
     if hasattr(image, "convert") and hasattr(image, "getbands"):
         return encode_picture(image)
     return encode_array(image)
+
+
+TOGETHER_BYTES = 256 << 20
+"""Of decoded images that are held at once; larger ones are decoded one after the other."""
+
+
+def groups(images: Sequence[Encoded], most: int) -> Iterator[slice]:
+    """Cut images into runs that are decoded together: at most ``most``, and not too many bytes."""
+    start = held = 0
+    for place, image in enumerate(images):
+        full = place - start == most or held + image.decoded_bytes > TOGETHER_BYTES
+        if full and place > start:
+            yield slice(start, place)
+            start, held = place, 0
+        held += image.decoded_bytes
+    if start < len(images):
+        yield slice(start, len(images))

@@ -11,8 +11,7 @@ import torch
 from fastleuk.augment.appliers.reference import resize
 from fastleuk.data.images.decode import decode_rgb
 from fastleuk.loading.decode.pil import cut_centre
-from fastleuk.loading.encoded import Encoded
-from fastleuk.loading.images import groups
+from fastleuk.loading.images.encoded import Encoded, groups
 
 
 class TorchvisionImages:
@@ -40,7 +39,7 @@ class TorchvisionImages:
         self._pool = ThreadPoolExecutor(self._workers)
 
     def prepare(self, images: Sequence[Encoded]) -> tuple[torch.Tensor, list[str]]:
-        """See :class:`fastleuk.loading.images.Images`."""
+        """See :class:`fastleuk.loading.images.make.Images`."""
         pixels = np.empty((len(images), self._size, self._size, 3), np.float32)
         # Large images one after the other; the others share the threads.
         errors: list[str] = []

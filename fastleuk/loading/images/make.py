@@ -5,17 +5,14 @@ The pixels are those of the loader of the same name: the same decoder, resize an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from fastleuk.config import LoaderConfig
-from fastleuk.loading.encoded import Encoded
+from fastleuk.loading.images.encoded import Encoded
 
 if TYPE_CHECKING:
     import torch
-
-TOGETHER_BYTES = 256 << 20
-"""Of decoded images that are held at once; larger ones are decoded one after the other."""
 
 
 class Images(Protocol):
@@ -53,7 +50,7 @@ def make_images(
         device: Where the batches go.
     """
     if config.loader == "dali":
-        from fastleuk.loading.dali_images import DaliImages
+        from fastleuk.loading.images.dali import DaliImages
 
         return DaliImages(
             size=config.size,
@@ -63,21 +60,8 @@ def make_images(
             std=std,
             device=device,
         )
-    from fastleuk.loading.torchvision_images import TorchvisionImages
+    from fastleuk.loading.images.torchvision import TorchvisionImages
 
     return TorchvisionImages(
         size=config.size, workers=config.workers, mean=mean, std=std, device=device
     )
-
-
-def groups(images: Sequence[Encoded], most: int) -> Iterator[slice]:
-    """Cut images into runs that are decoded together: at most ``most``, and not too many bytes."""
-    start = held = 0
-    for place, image in enumerate(images):
-        full = place - start == most or held + image.decoded_bytes > TOGETHER_BYTES
-        if full and place > start:
-            yield slice(start, place)
-            start, held = place, 0
-        held += image.decoded_bytes
-    if start < len(images):
-        yield slice(start, len(images))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fastleuk.evaluation.figures import prepare
-from fastleuk.evaluation.intervals import ANY, LEVEL
-from fastleuk.evaluation.resampling import Plan, interval, of_values
-from fastleuk.evaluation.totals import Answers
+from fastleuk.evaluation.intervals.few_subjects import ANY, LEVEL
+from fastleuk.evaluation.intervals.resampling import Plan, interval, of_values
+from fastleuk.evaluation.intervals.totals import Answers
 
 PLACES = 101
 

@@ -34,9 +34,9 @@ from fastleuk.augment.gpu.hold import Hold
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import ConfigError, DataError, FastleukError, listed
 from fastleuk.loading.batch import Batch, Loader
-from fastleuk.loading.dali_feed import Feed, UncompressedBmps
-from fastleuk.loading.dali_graph import batches_graph
-from fastleuk.loading.dali_running import Running
+from fastleuk.loading.dali.feed import Feed, UncompressedBmps
+from fastleuk.loading.dali.graph import batches_graph
+from fastleuk.loading.dali.running import Running
 from fastleuk.loading.decode.dali import explain
 from fastleuk.loading.prepare import Pixels
 from fastleuk.loading.stream import BatchPlan, Stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fastleuk.augment import AugmentPolicy
-from fastleuk.report.facts import backbone
+from fastleuk.report.facts.data import backbone
 from fastleuk.report.numbers import capital, duration, listing, plural, whole
 from fastleuk.report.source import Source
 

@@ -23,8 +23,8 @@ from fastleuk.augment.gpu.streams import streams_of
 from fastleuk.augment.gpu.upload import Slot, UploadRing
 from fastleuk.data.manifest import Manifest
 from fastleuk.loading.batch import Batch, Loader
-from fastleuk.loading.draws import with_rows
-from fastleuk.loading.gpu_sources import Source, each_of
+from fastleuk.loading.gpu.draws import with_rows
+from fastleuk.loading.gpu.sources import Source, each_of
 from fastleuk.loading.stream import BatchPlan, Stream
 
 

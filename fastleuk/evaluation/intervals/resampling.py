@@ -3,7 +3,7 @@
 Subjects are drawn with replacement within their class, all figures in the same resamples, and so
 are those of several classifiers on the same samples: differences and means of figures are those of
 their values resample by resample. Giving one subject at a time a little more weight tells how the
-variance is shared among the classes, see :mod:`fastleuk.evaluation.intervals`.
+variance is shared among the classes, see :mod:`fastleuk.evaluation.intervals.few_subjects`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from functools import cached_property
 
 import numpy as np
 
-from fastleuk.evaluation.intervals import LEVEL, Interval, Scale, between, student_reach
+from fastleuk.evaluation.intervals.few_subjects import (
+    LEVEL,
+    Interval,
+    Scale,
+    between,
+    student_reach,
+)
+from fastleuk.evaluation.intervals.totals import Answers, Counted, Totals
 from fastleuk.evaluation.metric_table import LABELS, METRICS, Metric
 from fastleuk.evaluation.subjects import RESAMPLES, resample_weights
-from fastleuk.evaluation.totals import Answers, Counted, Totals
 
 MOST_NUDGED = 1000
 """Clusters whose influence is looked at; where there are more, so many of them, drawn evenly from

@@ -1,0 +1,1 @@
+"""Intervals over subjects: of any metric, of every figure, and of curves."""

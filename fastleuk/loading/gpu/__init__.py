@@ -1,0 +1,1 @@
+"""The loader whose kernels augment on a GPU."""

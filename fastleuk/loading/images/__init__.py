@@ -1,0 +1,1 @@
+"""Images in any order to normalised batches: for predicting."""
