@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -42,8 +43,7 @@ def load(
         CheckpointError: no run, no weights, damaged ones, or runs of different classes.
         ConfigError: an unknown ``device`` or ``tta``.
     """
-    from fastleuk.predict.predictor import load as load_runs
-
+    load_runs = importlib.import_module("fastleuk.predict.predictor").load
     return load_runs(
         runs, device=device, tta=tta, batch_size=batch_size, workers=workers, report=report
     )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.errors import CheckpointError, ConfigError
-from fastleuk.evaluation.metrics import softmax
+from fastleuk.evaluation.probabilities import are_probabilities, softmax
 from fastleuk.files import write_json
 from fastleuk.run_folder.names import BEST
 
@@ -139,11 +139,6 @@ def _origin(chosen_on: Mapping[str, Any]) -> str:
     over = chosen_on.get("over", "subjects")
     text = f", chosen on the {part} part ({chosen_on.get('images', '?')} images"
     return text + (f"; {over}: {people})" if people and over == "subjects" else ")")
-
-
-def are_probabilities(scores: np.ndarray) -> bool:
-    """Say whether every row of ``scores`` ``(N, C)`` is a distribution."""
-    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, rtol=0, atol=1e-6))
 
 
 def decision_file(method: str = "") -> str:

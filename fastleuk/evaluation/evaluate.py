@@ -13,12 +13,12 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import CheckpointError, ConfigError
-from fastleuk.evaluation.headline import macro_f1_summary
+from fastleuk.evaluation.intervals.headline import macro_f1_summary
+from fastleuk.evaluation.intervals.subjects import count_subjects
 from fastleuk.evaluation.metrics import classification_metrics, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scorer import Scorer
-from fastleuk.evaluation.subjects import count_subjects
 from fastleuk.files import write_json, write_rows
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place

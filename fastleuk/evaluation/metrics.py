@@ -10,16 +10,8 @@ from sklearn import metrics as sk
 
 from fastleuk.data.labels.positive import no_positive, positive_class
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.headline import format_summary
+from fastleuk.evaluation.intervals.headline import format_summary
 from fastleuk.tables import text_lines
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return class probabilities, float64 ``(N, C)``, of ``logits`` ``(N, C)``."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def classification_metrics(

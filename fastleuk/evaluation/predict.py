@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fastleuk.evaluation.metrics import softmax
+from fastleuk.evaluation.probabilities import softmax
 
 if TYPE_CHECKING:
     from fastleuk.loading.batch import Loader

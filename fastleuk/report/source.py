@@ -14,7 +14,7 @@ from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.average import read_metadata
 from fastleuk.evaluation.decision import Decision, file_hash, read_decision
-from fastleuk.evaluation.figures import figures as all_figures
+from fastleuk.evaluation.intervals.figures import figures as all_figures
 from fastleuk.run_folder import names
 from fastleuk.run_folder.state import RunState, read_state
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
@@ -55,7 +55,7 @@ class Source:
         split: Of ``split.csv``, an image each.
         figures: ``test_metrics.json``.
         intervals: Every figure with its interval, as
-            :func:`fastleuk.evaluation.figures.figures` gives them.
+            :func:`fastleuk.evaluation.intervals.figures.figures` gives them.
         intervals_computed: Whether that was done now, since the run holds none.
         tested: Its predictions, or None.
         decision: Temperature and threshold.

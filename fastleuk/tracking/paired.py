@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastleuk.evaluation.headline import macro_f1_interval
 from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
-from fastleuk.evaluation.subjects import (
+from fastleuk.evaluation.intervals.headline import macro_f1_interval
+from fastleuk.evaluation.intervals.subjects import (
     RESAMPLES,
     SubjectCounts,
     count_subjects,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.errors import CheckpointError, ConfigError, DataError
-from fastleuk.evaluation.subjects import SubjectCounts, count_subjects
+from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
 
 

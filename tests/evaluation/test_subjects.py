@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from fastleuk.evaluation.headline import format_summary, macro_f1_interval, macro_f1_summary
 from fastleuk.evaluation.intervals.few_subjects import share_interval
-from fastleuk.evaluation.subjects import (
+from fastleuk.evaluation.intervals.headline import (
+    format_summary,
+    macro_f1_interval,
+    macro_f1_summary,
+)
+from fastleuk.evaluation.intervals.subjects import (
     SubjectCounts,
     count_subjects,
     group_confusions,

@@ -209,7 +209,7 @@ def test_a_subject_that_a_fold_knows_is_no_part_of_the_unseen(tmp_path):
     text = csv_file.read_text()
     csv_file.write_text(text.replace("UID_57_29_1_all.bmp", "UID_1_29_1_all.bmp"))
     dataset = open_dataset(tiny_config(root).data, report=quiet)
-    from fastleuk.protocols.cv.run import _unseen
+    from fastleuk.protocols.cv.plan import _unseen
 
     names = {dataset.manifest.paths[row].rsplit("/", 1)[-1] for row in _unseen(dataset)}
     assert names == {"2.bmp", "3.bmp", "4.bmp"}

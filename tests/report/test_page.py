@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 
 from fastleuk.cli import main
 from fastleuk.errors import CheckpointError, FastleukError, MissingDependencyError
-from fastleuk.evaluation.figures import figures as all_figures
+from fastleuk.evaluation.intervals.figures import figures as all_figures
 from fastleuk.report.run import report_run
 from tests.makers.hand_runs import ODD, change_json, hand_run
 from tests.makers.page import parse

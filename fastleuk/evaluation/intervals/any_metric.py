@@ -13,7 +13,6 @@ import numpy as np
 from sklearn import config_context
 
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.figures import prepare
 from fastleuk.evaluation.intervals.few_subjects import (
     ABOVE_ZERO,
     ANY,
@@ -22,6 +21,8 @@ from fastleuk.evaluation.intervals.few_subjects import (
     SHARE,
     Interval,
 )
+from fastleuk.evaluation.intervals.figures import prepare
+from fastleuk.evaluation.intervals.metric_table import LABELS, METRICS, PROBABILITIES
 from fastleuk.evaluation.intervals.resampling import (
     Plan,
     Replicates,
@@ -29,9 +30,8 @@ from fastleuk.evaluation.intervals.resampling import (
     of_values,
     replicate,
 )
+from fastleuk.evaluation.intervals.subjects import RESAMPLES
 from fastleuk.evaluation.intervals.totals import Answers
-from fastleuk.evaluation.metric_table import LABELS, METRICS, PROBABILITIES
-from fastleuk.evaluation.subjects import RESAMPLES
 
 Metric = Callable[..., float]
 
@@ -82,7 +82,7 @@ def subject_interval(
     Args:
         metric: A function of ``sklearn.metrics`` (or a ``functools.partial`` of one), one of your
             own that is called as ``metric(labels, predicted)`` or ``metric(labels, scores)``, or
-            a name of :data:`fastleuk.evaluation.metric_table.METRICS`, such as ``"f1_macro"``.
+            a name of :data:`fastleuk.evaluation.intervals.metric_table.METRICS`, such as ``"f1_macro"``.
         labels: ``(N,)``: codes from 0 to C - 1, or the classes themselves, whose sorted order is
             then that of the columns of ``probabilities``, unless ``classes`` says otherwise.
         probabilities: ``(N, C)``, rows summing to 1; of two classes ``(N,)`` will do, that of the

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.figures import prepare
 from fastleuk.evaluation.intervals.few_subjects import ANY, LEVEL
+from fastleuk.evaluation.intervals.figures import prepare
 from fastleuk.evaluation.intervals.resampling import Plan, interval, of_values
 from fastleuk.evaluation.intervals.totals import Answers
 
@@ -63,7 +63,7 @@ def curve_bands(
         subjects: ``(N,)``, whose each sample is; None: not known, images are drawn.
         classes: C names.
         positive: The positive class.
-        resamples: As for :func:`fastleuk.evaluation.figures.figures`.
+        resamples: As for :func:`fastleuk.evaluation.intervals.figures.figures`.
         seed: Of the draw.
 
     Returns:

@@ -22,9 +22,9 @@ from fastleuk.evaluation.intervals.few_subjects import (
     between,
     student_reach,
 )
+from fastleuk.evaluation.intervals.metric_table import LABELS, METRICS, Metric
+from fastleuk.evaluation.intervals.subjects import RESAMPLES, resample_weights
 from fastleuk.evaluation.intervals.totals import Answers, Counted, Totals
-from fastleuk.evaluation.metric_table import LABELS, METRICS, Metric
-from fastleuk.evaluation.subjects import RESAMPLES, resample_weights
 
 MOST_NUDGED = 1000
 """Clusters whose influence is looked at; where there are more, so many of them, drawn evenly from

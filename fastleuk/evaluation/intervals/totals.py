@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fastleuk.evaluation.subjects import SubjectCounts, count_subjects
+from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
 
 BINS = 15
 _TINY = float(np.finfo(np.float64).tiny)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ from fastleuk import run_log
 from fastleuk.config import Config
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
-from fastleuk.data.split.make import make_split
-from fastleuk.errors import ConfigError
 from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.protocols.checks import check_free_split, check_seeds
+from fastleuk.protocols.cv.plan import Plan, parse_folds, plan_runs
 from fastleuk.protocols.cv.plot import plot_cv
 from fastleuk.protocols.cv.report import format_cv
 from fastleuk.protocols.figures import data_facts, mean_sd, reported
-from fastleuk.protocols.jobs import RESULTS, Job, Share, finished_runs, refuse_busy, run_jobs
+from fastleuk.protocols.jobs import RESULTS, Share, finished_runs, refuse_busy, run_jobs
 from fastleuk.protocols.predictions import (
     PredictionTable,
     average,
@@ -33,29 +31,6 @@ from fastleuk.protocols.predictions import (
 )
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """Which runs there are: ``modes`` × ``seeds``."""
-
-    config: Config
-    folds: str
-    names: tuple[str, ...]
-    modes: tuple[str, ...]
-    seeds: tuple[int, ...]
-    unseen: np.ndarray
-    """Rows of the manifest that no run trains, validates or tests on."""
-    notes: tuple[str, ...]
-
-    @property
-    def jobs(self) -> list[Job]:
-        """Return the runs, one seed's folds after the other's."""
-        return [
-            Job(name=f"{name}-seed-{seed}", config=_config(self.config, mode, seed))
-            for seed in self.seeds
-            for name, mode in zip(self.names, self.modes, strict=True)
-        ]
 
 
 def cross_validate(
@@ -142,82 +117,21 @@ def _prepare(
     out: Path,
     report: Report,
     share: Share | None = None,
-) -> tuple[DataSet, _Plan]:
+) -> tuple[DataSet, Plan]:
     """Refuse what can be refused, open the data and decide on the runs."""
     check_seeds(seeds)
     check_free_split(config, "cv")
-    _parse_folds(folds)
+    parse_folds(folds)
     check_backbone(config.model.backbone)
     check_weights(config.model.backbone, config.model.weights)
     refuse_busy(out, share)
     size_arguments(config.model.backbone, config.loader.size)
     dataset = open_dataset(config.data, report=report)
-    return dataset, _plan(config, dataset, folds, seeds)
-
-
-def _parse_folds(folds: str) -> int | None:
-    """Return K; None for the official folds."""
-    if folds == "official":
-        return None
-    if not (folds.isascii() and folds.isdigit()) or not 2 <= int(folds) < 10**6:
-        raise ConfigError(f"--folds is {folds!r}, but must be official or a number from 2 on.")
-    return int(folds)
-
-
-def _config(config: Config, mode: str, seed: int) -> Config:
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, split=mode),
-        run=dataclasses.replace(config.run, seed=seed, out=""),
-    )
-
-
-def _plan(config: Config, dataset: DataSet, folds: str, seeds: int) -> _Plan:
-    """Decide on the runs and make every split once, so that what is wrong shows before training."""
-    manifest, first = dataset.manifest, config.run.seed
-    count = _parse_folds(folds)
-    if count is None:
-        there = sorted({int(f) for f in manifest.folds[manifest.labelled] if f >= 0})
-        if len(there) < 2:
-            have = "no official folds" if not there else f"fold {there[0]} alone"
-            raise ConfigError(
-                f"--folds official: {manifest.root} has {have}. --folds 5 draws five folds by "
-                "subject; a manifest CSV with a column fold names them."
-            )
-        modes = tuple(f"fold:{fold}" for fold in there)
-        names = tuple(f"fold-{fold}" for fold in there)
-    else:
-        draw = f"@{first}" if first else ""
-        modes = tuple(f"kfold:{fold}/{count}{draw}" for fold in range(count))
-        names = tuple(f"fold-{fold}-of-{count}" for fold in range(count))
-    numbers = tuple(range(first, first + seeds))
-    notes: list[str] = []
-    for seed in numbers:
-        for mode in modes:
-            split = make_split(
-                manifest,
-                dataset.groups,
-                mode=mode,
-                val_fraction=config.data.val_fraction,
-                test_fraction=config.data.test_fraction,
-                seed=seed,
-            )
-            notes += [note for note in split.notes if note not in notes]
-    unseen = _unseen(dataset) if count is None else np.zeros(0, dtype=np.int64)
-    return _Plan(config, folds, names, modes, numbers, unseen, tuple(notes))
-
-
-def _unseen(dataset: DataSet) -> np.ndarray:
-    """Return the labelled rows in no official fold whose subjects no fold knows either."""
-    manifest, groups = dataset.manifest, dataset.groups
-    rows = manifest.labelled
-    inside = rows[manifest.folds[rows] >= 0]
-    outside = rows[manifest.folds[rows] < 0]
-    return outside[~np.isin(groups[outside], groups[inside])]
+    return dataset, plan_runs(config, dataset, folds, seeds)
 
 
 def _collect(
-    plan: _Plan, dataset: DataSet, runs: list[Path], report: Report
+    plan: Plan, dataset: DataSet, runs: list[Path], report: Report
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what ``cv.json`` holds, and the rows of ``cv_predictions.csv``."""
     names, shape = dataset.manifest.class_names, (len(plan.seeds), len(plan.modes))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastleuk.errors import CheckpointError, DataError
-from fastleuk.evaluation.figures import figures as all_figures
+from fastleuk.evaluation.intervals.figures import figures as all_figures
 from fastleuk.protocols.figures import fraction, percent, title_of
 from fastleuk.protocols.gaps import gap
 from fastleuk.protocols.predictions import PredictionTable, make_table

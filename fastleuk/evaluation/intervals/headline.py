@@ -12,8 +12,8 @@ import numpy as np
 
 from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval, trust
 from fastleuk.evaluation.intervals.resampling import Plan, interval, replicate
+from fastleuk.evaluation.intervals.subjects import RESAMPLES, SubjectCounts, counts_of
 from fastleuk.evaluation.intervals.totals import Counted
-from fastleuk.evaluation.subjects import RESAMPLES, SubjectCounts, counts_of
 
 
 def macro_f1_interval(
@@ -29,7 +29,7 @@ def macro_f1_interval(
     all that a figure can be; with none that differ it has no width.
 
     Args:
-        counts: By subject; or :func:`fastleuk.evaluation.subjects.group_confusions`.
+        counts: By subject; or :func:`fastleuk.evaluation.intervals.subjects.group_confusions`.
         reference: The other classifier's on the same samples: the difference is this one's
             macro-F1 less the reference's, and both are resampled alike.
         resamples: Number of bootstrap samples.

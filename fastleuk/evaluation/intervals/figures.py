@@ -10,11 +10,11 @@ import numpy as np
 
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.decision import are_probabilities
 from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
+from fastleuk.evaluation.intervals.metric_table import METRICS
 from fastleuk.evaluation.intervals.resampling import Plan, enough_resamples, interval, replicate
 from fastleuk.evaluation.intervals.totals import Answers
-from fastleuk.evaluation.metric_table import METRICS
+from fastleuk.evaluation.probabilities import are_probabilities
 
 
 def figures(
@@ -29,7 +29,7 @@ def figures(
     resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return every figure of :data:`fastleuk.evaluation.metric_table.METRICS` with its interval.
+    """Return every figure of :data:`fastleuk.evaluation.intervals.metric_table.METRICS` with its interval.
 
     Subjects are drawn with replacement within their class; see
     :mod:`fastleuk.evaluation.intervals.few_subjects` for how an interval follows from the
