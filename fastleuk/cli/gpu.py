@@ -15,7 +15,7 @@ def gpu_check(
     device: Annotated[str, typer.Option(help="cuda or cuda:N.")] = "cuda",
 ) -> None:
     """Run every applier on a GPU beside the same one on the CPU; say how far apart, how fast."""
-    from fastleuk.augment.gpu.check import check, table
+    from fastleuk.augment.gpu_check import check, table
     from fastleuk.models.device import choose_device
 
     chosen = choose_device(device)

@@ -140,7 +140,7 @@ def test_a_changed_constant_of_another_file_reaches_the_compiled_kernel(tmp_path
 
     assert run() == (50.0, 1)
     assert run() == (50.0, 0)
-    row = copy / APPLIER.relative_to(PACKAGE) / "row.py"
+    row = copy / APPLIER.parent.relative_to(PACKAGE) / "row.py"
     text = row.read_text()
     swapped = text.replace("BRIGHTNESS, CONTRAST,", "CONTRAST, BRIGHTNESS,")
     assert swapped != text

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastleuk.augment import NONE, PAPER, augment_batch, draw
-from fastleuk.augment.gpu.hold import Hold
+from fastleuk.augment.hold import Hold
 from fastleuk.config import LoaderConfig
 from fastleuk.data.discover import discover
 from fastleuk.errors import FastleukError

@@ -7,7 +7,7 @@ import torch
 
 from fastleuk.augment import AugmentParams
 from fastleuk.augment.appliers.compiled import on_arrays
-from fastleuk.augment.appliers.compiled.row import ROW
+from fastleuk.augment.appliers.row import ROW
 from fastleuk.augment.gpu.kernels import Kernels
 from fastleuk.augment.sampling import is_resized_first
 

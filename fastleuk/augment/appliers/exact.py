@@ -21,7 +21,7 @@ try:
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, do_not_convert
 
-    from fastleuk.augment.dali.names import merge, split, warp_perspective
+    from fastleuk.augment.appliers.dali_names import merge, split, warp_perspective
 except ImportError as error:
     raise MissingDependencyError(
         f"NVIDIA DALI can't be imported ({error}); it exists for Linux on x86-64 and aarch64 "

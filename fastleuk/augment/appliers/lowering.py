@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastleuk.augment import matrices
-from fastleuk.augment.appliers.compiled.row import pack_rows
+from fastleuk.augment.appliers.row import pack_rows
 from fastleuk.augment.params import AugmentParams, Bools, identity
 from fastleuk.errors import ConfigError
 

@@ -22,7 +22,7 @@ from fastleuk.augment.appliers.lowering import Array, param_arrays, param_names
 from fastleuk.augment.dali.fork import shield_from_fork
 from fastleuk.augment.dali.graph import HOST, apply_graph
 from fastleuk.augment.draw import draw
-from fastleuk.augment.gpu.hold import Hold
+from fastleuk.augment.hold import Hold
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.policy import PAPER, AugmentPolicy

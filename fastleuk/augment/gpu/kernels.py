@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastleuk.augment.appliers.compiled.row import PIVOT_POINTS
+from fastleuk.augment.appliers.row import PIVOT_POINTS
 from fastleuk.augment.gpu.packing import (
     IMAGE_NUMBERS,
     Images,

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastleuk.augment.appliers.compiled.row import ROW
 from fastleuk.augment.appliers.lowering import compiled_arrays
+from fastleuk.augment.appliers.row import ROW
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.sampling import is_resized_first
 

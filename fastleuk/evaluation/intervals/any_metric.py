@@ -82,7 +82,8 @@ def subject_interval(
     Args:
         metric: A function of ``sklearn.metrics`` (or a ``functools.partial`` of one), one of your
             own that is called as ``metric(labels, predicted)`` or ``metric(labels, scores)``, or
-            a name of :data:`fastleuk.evaluation.intervals.metric_table.METRICS`, such as ``"f1_macro"``.
+            a name of :data:`fastleuk.evaluation.intervals.metric_table.METRICS`, such as
+            ``"f1_macro"``.
         labels: ``(N,)``: codes from 0 to C - 1, or the classes themselves, whose sorted order is
             then that of the columns of ``probabilities``, unless ``classes`` says otherwise.
         probabilities: ``(N, C)``, rows summing to 1; of two classes ``(N,)`` will do, that of the

@@ -29,7 +29,7 @@ def figures(
     resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return every figure of :data:`fastleuk.evaluation.intervals.metric_table.METRICS` with its interval.
+    """Return every figure of :data:`.metric_table.METRICS` with its interval.
 
     Subjects are drawn with replacement within their class; see
     :mod:`fastleuk.evaluation.intervals.few_subjects` for how an interval follows from the

@@ -30,7 +30,7 @@ from nvidia.dali import Pipeline, types
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.augment.dali.fork import shield_from_fork
-from fastleuk.augment.gpu.hold import Hold
+from fastleuk.augment.hold import Hold
 from fastleuk.data.manifest import Manifest
 from fastleuk.errors import ConfigError, DataError, FastleukError, listed
 from fastleuk.loading.batch import Batch, Loader

@@ -8,7 +8,7 @@ from typing import Any
 
 from nvidia.dali import Pipeline
 
-from fastleuk.augment.gpu.hold import Hold
+from fastleuk.augment.hold import Hold
 from fastleuk.loading.dali.feed import Feed
 
 

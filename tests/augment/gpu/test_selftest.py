@@ -10,9 +10,9 @@ import torch
 
 from fastleuk.augment import PAPER
 from fastleuk.augment.gpu import verdicts
-from fastleuk.augment.gpu.check import check, table
 from fastleuk.augment.gpu.selftest import Verdict, on_cpu, self_test
 from fastleuk.augment.gpu.verdicts import first_sound, isolated, remembered, require
+from fastleuk.augment.gpu_check import check, table
 from fastleuk.errors import FastleukError, MissingDependencyError
 from fastleuk.loading import resolve_applier
 from tests.makers.augment_images import needs_numba

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastleuk.augment.appliers import ideal
-from fastleuk.augment.appliers.compiled import row
+from fastleuk.augment.appliers import ideal, row
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from tests.augment.gpu import triton_cases
 from tests.makers.augment_images import needs_numba, psnr

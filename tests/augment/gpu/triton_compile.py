@@ -16,7 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastleuk.augment.appliers.compiled import gpu as kernel_gpu
-from fastleuk.augment.appliers.compiled.row import PIVOT_POINTS, ROW
+from fastleuk.augment.appliers.row import PIVOT_POINTS, ROW
 from fastleuk.augment.gpu.kernels import BLOCK
 
 COMMON = {"LENGTH": ROW + 1 + 25, "SIZE": 224, "BLOCK": BLOCK}

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastleuk.augment.appliers import row as kernel_row
 from fastleuk.augment.appliers.compiled import numba_cache
-from fastleuk.augment.appliers.compiled import row as kernel_row
 from fastleuk.augment.appliers.compiled.numba_cache import announce_compiling, compiler, identity_of
-from fastleuk.augment.appliers.compiled.row import (
+from fastleuk.augment.appliers.row import (
     AFFINE,
     BRIGHTNESS,
     CONTRAST,

@@ -64,7 +64,7 @@ def augment_image(output, planar, image, row, kernel, factor, offset):
         output: ``(size, size, 3)`` or, if ``planar``, ``(3, size, size)`` float32; written.
         planar: Which of the two.
         image: ``(H, W, 3)`` uint8.
-        row: ``(ROW,)`` float32, see :mod:`fastleuk.augment.appliers.compiled.row`.
+        row: ``(ROW,)`` float32, see :mod:`fastleuk.augment.appliers.row`.
         kernel: ``(k, k)`` float32: blur and sharpness.
         factor: ``(3,)`` float32, by which the levels of each channel are multiplied at last.
         offset: ``(3,)`` float32, which is added then.

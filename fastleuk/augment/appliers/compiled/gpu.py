@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from fastleuk.augment import sampling
-from fastleuk.augment.appliers.compiled import row as kernel_row
+from fastleuk.augment.appliers import row as kernel_row
 from fastleuk.augment.appliers.compiled.gpu_resize import resize
 from fastleuk.augment.appliers.compiled.gpu_source import IMAGE, add_pixels, half, source_of, third
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from fastleuk.augment.appliers.compiled.row import ROW
 from fastleuk.augment.appliers.lowering import compiled_arrays
+from fastleuk.augment.appliers.row import ROW
 from fastleuk.augment.params import AugmentParams
 from fastleuk.errors import ConfigError, MissingDependencyError
 
