@@ -19,8 +19,8 @@ PACKAGE = Path(fastleuk.__file__).parent
 FENCES = {
     "nvidia.dali": {
         "augment/appliers/exact", "augment/appliers/fused", "augment/appliers/compiled/in_dali",
-        "augment/appliers/dali_names", "augment/dali/", "loading/dali/", "loading/images/dali", "loading/decode/dali",
-        "bench/operators", "doctor/decoding",
+        "augment/appliers/dali_names", "augment/dali/", "loading/dali/", "loading/images/dali",
+        "loading/decode/dali", "bench/operators", "doctor/decoding",
     },
     "torchvision": {
         "augment/appliers/reference", "loading/torchvision", "loading/decode/torchvision",
