@@ -8,18 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
-from fastleuk.data.split.parts import PARTS
+from fastleuk.data.split.parts import PARTS, Split
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation.baselines.beside import beside, format_beside
+from fastleuk.evaluation.baselines.measure import measure
 from fastleuk.evaluation.calibration.draw import plot_calibration
 from fastleuk.evaluation.calibration.settle import Wish, settle
-from fastleuk.evaluation.format import format_metrics
+from fastleuk.evaluation.format import format_calibration, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.scored import Scored, apply_decision, figures_of
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.files import write_json, write_rows
+from fastleuk.progress import progress_bar
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
@@ -112,6 +117,7 @@ def evaluate_run(
         "synthetic": dataset.manifest.synthetic,
         **scorer.method,
         **figures_of(scored),
+        **_baselines(scored, split, part, scorer.config.loader.workers),
     }
     for note in _changes(place, part, figures):
         report(note)
@@ -123,10 +129,37 @@ def evaluate_run(
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
     result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
     result(report, format_metrics(figures))
-    result(report, decision.sentence)
+    result(report, f"\n{format_calibration(figures['calibration'])}")
+    if "baselines" in figures:
+        result(report, f"\n{format_beside(figures['baselines'])}")
+    result(report, f"\n{decision.sentence}")
     if part != "test" and decision.chosen_on.get("part") == part:
         report(f"note: that was chosen on this very part ({part}): its figures flatter.")
     return figures
+
+
+def _baselines(scored: Scored, split: Split, part: str, workers: int) -> dict[str, Any]:
+    """Return what needs no network, fitted to the parts that ``part`` is no part of."""
+    if part == "train":
+        return {}
+    known = split.indices("train")
+    if part == "test":
+        known = np.concatenate([known, split.indices("val")])
+    with progress_bar("measuring size and colours") as progress:
+        measured = measure(scored.dataset, workers=workers, progress=progress)
+    told = beside(
+        measured.take(known),
+        scored.dataset.manifest.labels[known],
+        measured.take(scored.rows),
+        scored.labels,
+        scored.probabilities,
+        scored.groups,
+        scored.class_names,
+        scored.positive,
+        predicted=scored.predicted,
+        seed=split.seed,
+    )
+    return {"baselines": told}
 
 
 def _changes(run_dir: Path, part: str, figures: dict[str, Any]) -> list[str]:

@@ -102,6 +102,21 @@ def format_figure(found: Mapping[str, Any]) -> str:
     return f"{value:.4f} ({low:.3f}–{high:.3f})"
 
 
+def format_calibration(told: Mapping[str, Any]) -> str:
+    """Lay calibration figures out, before and after the temperature.
+
+    Args:
+        told: Of :func:`fastleuk.evaluation.calibration.summary.calibration`.
+    """
+    stages = [stage for stage in ("before", "after") if stage in told]
+    heads = {"before": "as the network gives it", "after": f"temperature {told['temperature']:.3f}"}
+    rows: list[list[object]] = [["calibration", *(heads[stage] for stage in stages)]]
+    for name, each in told["before"]["figures"].items():
+        cells = [format_figure(told[stage]["figures"][name]) for stage in stages]
+        rows.append([each["title"], *cells])
+    return "\n".join(text_lines(rows, align="l"))
+
+
 def clusters_sentence(intervals: Mapping[str, Any]) -> str:
     """Say over what intervals are, how many clusters there were, and what they don't cover.
 
@@ -118,4 +133,6 @@ def clusters_sentence(intervals: Mapping[str, Any]) -> str:
         each["low"] is not None and each["low"] == each["high"]
         for each in intervals["figures"].values()
     )
-    return text + trust(0.0, 0.0 if flat else 1.0, min(there), over)
+    return text + trust(0.0, 0.0 if flat else 1.0, min(there), over).replace(
+        "a rough one:", "rough ones:"
+    )

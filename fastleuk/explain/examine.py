@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastleuk.config import Config
+from fastleuk.data.images.cell import Cell, find_cell
 from fastleuk.data.load import DataSet
-from fastleuk.explain.cell import Cell, find_cell
 from fastleuk.explain.heat import agreement, grad_cam, share_inside
 from fastleuk.explain.layers import Layer, find_layer
 from fastleuk.explain.network import Network, batches

@@ -14,13 +14,13 @@ import numpy as np
 
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.split.parts import Split
+from fastleuk.evaluation.baselines.classifiers import COLOURS, TITLES, colours_alone
+from fastleuk.evaluation.baselines.measure import SIDE
+from fastleuk.evaluation.baselines.measure import colour_statistics as statistics_of
 from fastleuk.loading.prepare import decoder
 from fastleuk.protocols.predictions import make_table
 
-NAME = "colours alone (random forest)"
-TREES = 300
-SIZE = 64
-"""Edge in pixels at which the colours are taken."""
+NAME = TITLES[COLOURS]
 
 
 def colour_statistics(dataset: DataSet, *, backend: str, workers: int) -> np.ndarray:
@@ -34,21 +34,13 @@ def colour_statistics(dataset: DataSet, *, backend: str, workers: int) -> np.nda
     Returns:
         ``(N, 7)`` float64.
     """
-    decode = decoder(dataset, SIZE, backend, workers)
+    decode = decoder(dataset, SIDE, backend, workers)
     rows = [
-        _statistics(np.asarray(image))
+        statistics_of(np.asarray(image))
         for images, _ in decode(np.arange(len(dataset.manifest)))
         for image in images
     ]
     return np.array(rows)
-
-
-def _statistics(image: np.ndarray) -> np.ndarray:
-    pixels = image.reshape(-1, 3).astype(np.float64)
-    shown = pixels[pixels.sum(axis=1) > 0]
-    if not len(shown):
-        return np.zeros(7)
-    return np.concatenate([shown.mean(axis=0), shown.std(axis=0), [len(shown) / len(pixels)]])
 
 
 def shortcut_figures(
@@ -62,15 +54,12 @@ def shortcut_figures(
         statistics: :func:`colour_statistics`.
         seed: Of the forest.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     manifest, names = dataset.manifest, dataset.manifest.class_names
     known = np.concatenate([split.indices("train"), split.indices("val")])
     test = split.indices("test")
-    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=1)
-    forest.fit(statistics[known], manifest.labels[known])
-    chances = np.zeros((len(test), len(names)))
-    chances[:, forest.classes_] = forest.predict_proba(statistics[test])
+    chances = colours_alone(
+        statistics[known], manifest.labels[known], statistics[test], len(names), seed=seed
+    )
     return make_table(
         [manifest.paths[row] for row in test],
         [manifest.subjects[row] for row in test],

@@ -201,7 +201,7 @@ def test_bad_arguments_are_refused(change, says):
 
 @pytest.mark.parametrize(
     ("subjects", "known", "says"),
-    [(8, True, "a rough one: a class has 4 subjects only"), (44, True, "over 44 subjects (22 hem"),
+    [(8, True, "rough ones: a class has 4 subjects only"), (44, True, "over 44 subjects (22 hem"),
      (8, False, "over 48 images (24 hem, 24 ALL), drawn within class, 2,000 resamples; no subject "
       "is known, and what subjects differ by is not in it")],
 )  # fmt: skip

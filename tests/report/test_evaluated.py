@@ -65,8 +65,23 @@ def test_calibration_before_and_after_is_that_of_the_figures(page, kept):
     assert len(section.all("figure")) == 2
 
 
+def test_what_needs_no_network_stands_beside_it(page, kept):
+    section = _section(page, "results")
+    for name, told in kept["baselines"].items():
+        for key in ("auc", "f1_macro"):
+            figure = told["intervals"]["figures"][key]
+            assert _shown(section, f"{name}.{key}") == [
+                figure["estimate"], figure["low"], figure["high"]
+            ]  # fmt: skip
+        gap = told["difference"]["auc"]
+        assert f"{gap['estimate']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" in section.text
+    assert "size alone (logistic regression), AUC" in section.text
+
+
 def test_what_an_older_version_did_not_compute_is_said(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    change_json(tmp_path / "run" / "test_metrics.json", calibration=None)
-    section = _section(_page(tmp_path / "run"), "calibration")
-    assert f"Not computed. fastleuk evaluate {tmp_path / 'run'} does it." in section.text
+    change_json(tmp_path / "run" / "test_metrics.json", calibration=None, baselines=None)
+    page = _page(tmp_path / "run")
+    for name in ("calibration", "results"):
+        section = _section(page, name)
+        assert f"Not computed. fastleuk evaluate {tmp_path / 'run'} does it." in section.text

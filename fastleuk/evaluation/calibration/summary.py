@@ -83,7 +83,7 @@ def _figures(answers: Answers, plan: Plan) -> dict[str, Any]:
             **{key: float(v) if np.isfinite(v) else None for key, v in values.items()},
             "better": METRICS[name].better,
         }
-    titles = {"slope": "calibration slope (1 is best)", "intercept": "calibration intercept (0)"}
+    titles = {"slope": "slope (1 is right)", "intercept": "intercept (0 is right)"}
     if answers.positive is None:
         return figures
     scores, true = scored(answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastleuk.evaluation.baselines.beside import verdict
 from fastleuk.evaluation.calibration.choose import too_small
 from fastleuk.report.charts.calibration import decision_chart, reliability_chart
 from fastleuk.report.numbers import capital, number, whole
@@ -13,7 +14,22 @@ from fastleuk.report.source import Source
 
 def baselines(source: Source) -> dict[str, Any]:
     """Return size alone and colours alone beside the network."""
-    return {"none": f"Not computed. fastleuk evaluate {source.run_dir} does it."}
+    told = source.figures.get("baselines")
+    if not told:
+        return {"none": f"Not computed. fastleuk evaluate {source.run_dir} does it."}
+    own, rows = source.intervals.get("figures", {}), []
+    for key, title in (("auc", "AUC"), ("f1_macro", "macro-F1")):
+        if key in own:
+            rows.append(figure_row(key, f"the network, {title}", own[key]))
+        for name, each in told.items():
+            if "none" not in each:
+                figure = each["intervals"]["figures"][key]
+                rows.append(figure_row(f"{name}.{key}", f"{each['title']}, {title}", figure))
+    return {
+        "rows": rows,
+        "caption": "What needs no network, fitted to the same images and tested on the same ones",
+        "sentence": " ".join(verdict(each) for each in told.values()),
+    }
 
 
 def calibration(source: Source) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastleuk.explain.cell import BRIGHTNESS, CUT_OUT, STAIN, find_cell
+from fastleuk.data.images.cell import BRIGHTNESS, CUT_OUT, STAIN, find_cell
 
 Y, X = np.mgrid[:96, :96]
 
