@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fastleuk.augment.appliers.row import PIVOT_POINTS
+from fastleuk.augment.gpu.lent import keep_until_read
 from fastleuk.augment.gpu.packing import (
     IMAGE_NUMBERS,
     Images,
@@ -21,7 +22,7 @@ from fastleuk.augment.gpu.packing import (
     on_device,
     packed_rows,
 )
-from fastleuk.augment.gpu.streams import keep_until_read, streams_of, too_large
+from fastleuk.augment.gpu.streams import streams_of, too_large
 from fastleuk.augment.gpu.upload import UploadRing
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
