@@ -13,9 +13,13 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation.format import format_metrics
+from fastleuk.evaluation.intervals.few_subjects import Interval
+from fastleuk.evaluation.intervals.figures import check_probabilities
+from fastleuk.evaluation.intervals.figures import figures as with_intervals
 from fastleuk.evaluation.intervals.headline import macro_f1_summary
 from fastleuk.evaluation.intervals.subjects import count_subjects
-from fastleuk.evaluation.metrics import classification_metrics, format_metrics
+from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scorer import Scorer
@@ -111,25 +115,34 @@ def evaluate_run(
 def _figures(predictions: Predictions, dataset: DataSet, positive: str | None) -> dict[str, Any]:
     """Return what the predictions are worth."""
     manifest, rows = dataset.manifest, predictions.indices
+    names, by_image = manifest.class_names, manifest.subject_is_image
+    labels, probabilities = predictions.labels, predictions.probabilities
+    check_probabilities(probabilities)
+    predicted = probabilities.argmax(axis=1)
     figures = classification_metrics(
-        predictions.labels,
-        predictions.probabilities,
-        manifest.class_names,
-        positive=positive,
+        labels, probabilities, names, positive=positive, predicted=predicted
     )
-    counts = count_subjects(
-        predictions.labels,
-        predictions.probabilities.argmax(axis=1),
-        dataset.groups[rows],
-        len(manifest.class_names),
+    intervals = with_intervals(
+        labels,
+        probabilities,
+        None if by_image else dataset.groups[rows],
+        names,
+        positive,
+        predicted=predicted,
     )
+    macro_f1 = intervals["figures"]["f1_macro"]
+    counts = count_subjects(labels, predicted, dataset.groups[rows], len(names))
     return {
         "subjects": len({manifest.subjects[row] for row in rows}),
         "loss": predictions.loss,
         **figures,
         "interval": macro_f1_summary(
-            counts, manifest.class_names, by_image=manifest.subject_is_image
+            counts,
+            names,
+            by_image=by_image,
+            known=Interval(macro_f1["estimate"], macro_f1["low"], macro_f1["high"]),
         ),
+        "intervals": intervals,
     }
 
 

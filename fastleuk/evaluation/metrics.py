@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from fastleuk.data.labels.positive import no_positive, positive_class
+from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.intervals.headline import format_summary
-from fastleuk.tables import text_lines
 
 
 def classification_metrics(
@@ -20,8 +18,9 @@ def classification_metrics(
     class_names: Sequence[str],
     *,
     positive: str | None = None,
+    predicted: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Score predictions; the predicted class is the most probable one.
+    """Score predictions.
 
     Precision, recall and F1 come as ``_macro``, ``_weighted`` and, where there is a positive
     class, ``_positive``: its own. Sensitivity is the positive class's recall, specificity that of
@@ -35,6 +34,7 @@ def classification_metrics(
         class_names: C names.
         positive: The positive class; by default that of two whose names tell, see
             :func:`fastleuk.data.labels.positive.positive_class`.
+        predicted: int64 ``(N,)``, the class predicted, if not the most probable one.
 
     Returns:
         Plain numbers, lists and strings, fit for JSON. ``auc`` is None where only one class
@@ -50,7 +50,8 @@ def classification_metrics(
             f"Metrics need labels (N,) with N ≥ 1 and probabilities (N, {count}), found "
             f"{labels.shape} and {probabilities.shape}."
         )
-    predicted = probabilities.argmax(axis=1)
+    if predicted is None:
+        predicted = probabilities.argmax(axis=1)
     classes = list(range(count))
     confusion = sk.confusion_matrix(labels, predicted, labels=classes)
     precision, recall, f1, support = sk.precision_recall_fscore_support(
@@ -121,48 +122,3 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, bins: in
     places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
-
-
-def _columns(figures: dict[str, Any], *, by_class: bool) -> dict[str, list[float]]:
-    """Return precision, recall and F1 by the head of their column."""
-    names = ("precision", "recall", "f1")
-    columns = {}
-    if by_class:
-        for name, values in figures["per_class"].items():
-            columns[name] = [values[figure] for figure in names]
-    if "positive_class" in figures:
-        head = f"{figures['positive_class']} (positive)"
-        columns[head] = [figures[f"{figure}_positive"] for figure in names]
-    for average in ("macro", "weighted"):
-        # A class may itself be called "macro".
-        head = f"{average} average" if average in columns else average
-        columns[head] = [figures[f"{figure}_{average}"] for figure in names]
-    return columns
-
-
-def format_metrics(figures: dict[str, Any]) -> str:
-    """Lay the figures out for a terminal: averages as columns, then the confusion matrix."""
-    names = figures["class_names"]
-    undecided = len(names) == 2 and "positive_class" not in figures
-    columns = _columns(figures, by_class=undecided)
-    table: list[list[object]] = [["", *columns]]
-    for row, name in enumerate(("precision", "recall", "f1")):
-        table.append([name, *(f"{values[row]:.4f}" for values in columns.values())])
-    lines = text_lines(table, least=[12, *[max(16, *map(len, columns))] * len(columns)])
-    auc = "undefined: one class only" if figures["auc"] is None else f"{figures['auc']:.4f}"
-    single = [f"accuracy {figures['accuracy']:.4f}", f"AUC {auc}"]
-    single.append(f"balanced accuracy {figures['balanced_accuracy']:.4f}")
-    if "sensitivity" in figures:
-        single.append(f"sensitivity {figures['sensitivity']:.4f}")
-        single.append(f"specificity {figures['specificity']:.4f}")
-    lines += ["", "   ".join(single)]
-    if undecided:
-        lines.append(no_positive(names))
-    if "interval" in figures:
-        lines.append(format_summary(figures["interval"], figures["f1_macro"]))
-    lines += ["", "confusion matrix (rows: true, columns: predicted)"]
-    width = max(6, *map(len, names))
-    table = [["", *names]]
-    table += [[name, *row] for name, row in zip(names, figures["confusion_matrix"], strict=True)]
-    lines += text_lines(table, align="r", least=[width + 2, *[width] * len(names)])
-    return "\n".join(lines)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.metrics import classification_metrics, format_metrics
+from fastleuk.evaluation.format import format_metrics
+from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.probabilities import softmax
 
 NAMES = ("hem", "ALL")

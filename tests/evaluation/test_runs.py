@@ -11,43 +11,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fastleuk import config as cfg
 from fastleuk.cli import main
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.average import average_best, refresh_statistics, statistics_rows
 from fastleuk.evaluation.evaluate import evaluate_run
 from fastleuk.models.weights import METADATA_KEY
-from fastleuk.training.train import train
-from tests.makers.cells import SUBJECT_REGEX
 from tests.makers.evaluation_tensors import CPU, Batches, random_images
 
 
 def _quiet(text):
     pass
-
-
-@pytest.fixture(scope="module")
-def run(cells, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    config = cfg.Config(
-        data=cfg.DataConfig(
-            data=str(cells), subject_regex=SUBJECT_REGEX, val_fraction=0.25, test_fraction=0.25
-        ),
-        loader=cfg.LoaderConfig(size=48, batch_size=8, workers=1),
-        model=cfg.ModelConfig(backbone="test_efficientnet", weights="none"),
-        optim=cfg.OptimConfig(epochs=1, lr=1e-3),
-        run=cfg.RunConfig(out=str(out), device="cpu"),
-    )
-    return train(config, report=_quiet)
-
-
-@pytest.fixture
-def copy(run, tmp_path):
-    """A copy of the run, with no best-K files."""
-    shutil.copytree(run, tmp_path / "run")
-    for file in (tmp_path / "run").glob("best-*.safetensors"):
-        file.unlink()
-    return tmp_path / "run"
 
 
 def _contents(run):

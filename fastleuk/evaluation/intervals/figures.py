@@ -148,6 +148,8 @@ def check_probabilities(probabilities: np.ndarray) -> None:
 def groups_of(subjects: Sequence[Any] | np.ndarray | None, size: int) -> np.ndarray:
     """Return the number of each sample's subject, int64 ``(N,)``; its own where none is known.
 
+    Subjects are numbered as they come, so that it doesn't matter how they are called.
+
     Raises:
         ConfigError: not N subjects.
     """
@@ -158,7 +160,8 @@ def groups_of(subjects: Sequence[Any] | np.ndarray | None, size: int) -> np.ndar
         raise ConfigError(
             f"There are {size} samples, but subjects of the shape {names.shape}: give one for each."
         )
-    return np.unique(names, return_inverse=True)[1].reshape(-1)
+    _, first, places = np.unique(names, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[places.reshape(-1)]
 
 
 def _ends(name: str, found: Interval) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from fastleuk.cli import main
 from fastleuk.data.dataset import load_dataset
 from fastleuk.data.labels.positive import HEALTHY, no_positive, positive_class
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.metrics import classification_metrics, format_metrics
+from fastleuk.evaluation.format import format_metrics
+from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.protocols import jobs
 from fastleuk.protocols.cv import run as cv_protocol
 from fastleuk.protocols.cv.run import cross_validate
