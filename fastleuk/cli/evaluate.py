@@ -24,6 +24,20 @@ def evaluate(
         int,
         typer.Option(help="Average the weights of that many best checkpoints (--keep-best)."),
     ] = 0,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="How the threshold is chosen on validation, and kept: argmax, 0.5, youden, "
+            "sensitivity:0.95, cost:5 (a missed positive is 5 times as bad as a false alarm)."
+        ),
+    ] = "",
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            help="Fit a temperature on validation, and keep it. By default where the validation "
+            "part has 5 subjects of each class."
+        ),
+    ] = None,
     out: Annotated[
         str, typer.Option(help="Folder for the figures, if not the run folder (read-only ones).")
     ] = "",
@@ -46,4 +60,6 @@ def evaluate(
         average=average,
         out=Path(out) if out else None,
         positive=positive or None,
+        threshold=threshold or None,
+        calibrate=calibrate,
     )

@@ -123,7 +123,7 @@ class Decision:
             what += f" (--threshold {self.rule})"
         if self.temperature != 1.0:
             what += f"; temperature {self.temperature:.3f}"
-        return f"{what}{_origin(self.chosen_on)}"
+        return what if self.is_default else f"{what}{_origin(self.chosen_on)}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of ``decision.json``."""
@@ -156,6 +156,7 @@ def read_decision(
     method: str = "",
     class_names: Sequence[str] | None = None,
     weights: str | None = None,
+    check: bool = True,
 ) -> Decision:
     """Return the decision that is kept in a run folder, or the default one.
 
@@ -165,6 +166,7 @@ def read_decision(
         class_names: The run's classes; a decision of other ones is refused.
         weights: SHA-256 of the weights in use; by default that of the folder's best ones, where
             they are. A decision that was chosen for others is refused.
+        check: Compare the weights at all.
 
     Raises:
         CheckpointError: the file is damaged, of other classes, or was chosen for other weights.
@@ -190,7 +192,7 @@ def read_decision(
             path, f"it is of the classes {', '.join(decision.class_names)}, not "
             f"{', '.join(class_names)}",
         )  # fmt: skip
-    meant = decision.chosen_on.get("weights")
+    meant = decision.chosen_on.get("weights") if check else None
     if meant and weights is None and (run_dir / BEST).is_file():
         weights = file_hash(run_dir / BEST)
     if meant and weights and weights != meant:

@@ -13,15 +13,11 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation.calibration.draw import plot_calibration
+from fastleuk.evaluation.calibration.settle import Wish, settle
 from fastleuk.evaluation.format import format_metrics
-from fastleuk.evaluation.intervals.few_subjects import Interval
-from fastleuk.evaluation.intervals.figures import check_probabilities
-from fastleuk.evaluation.intervals.figures import figures as with_intervals
-from fastleuk.evaluation.intervals.headline import macro_f1_summary
-from fastleuk.evaluation.intervals.subjects import count_subjects
-from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
-from fastleuk.evaluation.predict import Predictions
+from fastleuk.evaluation.scored import Scored, apply_decision, figures_of
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.files import write_json, write_rows
 from fastleuk.run_folder.names import CONFIG
@@ -43,16 +39,21 @@ def evaluate_run(
     tta: str = "none",
     average: int = 0,
     positive: str | None = None,
+    threshold: str | None = None,
+    calibrate: bool | None = None,
     out: Path | None = None,
     report: Report = print,
 ) -> dict[str, Any]:
     """Evaluate the best weights on a part of the run's own split.
 
-    Writes ``<part>_metrics.json``, ``<part>_predictions.csv`` and a confusion matrix into the
-    run folder or ``out``. On the same machine the figures repeat exactly. With test-time
-    augmentation or averaged weights the files have names of their own, such as
-    ``test_metrics.tta-d4.json``, and the figures say what was used. Macro-F1 has an interval over
-    subjects, see :mod:`fastleuk.evaluation.intervals.few_subjects`.
+    Writes ``<part>_metrics.json``, ``<part>_predictions.csv`` and pictures of the confusion matrix
+    and of the calibration into the run folder or ``out``. On the same machine the figures repeat
+    exactly. With test-time augmentation or averaged weights the files have names of their own,
+    such as ``test_metrics.tta-d4.json``, and the figures say what was used. Every figure has an
+    interval over subjects, see :mod:`fastleuk.evaluation.intervals.few_subjects`.
+
+    Temperature and threshold are chosen on the validation part, whatever ``part`` is, and kept in
+    ``decision.json``: probabilities and labels are what they make of the network's scores.
 
     Args:
         run_dir: A folder that ``fastleuk train`` made.
@@ -64,11 +65,16 @@ def evaluate_run(
         average: Average the weights of that many best checkpoints, see
             :mod:`fastleuk.evaluation.average`; 0 for ``best.safetensors``.
         positive: The positive class, if it is to be another than the run's.
+        threshold: How the threshold is chosen, see
+            :mod:`fastleuk.evaluation.calibration.thresholds`; by default as it was.
+        calibrate: Whether a temperature is fitted; by default as it was, and at first where the
+            validation part has subjects enough.
         out: Where to write, if not into the run folder; made if it isn't there.
         report: Takes what is printed.
 
     Raises:
-        ConfigError: an unknown part, ``tta`` or positive class, or a negative ``average``.
+        ConfigError: an unknown part, ``tta`` or positive class, a negative ``average``, or a
+            threshold that can't be chosen.
         CheckpointError: no run, or not the weights in it that were asked for.
         DataError: the data are not those of the run's split.
     """
@@ -76,6 +82,7 @@ def evaluate_run(
         raise ConfigError(f"--part is {part!r}, but must be one of {', '.join(PARTS[1:])}.")
     if not (run_dir / CONFIG).is_file():
         raise CheckpointError(f"{run_dir} is no run folder: it has no {CONFIG}.")
+    wish = Wish(threshold, calibrate, positive)
     place = writing_place(run_dir, out)
     open_log(report, place)
     unfinished = not_ended(run_dir)
@@ -89,7 +96,14 @@ def evaluate_run(
     if dataset is None:
         dataset = open_dataset(config, report=report)
     split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
-    predictions = scorer.predict(dataset, split.indices(part), train_rows=split.indices("train"))
+    train_rows = split.indices("train")
+    decision = settle(
+        run_dir, place, dataset, split.indices("val"), wish,
+        lambda: scorer.predict(dataset, split.indices("val"), train_rows=train_rows),
+        method=variant(scorer.method), report=report,
+    )  # fmt: skip
+    predictions = scorer.predict(dataset, split.indices(part), train_rows=train_rows)
+    scored = apply_decision(predictions, dataset, decision, positive or dataset.positive)
     figures = {
         "part": part,
         "split": split.mode,
@@ -97,53 +111,22 @@ def evaluate_run(
         "data": dataset.content_hash,
         "synthetic": dataset.manifest.synthetic,
         **scorer.method,
-        **_figures(predictions, dataset, positive or dataset.positive),
+        **figures_of(scored),
     }
     for note in _changes(place, part, figures):
         report(note)
     if unfinished:
         figures["note"] = unfinished
-    _write(place, part, figures, predictions, dataset)
+    _write(place, part, figures, scored)
     if part == "test" and not variant(figures) and place == run_dir and has_ended(run_dir):
         set_mark(run_dir, TESTED)
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
     result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
     result(report, format_metrics(figures))
+    result(report, decision.sentence)
+    if part != "test" and decision.chosen_on.get("part") == part:
+        report(f"note: that was chosen on this very part ({part}): its figures flatter.")
     return figures
-
-
-def _figures(predictions: Predictions, dataset: DataSet, positive: str | None) -> dict[str, Any]:
-    """Return what the predictions are worth."""
-    manifest, rows = dataset.manifest, predictions.indices
-    names, by_image = manifest.class_names, manifest.subject_is_image
-    labels, probabilities = predictions.labels, predictions.probabilities
-    check_probabilities(probabilities)
-    predicted = probabilities.argmax(axis=1)
-    figures = classification_metrics(
-        labels, probabilities, names, positive=positive, predicted=predicted
-    )
-    intervals = with_intervals(
-        labels,
-        probabilities,
-        None if by_image else dataset.groups[rows],
-        names,
-        positive,
-        predicted=predicted,
-    )
-    macro_f1 = intervals["figures"]["f1_macro"]
-    counts = count_subjects(labels, predicted, dataset.groups[rows], len(names))
-    return {
-        "subjects": len({manifest.subjects[row] for row in rows}),
-        "loss": predictions.loss,
-        **figures,
-        "interval": macro_f1_summary(
-            counts,
-            names,
-            by_image=by_image,
-            known=Interval(macro_f1["estimate"], macro_f1["low"], macro_f1["high"]),
-        ),
-        "intervals": intervals,
-    }
 
 
 def _changes(run_dir: Path, part: str, figures: dict[str, Any]) -> list[str]:
@@ -171,34 +154,24 @@ def variant(figures: dict[str, Any]) -> str:
     return "".join(f".{key}-{figures[key]}" for key in ("tta", "average") if key in figures)
 
 
-def _write(
-    run_dir: Path, part: str, figures: dict[str, Any], predictions: Predictions, dataset: DataSet
-) -> None:
-    manifest = dataset.manifest
-    names = manifest.class_names
-    rows = [
-        {
-            "path": manifest.paths[index],
-            "subject": manifest.subjects[index],
-            "label": names[label],
-            "predicted": names[chances.argmax()],
-            **{f"p_{name}": float(chance) for name, chance in zip(names, chances, strict=True)},
-        }
-        for index, label, chances in zip(
-            predictions.indices, predictions.labels, predictions.probabilities, strict=True
-        )
-    ]
-    method = variant(figures)
-    write_rows(run_dir / f"{part}_predictions{method}.csv", rows)
-    write_json(run_dir / f"{part}_metrics{method}.json", figures)
-    picture = f"{'' if part == 'test' else f'{part}_'}confusion_matrix{method}.png"
+def _write(place: Path, part: str, figures: dict[str, Any], scored: Scored) -> None:
+    method, synthetic = variant(figures), scored.dataset.manifest.synthetic
+    write_rows(place / f"{part}_predictions{method}.csv", scored.table())
+    write_json(place / f"{part}_metrics{method}.json", figures)
+    before = "" if part == "test" else f"{part}_"
     title = f"{figures['backbone']}, {part} part of the {figures['split']} split"
-    title += f"\n{method[1:].replace('.', ', ')}{', ' if method else ''}"
-    title += f"macro-F1 {figures['f1_macro']:.3f}"
+    of = f"\n{method[1:].replace('.', ', ')}{', ' if method else ''}"
     plot_confusion_matrix(
         figures["confusion_matrix"],
-        names,
-        run_dir / picture,
-        title=title,
-        synthetic=manifest.synthetic,
+        scored.class_names,
+        place / f"{before}confusion_matrix{method}.png",
+        title=f"{title}{of}macro-F1 {figures['f1_macro']:.3f}",
+        synthetic=synthetic,
+    )
+    plot_calibration(
+        figures["calibration"],
+        place / f"{before}calibration{method}.png",
+        title=f"{title}{of.rstrip(', ').rstrip()}",
+        threshold=scored.decision.threshold,
+        synthetic=synthetic,
     )

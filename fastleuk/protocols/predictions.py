@@ -161,15 +161,17 @@ def predict_rows(
         table = read_predictions(kept, manifest.class_names, dataset.positive)
         if set(table.paths) == {manifest.paths[row] for row in rows}:
             return table
+    from fastleuk.evaluation.decision import read_decision
     from fastleuk.evaluation.scorer import Scorer
 
+    decision = read_decision(run_dir, class_names=manifest.class_names)
     predictions = Scorer(run_dir, device=device, report=report).predict(dataset, rows)
     indices = predictions.indices
     table = make_table(
         [manifest.paths[i] for i in indices],
         [manifest.subjects[i] for i in indices],
         manifest.labels[indices],
-        predictions.probabilities,
+        decision.probabilities(predictions.logits, logits=True),
         manifest.class_names,
         dataset.positive,
     )

@@ -226,7 +226,7 @@ def _train_and_test(plan: RunPlan, trainer: Trainer) -> Path:
     curves = _draw_curves(plan, trainer)
     device, report = plan.config.run.device, plan.report
     evaluate_run(run_dir, device=device, dataset=plan.dataset, report=report)
-    pictures = [curves, run_dir / "confusion_matrix.png"]
+    pictures = [curves, run_dir / "confusion_matrix.png", run_dir / "calibration.png"]
     report(f"Run folder: {run_dir}\nPictures:\n{listed([str(p) for p in pictures])}")
     return run_dir
 

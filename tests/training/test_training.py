@@ -32,6 +32,7 @@ def test_a_run_leaves_all_that_a_user_keeps(finished):
     assert names == {
         "config.toml", "policy.toml", "split.csv", "metrics.csv", "best.safetensors", "last.ckpt",
         "test_metrics.json", "test_predictions.csv", "learning_curves.png", "confusion_matrix.png",
+        "calibration.png",
         "run.json", "run.lock", "log.txt",
     }  # fmt: skip
     rows = metrics(run)
@@ -49,7 +50,7 @@ def test_a_run_leaves_all_that_a_user_keeps(finished):
 def test_the_pictures_are_pictures(finished):
     from PIL import Image
 
-    for name in ("learning_curves.png", "confusion_matrix.png"):
+    for name in ("learning_curves.png", "confusion_matrix.png", "calibration.png"):
         with Image.open(finished[0] / name) as image:
             assert min(image.size) > 200
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50

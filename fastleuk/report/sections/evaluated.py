@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastleuk.evaluation.calibration.choose import too_small
+from fastleuk.report.charts.calibration import decision_chart, reliability_chart
+from fastleuk.report.numbers import capital, number, whole
+from fastleuk.report.sections.results import figure_row
 from fastleuk.report.source import Source
 
 
@@ -12,9 +16,56 @@ def baselines(source: Source) -> dict[str, Any]:
     return {"none": f"Not computed. fastleuk evaluate {source.run_dir} does it."}
 
 
-def calibration(_: Source) -> dict[str, Any]:
-    """Return the reliability diagram, and the decision curve."""
-    return {"none": "Not computed.", "sentences": []}
+def calibration(source: Source) -> dict[str, Any]:
+    """Return calibration figures before and after, the reliability diagram, the decision curve."""
+    told = source.figures.get("calibration")
+    if not told:
+        return {
+            "none": f"Not computed. fastleuk evaluate {source.run_dir} does it.",
+            "sentences": [],
+        }
+    positive, after = told["positive_class"], told.get("after")
+    rows = []
+    for stage, which in (("before", "as the network gives it"), ("after", "after the temperature")):
+        for name, figure in told.get(stage, {}).get("figures", {}).items():
+            title = f"{figure['title']}, {which}" if after else figure["title"]
+            rows.append({**figure_row(f"{stage}.{name}", title, figure), "order": name})
+    order = list(told["before"]["figures"])
+    rows.sort(key=lambda row: order.index(row["order"]))
+    found: dict[str, Any] = {
+        "sentences": _calibration_sentences(source, told),
+        "rows": rows,
+        "caption": f"Calibration on the test part, intervals over {told['over']}",
+        "reliability": reliability_chart(told).html,
+        "reliability_caption": "Reliability diagram: what was given a probability (across), and "
+        "how often it was true (up), in bins of a tenth, with intervals. On the dotted line "
+        "probabilities are right; above it they are too low.",
+    }
+    if positive is not None:
+        found["decision"] = decision_chart(told, source.decision.threshold).html
+        found["decision_caption"] = (
+            f"Decision curve: what acting on {positive} is worth to someone who acts from a "
+            "probability on (across): true positives less false alarms at that person's odds, per "
+            "image. The network helps where its line is above both others."
+        )
+    return found
+
+
+def _calibration_sentences(source: Source, told: dict[str, Any]) -> list[str]:
+    counts, over = told["chosen_on"].get("subjects_by_class"), told["chosen_on"].get("over")
+    if told["temperature"] == 1:
+        return [
+            "No temperature was fitted: probabilities are as the network gives them. "
+            f"fastleuk evaluate {source.run_dir} --calibrate fits one on the validation part."
+        ]
+    text = (
+        f"Temperature scaling divides the logits by {number(told['temperature'])}, fitted on the "
+        "validation part"
+    )
+    if counts:
+        text += f" ({', '.join(f'{whole(count)} {over} of {n}' for n, count in counts.items())})"
+    small = too_small(told["chosen_on"]) if counts else ""
+    return [f"{text}. The test part decided nothing.", *([f"{capital(small)}."] if small else [])]
 
 
 def subject_figures(_: Source) -> dict[str, Any]:
