@@ -32,8 +32,8 @@ FENCES = {
 }  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
-    "cli", "doctor", "report", "explain", "protocols", "bench", "training", "predict", "tracking",
-    "evaluation", "models", "loading", "augment", "data", "config", "run_folder",
+    "cli", "doctor", "report", "explain", "protocols", "bench", "training", "export", "predict",
+    "tracking", "evaluation", "models", "loading", "augment", "data", "config", "run_folder",
 ]  # fmt: skip
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [
