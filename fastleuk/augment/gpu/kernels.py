@@ -78,8 +78,12 @@ class Kernels:
 
         Nothing here waits for the GPU, unless it is several batches behind.
         """
-        packed = self.packed(tensors, params)
-        device = tensors[0].device
+        result = self.run(self.packed(tensors, params), tensors[0].device)
+        keep_until_read(tensors)
+        return result
+
+    def run(self, packed: Packed, device: torch.device) -> torch.Tensor:
+        """Upload what :meth:`packed` gave, and put the kernels behind it."""
         with self._lock:
             ring = self._rings.get(device)
             if ring is None:
@@ -92,9 +96,7 @@ class Kernels:
             room=layout.room.stop,
         )
         with ring.reading(slot) as buffer:
-            result = self.launch(buffer, layout)
-        keep_until_read(tensors)
-        return result
+            return self.launch(buffer, layout)
 
     def packed(self, tensors: Sequence[torch.Tensor], params: AugmentParams) -> Packed:
         """Return images that are on a device, with their parameters.
