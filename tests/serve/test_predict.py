@@ -218,9 +218,12 @@ def test_nothing_is_written(server, run, monkeypatch, tmp_path):
     Image.fromarray(noise).save(large, format="PNG")
     assert len(large.getvalue()) > 3 << 20
     opened = []
-    monkeypatch.setattr(
-        tempfile, "TemporaryFile", lambda **options: opened.append(options) or io.BytesIO()
-    )
+
+    def spill(**options):
+        opened.append(options)
+        return io.BytesIO()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", spill)
     assert server.post("/predict", [("large.png", large.getvalue()), ("x", b"text")])[0] == 200
     assert opened == []
     assert os.listdir(tmp_path) == []
