@@ -12,6 +12,7 @@ from fastleuk.cli import (
     protocols,
     report,
     runs,
+    serve,
     train,
 )
 from fastleuk.cli.app import app, main
@@ -30,5 +31,6 @@ __all__ = [
     "protocols",
     "report",
     "runs",
+    "serve",
     "train",
 ]
