@@ -29,11 +29,15 @@ FENCES = {
     "triton": {"augment/appliers/compiled/gpu"},
     "timm": {"models/backbone", "training/optimizer", "training/objective"},
     "typer": {"cli/"},
+    "fastapi": {"serve/"},
+    "onnx": {"export/"},
+    "onnxruntime": {"export/"},
 }  # fmt: skip
 # Each room may import from itself and from those to its right.
 ROOMS = [
-    "cli", "doctor", "report", "explain", "protocols", "bench", "training", "predict", "tracking",
-    "evaluation", "models", "loading", "augment", "data", "config", "run_folder",
+    "cli", "doctor", "report", "serve", "explain", "protocols", "bench", "training", "export",
+    "predict", "tracking", "evaluation", "models", "loading", "augment", "data", "config",
+    "run_folder",
 ]  # fmt: skip
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [

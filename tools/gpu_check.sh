@@ -4,8 +4,9 @@
 # OUT (default gpu-check) receives a new folder with the test log, the benchmarks and short trainings.
 #
 # It takes what is installed and needs no network for that: a Python whose torch sees a GPU ($PYTHON,
-# python3, or .venv's). Packages are installed only where no such Python is there, or with INSTALL=1.
-# What DALI's absence rules out is named and left out; all else must run: no test passes by a skip.
+# .venv's, or python3). Packages are installed only where no such Python is there, or with INSTALL=1.
+# What a missing package rules out is named and left out; all else must run: no test passes by a skip.
+# A check that fails is named, the others go on, and the exit code is 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} FASTLEUK_REQUIRE_GPU=1
@@ -23,7 +24,7 @@ done
 if [ -z "$PY" ]; then
   command -v nvidia-smi >/dev/null || { echo "No NVIDIA GPU: nvidia-smi is missing." >&2; exit 1; }
   [ -x .venv/bin/python ] || python3 -m venv --system-site-packages .venv
-  .venv/bin/python -m pip install --quiet -e '.[dev,bench]' || {
+  .venv/bin/python -m pip install --quiet --retries 1 --timeout 15 -e '.[dev,bench]' || {
     echo "No Python here has a torch that sees the GPU, and packages can't be installed." >&2
     exit 1
   }
@@ -34,11 +35,20 @@ fi
 ROOT=$(realpath -m "${1:-gpu-check}")
 mkdir -p "$ROOT"
 OUT=$(mktemp -d "$ROOT/$(date +%Y%m%d-%H%M%S)-XXXX")
-step() { printf '\n== %s\n' "$*" | tee -a "$OUT/summary.txt"; }
-left_out() { printf '\n-- left out: %s\n' "$*" | tee -a "$OUT/summary.txt"; }
-run() { "$PY" -m fastleuk "$@"; }
+FAILED=0
+say() { printf '\n%s\n' "$*" | tee -a "$OUT/summary.txt"; }
+left_out() { say "-- left out: $*"; }
+# check WHAT LOG COMMAND…: run it, keep its output, and go on if it fails.
+check() {
+  local what=$1 log=$OUT/$2 status=0
+  shift 2
+  say "== $what"
+  "$@" 2>&1 | tee -a "$log" || status=$?
+  [ "$status" -eq 0 ] || { say "!! FAILED ($status): $what"; FAILED=$((FAILED + 1)); }
+}
+fastleuk() { "$PY" -m fastleuk "$@"; }
 
-step "machine"
+say "== machine"
 nvidia-smi | tee -a "$OUT/summary.txt" || true
 "$PY" - <<'PY' | tee -a "$OUT/summary.txt"
 import importlib.metadata as metadata
@@ -51,61 +61,82 @@ for name in ("triton", "torchvision", "timm", "nvidia-dali-cuda120", "nvidia-dal
         print(name, "is not installed")
 PY
 
-WITHOUT=()
+NEEDED=()
+for module in typer timm scipy sklearn matplotlib safetensors platformdirs tomli_w tqdm; do
+  has "$module" || NEEDED+=("$module")
+done
+[ ${#NEEDED[@]} -eq 0 ] || say "!! not installed, though fastleuk needs it: ${NEEDED[*]}"
+
+WITHOUT=() DALI= TRITON= PEERS=
 LOADERS=(torchvision)
-if has nvidia.dali; then LOADERS+=(dali); else WITHOUT+=(dali); fi
-has numba || WITHOUT+=(numba)
+if has nvidia.dali; then
+  DALI=1 LOADERS+=(dali)
+else
+  WITHOUT+=(dali)
+  left_out "DALI's loaders, appliers and benchmarks (fused, exact, --loader dali): NVIDIA DALI is not installed"
+fi
+if has triton; then
+  TRITON=1
+else
+  WITHOUT+=(triton)
+  left_out "the Triton kernels (applier compiled on the GPU): Triton is not installed"
+fi
+if ! has numba; then
+  WITHOUT+=(numba)
+  left_out "tests that compare with the CPU's kernel: numba is not installed"
+fi
+if has kornia; then PEERS=--peers; else left_out "kornia and its relatives as peers: kornia is not installed"; fi
 FASTLEUK_WITHOUT=$(IFS=,; echo "${WITHOUT[*]-}")
 export FASTLEUK_WITHOUT
 
-step "every applier on the GPU beside the CPU's, and its rate"
-run gpu-check | tee "$OUT/gpu-check.txt"
+check "every applier on the GPU beside the CPU's, and its rate" gpu-check.txt fastleuk gpu-check
 
-step "tests marked gpu (a skip is a failure${FASTLEUK_WITHOUT:+, but for $FASTLEUK_WITHOUT})"
-"$PY" -m pytest -m gpu -q -ra -p no:cacheprovider tests | tee "$OUT/tests.txt"
-
-for loader in "${LOADERS[@]}"; do
-  step "a short training run, --loader $loader, pixels in GPU memory"
-  run train --backbone efficientnet_b0 --weights none --amp --device cuda --epochs 3 \
-    --batch-size 64 --cache gpu --loader "$loader" --out "$OUT/run-$loader" \
-    | tee "$OUT/train-$loader.txt"
-  run evaluate "$OUT/run-$loader" | tee -a "$OUT/train-$loader.txt"
-done
-
-step "a short training run, the nine steps by the Triton kernels from GPU memory"
-run train --backbone efficientnet_b0 --weights none --amp --device cuda --epochs 3 \
-  --batch-size 64 --cache gpu --applier compiled --out "$OUT/run-compiled" \
-  | tee "$OUT/train-compiled.txt"
-
-step "the training loop beside a bare one"
-"$PY" benchmarks/train_loop.py --device cuda --amp --scale 30 \
-  --json "$OUT/train_loop.json" | tee "$OUT/train_loop.txt"
-
-if has nvidia.dali; then
-  step "bench-pipeline"
-  run bench-pipeline --device cuda --amp --batch-size 128 --rounds 5 --seconds 2 \
-    --json "$OUT/pipeline.json" --plot "$OUT/pipeline.png" | tee "$OUT/pipeline.txt"
-  step "bench-pipeline with the sweep"
-  run bench-pipeline --device cuda --amp --sweep --train-seconds 0 --no-operators \
-    --methods dali-fused-cache,dali-fused-files,torchvision-pil \
-    --json "$OUT/sweep.json" | tee "$OUT/sweep.txt"
+if has pytest; then
+  check "tests marked gpu (a skip is a failure${FASTLEUK_WITHOUT:+, but for $FASTLEUK_WITHOUT})" tests.txt \
+    "$PY" -m pytest -m gpu -q -ra -p no:cacheprovider tests
 else
-  left_out "bench-pipeline's DALI paths, DALI's graphs: NVIDIA DALI is not installed"
-  step "bench-pipeline without DALI"
-  run bench-pipeline --device cuda --amp --batch-size 128 --rounds 5 --seconds 2 \
-    --json "$OUT/pipeline.json" | tee "$OUT/pipeline.txt"
+  left_out "the tests: pytest is not installed"
 fi
 
-GPUS=$(nvidia-smi -L | wc -l)
+METHODS=(torchvision-pil)
+[ -z "$DALI" ] || METHODS=(dali-fused-cache dali-fused-files "${METHODS[@]}")
+[ -z "$TRITON" ] || METHODS=(triton-cache-gpu triton-cache triton-files "${METHODS[@]}")
+check "bench-pipeline, and training fed by each" pipeline.txt \
+  fastleuk bench-pipeline --device cuda --amp --batch-size 128 --rounds 5 --seconds 2 --train-all \
+  --backbone efficientnet_b3 $PEERS --json "$OUT/pipeline.json" --plot "$OUT/pipeline.png"
+check "bench-pipeline in float32" float32.txt \
+  fastleuk bench-pipeline --device cuda --batch-size 128 --rounds 5 --seconds 2 --train-seconds 0 \
+  --no-operators --methods "$(IFS=,; echo "${METHODS[*]}")" --json "$OUT/float32.json"
+check "bench-pipeline with the sweep" sweep.txt \
+  fastleuk bench-pipeline --device cuda --amp --sweep --train-seconds 0 --no-operators \
+  --methods "$(IFS=,; echo "${METHODS[*]}")" --json "$OUT/sweep.json"
+
+TRAIN=(train --backbone efficientnet_b0 --weights none --amp --device cuda --epochs 3 --batch-size 64)
+for loader in "${LOADERS[@]}"; do
+  check "a short training run, --loader $loader, pixels in GPU memory" "train-$loader.txt" \
+    fastleuk "${TRAIN[@]}" --cache gpu --loader "$loader" --out "$OUT/run-$loader"
+  check "its evaluation" "train-$loader.txt" fastleuk evaluate "$OUT/run-$loader"
+done
+if [ -n "$TRITON" ]; then
+  for cache in gpu auto off; do
+    check "a short training run by the Triton kernels, --cache $cache" "train-compiled-$cache.txt" \
+      fastleuk "${TRAIN[@]}" --cache "$cache" --applier compiled --out "$OUT/run-compiled-$cache"
+  done
+fi
+check "the training loop beside a bare one" train_loop.txt \
+  "$PY" benchmarks/train_loop.py --device cuda --amp --scale 30 --json "$OUT/train_loop.json"
+
+GPUS=$(nvidia-smi -L 2>/dev/null | wc -l)
 if [ "$GPUS" -gt 1 ]; then
-  step "$GPUS processes over NCCL, with and without --sync-bn"
   for sync in --no-sync-bn --sync-bn; do
-    "$PY" -m torch.distributed.run --standalone --nproc-per-node "$GPUS" -m fastleuk train $sync \
+    check "$GPUS processes over NCCL, $sync" distributed.txt \
+      "$PY" -m torch.distributed.run --standalone --nproc-per-node "$GPUS" -m fastleuk train "$sync" \
       --amp --backbone efficientnet_b0 --weights none --device cuda --epochs 2 --batch-size 32 \
-      --out "$OUT/run$sync" | tee -a "$OUT/distributed.txt"
+      --out "$OUT/run$sync"
   done
 else
   left_out "training in several processes over NCCL: there is one GPU"
 fi
 
-step "done: $OUT"
+say "== done, $FAILED failed: $OUT"
+[ "$FAILED" -eq 0 ]

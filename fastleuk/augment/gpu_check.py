@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from fastleuk.augment.batch import augment_batch
 from fastleuk.augment.draw import draw
 from fastleuk.augment.gpu import verdicts
+from fastleuk.augment.gpu.packing import packed_rows
 from fastleuk.augment.gpu.selftest import Verdict, test_images
 from fastleuk.augment.gpu.verdicts import ORDER
 from fastleuk.augment.policy import PAPER
@@ -53,8 +55,9 @@ def check(
 def measure(applier: str, device: Any) -> float:
     """Images a second of an applier from uint8 in GPU memory, by CUDA's events.
 
-    ``compiled`` takes a batch where it lies; ``fused`` and ``exact`` are given arrays, whose
-    way up and back is in their time.
+    ``compiled`` takes a batch where it lies, with parameters that were packed before: a loader
+    packs them in a thread of its own, see :func:`host_rate`. ``fused`` and ``exact`` are given
+    arrays, whose way up and back is in their time.
     """
     import torch
 
@@ -70,7 +73,8 @@ def measure(applier: str, device: Any) -> float:
         if applier == "compiled":
             kernels = Kernels(RATE_SIZE, dtype="float16", layout="HWC")
             there = list(torch.from_numpy(np.stack(images)).to(device))
-            runs = [lambda p=p: kernels(there, p) for p in params]
+            batches = [kernels.packed(there, p) for p in params]
+            runs = [lambda b=b: kernels.run(b, there[0].device) for b in batches]
         else:
             options: dict[str, Any] = {"applier": applier, "device": "gpu", "dtype": "float16"}
             runs = [lambda p=p: augment_batch(images, p, **options) for p in params]
@@ -85,8 +89,18 @@ def measure(applier: str, device: Any) -> float:
     return RATE_BATCH * len(runs[2:]) / (begin.elapsed_time(end) / 1e3)
 
 
-def table(found: Sequence[Checked], device: Any) -> str:
-    """What was found, for a terminal."""
+def host_rate(*, images: int = 512, rounds: int = 20) -> float:
+    """Images a second whose parameters one thread of the host draws and packs: the best round."""
+    best = float("inf")
+    for epoch in range(rounds):
+        started = time.perf_counter()
+        packed_rows(draw(PAPER, seed=1, epoch=epoch, indices=np.arange(images), size=RATE_SIZE))
+        best = min(best, time.perf_counter() - started)
+    return images / best
+
+
+def table(found: Sequence[Checked], device: Any, host: float | None = None) -> str:
+    """What was found, for a terminal; ``host`` is of :func:`host_rate`."""
     lines = [f"{name:20} {value}" for name, value in verdicts.versions(device).items()]
     lines.append("")
     for row in found:
@@ -94,4 +108,8 @@ def table(found: Sequence[Checked], device: Any) -> str:
         rate = f"{row.images_per_s:,.0f} images/s" if row.images_per_s else "not measured"
         state = "ok" if verdict.passed else "none" if verdict.missing else "FAILS"
         lines.append(f"{verdict.applier:10} {state:6} {rate:>18}   {verdict.found}")
+    if host is not None:
+        lines.append(
+            f"{'parameters':10} {'':6} {host:>9,.0f} images/s   drawn by a thread of the host"
+        )
     return "\n".join(lines)

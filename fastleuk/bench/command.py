@@ -9,7 +9,13 @@ from typing import Any
 
 from fastleuk.bench.measure.allocator import ALLOCATORS, choose_allocator
 from fastleuk.bench.measure.machine import machine
-from fastleuk.bench.report import operators_table, plot, results_table, training_table
+from fastleuk.bench.report import (
+    operators_table,
+    plot,
+    results_table,
+    traffic_table,
+    training_table,
+)
 from fastleuk.bench.run import Bench, Report, sweep
 from fastleuk.bench.spec import METHODS, PEERS, BenchSpec, available
 from fastleuk.config import DataConfig, LoaderConfig
@@ -19,10 +25,11 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_json
 
-VERSION = 2
+VERSION = 3
 """Of the JSON document; ``benchmarks/schema.json`` describes it."""
 
-SWEEP = ("dali-compiled-cache", "dali-fused-cache", "dali-fused-files", "torchvision-pil")
+SWEEP = ("triton-cache-gpu", "triton-cache", "dali-compiled-cache", "dali-fused-cache",
+         "dali-fused-files", "torchvision-pil")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,8 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
         "allocator": allocator,
     }
     results, training = bench.run(methods)
-    document |= {"results": results, "training": training, "operators": [], "sweep": []}
+    document |= _traffic(results, spec, dataset)
+    document |= {"training": training, "operators": [], "sweep": []}
     if options.operators and any(name.startswith("dali") for name in methods):
         from fastleuk.bench.operators import time_operators
 
@@ -115,7 +123,8 @@ def bench_pipeline(options: BenchOptions, *, report: Report = print) -> dict[str
         workers = sorted({1, max(1, cores // 2), cores})
         chosen = [name for name in SWEEP if name in methods]
         report("sweep")
-        document["sweep"] = sweep(bench, chosen, (8, 32, 128), workers)
+        rows = sweep(bench, chosen, (8, 32, 128), workers)
+        document["sweep"] = _traffic(rows, spec, dataset, document["bandwidth"])["results"]
     document["skipped"] = [
         {"name": name, "reason": reason} for name, reason in {**skipped, **bench.failed}.items()
     ]
@@ -164,8 +173,29 @@ def _prepare(dataset: DataSet, spec: BenchSpec, config: LoaderConfig, report: Re
 
     from fastleuk.loading.prepare import open_pixels
 
-    options = replace(config, loader="dali", cache=spec.cache)
+    options = replace(config, cache=spec.cache)
     open_pixels(dataset, options, torch.device("cpu"), report=report)
+
+
+def _traffic(
+    results: list[dict[str, Any]],
+    spec: BenchSpec,
+    dataset: DataSet,
+    bandwidth: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Add to results what a GPU moves for an image, and say how fast this one moves bytes."""
+    import torch
+
+    from fastleuk.bench.traffic import measure_bandwidth, method_traffic, with_traffic
+
+    device = torch.device(spec.device)
+    if bandwidth is None and device.type != "cpu":
+        bandwidth = measure_bandwidth(device)
+    rows = []
+    for row in results:
+        of_row = replace(spec, method=row["name"], batch_size=row["batch_size"])
+        rows.append(with_traffic(row, method_traffic(of_row, dataset, row["dtype"]), bandwidth))
+    return {"bandwidth": bandwidth, "results": rows}
 
 
 def _print(document: dict[str, Any], report: Report) -> None:
@@ -175,11 +205,21 @@ def _print(document: dict[str, Any], report: Report) -> None:
     report(f"\n{document['data']['images']} {kind}images to {document['size']} px; {place}")
     report(f"allocator: {ALLOCATORS[document['allocator']]}")
     report("\n" + results_table(document["results"]))
+    if document["bandwidth"]:
+        report("\n" + traffic_table(document["results"], document["bandwidth"]))
     if document["training"]:
         report(f"\nTraining {document['training'][0]['backbone']}")
         report(training_table(document["training"]))
     if document["operators"]:
         report("\nOne CPU thread, every sample augmented")
         report(operators_table(document["operators"]))
-    for row in document["skipped"]:
-        report(f"left out: {row['name']}: {row['reason']}")
+    _print_left_out(document["skipped"], report)
+
+
+def _print_left_out(skipped: list[dict[str, str]], report: Report) -> None:
+    """A line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in skipped:
+        reasons.setdefault(row["reason"], []).append(row["name"])
+    for reason, names in reasons.items():
+        report(f"left out: {', '.join(names)}: {reason}")

@@ -35,6 +35,27 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
     return text_table(rows, rule=True)
 
 
+def traffic_table(results: Sequence[dict[str, Any]], bandwidth: dict[str, float]) -> str:
+    """Bytes an image, and the shares of what this GPU copies and takes from the host, measured."""
+    rows = [("loader", "dtype", "KB moved", "of the copy bandwidth", "KB up", "of the upload's")]
+    for row in results:
+        rows.append(
+            (
+                row["name"],
+                row["dtype"],
+                _number(row["bytes_moved"], "{:.0f}", 1e3),
+                _number(row["share_of_copy"], "{:.1%}"),
+                _number(row["bytes_uploaded"], "{:.1f}", 1e3),
+                _number(row["share_of_upload"], "{:.1%}"),
+            )
+        )
+    copy, upload = bandwidth["copy_gb_per_s"], bandwidth["upload_gb_per_s"]
+    return (
+        f"Copies in GPU memory {copy:,.0f} GB/s (reads and writes), uploads {upload:,.1f} GB/s\n"
+        + text_table(rows, align="llr", rule=True)
+    )
+
+
 def training_table(training: Sequence[dict[str, Any]]) -> str:
     """What a training step sees, the ideal first; "beside" is the ideal of the same process."""
     rows = [("fed by", "images/s", "beside", "of the ideal", "data wait")]
@@ -97,7 +118,7 @@ def plot(document: dict[str, Any], file: Path) -> None:
     rates = [row["images_per_s"]["median"] for row in results]
     spread = [row["images_per_s"]["iqr"] / 2 for row in results]
     names = [row["name"] for row in results]
-    colours = ["#2a7f62" if name.startswith("dali") else "#8a8f98" for name in names]
+    colours = ["#2a7f62" if name.startswith(("dali", "triton")) else "#8a8f98" for name in names]
     bars = axes[0].barh(names, rates, xerr=spread, color=colours, ecolor="#333333")
     labels = [
         f"{row['images_per_s']['median']:.0f}"
@@ -126,5 +147,5 @@ def plot(document: dict[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
+def _number(value: float | None, form: str, unit: float = 1) -> str:
+    return "–" if value is None else form.format(value / unit)

@@ -155,6 +155,7 @@ class Bench:
             },
             "first_batch_s": process.first_batch_s,
             "shape": process.first["shape"],
+            "dtype": process.first["dtype"],
         }
 
 

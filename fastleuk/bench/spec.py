@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastleuk.loading import has_dali, has_numba
@@ -19,6 +20,9 @@ METHODS = {
     "dali-fused-cache": "DALI, fused augmentation, decoded cache",
     "dali-fused-files": "DALI, fused augmentation, from the files",
     "dali-exact-files": "DALI, one operator a step, from the files",
+    "triton-cache-gpu": "Triton kernels on the GPU, decoded cache in GPU memory",
+    "triton-cache": "Triton kernels on the GPU, decoded cache, whose pixels go up as uint8",
+    "triton-files": "Triton kernels on the GPU, from the files: plain BMPs go up as they are",
     "torchvision-pil": "torchvision on PIL images, DataLoader workers",
     "torchvision-v2": "torchvision v2 on tensors, DataLoader workers",
     "albumentations": "albumentations (OpenCV), DataLoader workers",
@@ -29,9 +33,14 @@ METHODS = {
     "DataLoader workers",
     "fuse-augmentations": "fuse-augmentations over kornia's transforms, on batches, files decoded "
     "by DataLoader workers",
+    "kornia-compiled-cache-gpu": "kornia's functions on batches under torch.compile, decoded cache "
+    "in GPU memory",
+    "torchvision-v2-cache-gpu": "torchvision v2 on batches: one draw for a whole batch, not one an "
+    "image; decoded cache in GPU memory",
 }
 BASELINE = "torchvision-pil"
-PEERS = ("torchvision-v2-batch", "kornia-compiled", "fuse-augmentations")
+PEERS = ("torchvision-v2-batch", "kornia-compiled", "fuse-augmentations",
+         "kornia-compiled-cache-gpu", "torchvision-v2-cache-gpu")  # fmt: skip
 """Left out unless asked for: ``kornia-compiled`` alone may compile for a minute."""
 
 PACKAGES = {
@@ -39,6 +48,7 @@ PACKAGES = {
     "kornia": ("kornia",),
     "kornia-compiled": ("kornia",),
     "fuse-augmentations": ("fuse_aug", "kornia"),
+    "kornia-compiled-cache-gpu": ("kornia",),
 }
 IDEAL = "ideal (one batch replayed)"
 
@@ -89,27 +99,46 @@ class BenchSpec:
 
     @property
     def cached(self) -> bool:
-        """Whether a method of DALI reads the decoded cache."""
-        return self.method.endswith("-cache")
+        """Whether the method reads the decoded cache."""
+        return self.method.endswith("-cache") or self.resident
+
+    @property
+    def resident(self) -> bool:
+        """Whether it reads the decoded cache from GPU memory."""
+        return self.method.endswith("-cache-gpu")
+
+    @property
+    def by_kernels(self) -> bool:
+        """Whether it is the Triton kernels: ``triton-<source>``."""
+        return self.method.startswith("triton-")
 
 
 def available(device: str = "cpu") -> tuple[list[str], dict[str, str]]:
     """Return the methods that can run on ``device`` here, and why the others can't."""
-    missing = {}
+    missing: dict[str, str] = {}
+
+    def leave_out(reason: str, names: Iterable[str]) -> None:
+        for name in names:
+            missing.setdefault(name, reason)
+
+    host = [name for name in METHODS if name.startswith("dali-compiled-host")]
     compiled = [name for name in METHODS if name.startswith("dali-compiled")]
-    host = [name for name in compiled if name.startswith("dali-compiled-host")]
-    if not has_numba():
-        missing = dict.fromkeys(compiled, "not installed: pip install 'fastleuk[cpu]'")
-    if device != "cpu":
-        missing |= {n: "its batches stay on the CPU" for n in compiled if n not in host}
-    else:
-        missing |= dict.fromkeys(host, "feeds a GPU")
+    kernels = [name for name in METHODS if name.startswith("triton-")]
+    if device == "cpu":
+        resident = [name for name in METHODS if name.endswith("-cache-gpu")]
+        leave_out("for a GPU, and this is a CPU", [*host, *kernels, *resident])
     if not has_dali():
         reason = "NVIDIA DALI is not installed (it exists for Linux)"
-        missing |= dict.fromkeys([name for name in METHODS if name.startswith("dali")], reason)
+        leave_out(reason, [name for name in METHODS if name.startswith("dali")])
+    if device != "cpu":
+        leave_out("its batches stay on the CPU", [name for name in compiled if name not in host])
+    if not has_numba():
+        leave_out("not installed: pip install 'fastleuk[cpu]'", compiled)
+    if importlib.util.find_spec("triton") is None:
+        leave_out("Triton is not installed; it comes with torch for Linux", kernels)
     for name, packages in PACKAGES.items():
         if any(importlib.util.find_spec(package) is None for package in packages):
-            missing[name] = "not installed: pip install 'fastleuk[bench]'"
+            leave_out("not installed: pip install 'fastleuk[bench]'", [name])
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        missing.setdefault("kornia-compiled", "torch.compile needs a C++ compiler (g++)")
+        leave_out("torch.compile needs a C++ compiler (g++)", ["kornia-compiled"])
     return [name for name in METHODS if name not in missing], missing

@@ -104,17 +104,19 @@ class Worker:
         self.device = torch.device(spec.device)
         self.feed: Feed
         self.feed, self.close = open_feed(spec)
-        dali = spec.method.startswith("dali")
-        drain = 3 if dali else max(DRAIN, 2 * spec.workers)
+        own = spec.method.startswith(("dali", "triton"))
+        drain = 3 if own else max(DRAIN, 2 * spec.workers)
         self._meter = Meter(
-            lambda: len(next(self.feed)[0]), self.device, warm_up=16 if dali else 0, drain=drain
+            lambda: len(next(self.feed)[0]), self.device, warm_up=16 if own else 0, drain=drain
         )
 
     def first_batch(self) -> dict[str, Any]:
         """Take the first batch and describe it."""
         images, _ = next(self.feed)
         synchronize(self.device)
-        return {"shape": list(images.shape), "mean": float(images.float().mean())}
+        dtype = str(images.dtype).removeprefix("torch.")
+        mean = float(images.float().mean())
+        return {"shape": list(images.shape), "dtype": dtype, "mean": mean}
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Take batches for about so many seconds."""

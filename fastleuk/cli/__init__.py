@@ -5,12 +5,14 @@ from fastleuk.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     gpu,
     pipeline,
     predict,
     protocols,
     report,
     runs,
+    serve,
     train,
 )
 from fastleuk.cli.app import app, main
@@ -21,6 +23,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "explain",
+    "export",
     "gpu",
     "main",
     "pipeline",
@@ -28,5 +31,6 @@ __all__ = [
     "protocols",
     "report",
     "runs",
+    "serve",
     "train",
 ]

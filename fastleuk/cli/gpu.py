@@ -15,12 +15,12 @@ def gpu_check(
     device: Annotated[str, typer.Option(help="cuda or cuda:N.")] = "cuda",
 ) -> None:
     """Run every applier on a GPU beside the same one on the CPU; say how far apart, how fast."""
-    from fastleuk.augment.gpu_check import check, table
+    from fastleuk.augment.gpu_check import check, host_rate, table
     from fastleuk.models.device import choose_device
 
     chosen = choose_device(device)
     found = check(chosen)
-    typer.echo(table(found, chosen))
+    typer.echo(table(found, chosen, host_rate()))
     verdicts = [row.verdict for row in found]
     failed = [v.applier for v in verdicts if not v.passed and not v.missing]
     if failed:

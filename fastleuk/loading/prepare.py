@@ -98,7 +98,7 @@ def open_pixels(
         file_size = f", the files {_file_bytes(dataset) / 1e9:.2f} GB"
     report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB{file_size})")
     if config.cache == "gpu":
-        return Pixels(cache, _to_gpu(cache, device, report))
+        return Pixels(cache, to_gpu(cache, device, report))
     return Pixels(cache)
 
 
@@ -227,8 +227,8 @@ def _too_large(dataset: DataSet, size: int, folder: Path) -> str:
     return ""
 
 
-def _to_gpu(cache: DecodedCache, device: torch.device, report: Report) -> torch.Tensor | None:
-    """Copy the pixels to the GPU; None, with the reason told, where that can't be."""
+def to_gpu(cache: DecodedCache, device: torch.device, report: Report) -> torch.Tensor | None:
+    """Copy a cache's pixels to the GPU; None, with the reason told, where that can't be."""
     import torch
 
     stays = "it stays a memory-mapped file"

@@ -10,6 +10,7 @@ from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
 from fastleuk.report.numbers import listing, plural
 from fastleuk.report.source import Source
+from fastleuk.run_folder.names import SKIPPED
 
 FILLED, ABSENT, AUTHORS = "filled", "absent", "authors"
 Answer = tuple[str, str]
@@ -80,13 +81,14 @@ def _sample_size(source: Source) -> Answer:
 
 def _software(page: _Page) -> Answer:
     found = page["repeatable"]
-    versions = found["versions"] or found["here"]
-    return FILLED, ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+    if not found["versions"]:
+        return AUTHORS, "The versions that trained the run are not in its folder (last.ckpt)."
+    versions = [f"{name} {version}" for name, version in found["versions"].items()]
+    return FILLED, f"{', '.join(versions)}."
 
 
 def _devices(page: _Page) -> Answer:
-    software = _software(page)[1]
-    return AUTHORS, f"Microscope, camera and stain are not in the data. Software: {software}"
+    return AUTHORS, f"Microscope, camera and stain are not in the data. {_software(page)[1]}"
 
 
 def _selection(source: Source) -> str:
@@ -132,6 +134,15 @@ def _demographics(source: Source) -> Answer:
     return ABSENT, f"Age, sex, stage and origin are not in the data. {facts.parts_sentence(source)}"
 
 
+def _fairness(source: Source) -> Answer:
+    if source.subject_is_image:
+        return ABSENT, "Nothing is known of the people, so no groups could be compared."
+    return ABSENT, (
+        "Nothing is known of the people but their identifier, so no groups could be compared. "
+        "Scores are shown by subject."
+    )
+
+
 def _parts_performance(source: Source) -> Answer:
     epoch = facts_training.best_epoch(source)
     row = next((row for row in source.rows if row["epoch"] == epoch), {})
@@ -175,7 +186,7 @@ def _metrics(source: Source) -> str:
 
 
 def _missing_data(source: Source) -> str:
-    if (source.run_dir / "skipped.csv").is_file():
+    if (source.run_dir / SKIPPED).is_file():
         return "Images that could not be read were left out: skipped.csv names them."
     return "Every image could be read; unlabelled ones were not used."
 
@@ -230,6 +241,7 @@ _OF_RUN: dict[str, Callable[[Source], Answer]] = {
     "labels": _labels,
     "sample_size": _sample_size,
     "demographics": _demographics,
+    "fairness": _fairness,
     "parts_performance": _parts_performance,
     "limits": _limits,
     "availability": _availability,

@@ -19,12 +19,11 @@ _HUB_METRICS = {
 }  # fmt: skip
 
 
-def model_card(source: Source, versions: dict[str, str], baselines: dict[str, Any]) -> str:
+def model_card(source: Source, baselines: dict[str, Any]) -> str:
     """Return a model card with its metadata, by huggingface_hub's ``ModelCard``.
 
     Args:
         source: The run.
-        versions: Of the packages that trained it.
         baselines: What the page says of size alone and colours alone.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -54,7 +53,7 @@ def model_card(source: Source, versions: dict[str, str], baselines: dict[str, An
         model_name=name if results else None,
         eval_results=results or None,
     )
-    body = f"---\n{card_data.to_yaml()}\n---\n\n{_body(source, name, versions, baselines)}"
+    body = f"---\n{card_data.to_yaml()}\n---\n\n{_body(source, name, baselines)}"
     return str(ModelCard(body))
 
 
@@ -62,10 +61,10 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "data"
 
 
-def _body(source: Source, name: str, versions: dict[str, str], baselines: dict[str, Any]) -> str:
+def _body(source: Source, name: str, baselines: dict[str, Any]) -> str:
     warnings = "\n".join(f"> {text}" for text in facts_results.warnings(source))
     beside = baselines.get("none") or baselines["sentence"]
-    software = ", ".join(f"{key} {value}" for key, value in versions.items()) or "not known"
+    software = ", ".join(f"{key} {value}" for key, value in source.versions.items()) or "not known"
     work = "\n".join(f"- {key}: {value}" for key, value in facts_training.work(source).items())
     return f"""# {name}
 

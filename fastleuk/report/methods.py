@@ -11,12 +11,11 @@ from fastleuk.report.numbers import capital, listing, with_interval
 from fastleuk.report.source import Source
 
 
-def methods(source: Source, versions: dict[str, str], baselines: dict[str, Any]) -> str:
+def methods(source: Source, baselines: dict[str, Any]) -> str:
     """Return paragraphs: data, network, training, evaluation, results.
 
     Args:
         source: The run.
-        versions: Of the packages that trained it; empty where they are not known.
         baselines: What the page says of size alone and colours alone.
     """
     names = listing(list(source.class_names))
@@ -30,8 +29,8 @@ def methods(source: Source, versions: dict[str, str], baselines: dict[str, Any])
         f"{facts_training.balance_sentence(source)} "
         f"Augmentation: {facts_training.augmentation_sentence(source)} {_work(source)}",
         f"Evaluation. The weights of the epoch with the best macro-F1 on the validation part were "
-        f"tested once on the test part; {source.decision.sentence}. "
-        f"{facts_results.clusters_sentence(source)} {_software(versions)}",
+        f"tested on the test part; {source.decision.sentence}. "
+        f"{facts_results.clusters_sentence(source)} {_software(source.versions)}",
         f"Results. {capital(_results(source))}. {_beside(baselines)}",
     ]
     warnings = facts_results.warnings(source)
@@ -43,11 +42,13 @@ def methods(source: Source, versions: dict[str, str], baselines: dict[str, Any])
 
 def _work(source: Source) -> str:
     work = facts_training.work(source)
-    if "training time" not in work:
+    if "training and validation" not in work:
         return f"Trained on {work['device']}."
     rate = work.get("images a second, median of epochs")
     at = f" at {rate} images a second" if rate else ""
-    return f"Training took {work['training time']} on {work['device']}{at}."
+    return (
+        f"Training and validation took {work['training and validation']} on {work['device']}{at}."
+    )
 
 
 def _software(versions: dict[str, str]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from fastleuk.report.numbers import listing, plural
+
 TITLES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -29,6 +31,14 @@ class Shared:
     def nothing(self) -> bool:
         """Whether nothing is shared."""
         return not (self.subjects or self.groups or self.files)
+
+    @property
+    def counted(self) -> list[str]:
+        """What is shared, such as ``3 subjects``; subjects tied by a file where none is shared."""
+        found = [plural(self.subjects, "subject")] * bool(self.subjects)
+        if self.groups and not self.subjects:
+            found.append(f"{plural(self.groups, 'group')} of subjects with an identical image")
+        return found + [plural(self.files, "file")] * bool(self.files)
 
 
 def shared(split: Sequence[dict[str, str]]) -> list[Shared]:
@@ -67,19 +77,22 @@ def verdict(split: Sequence[dict[str, str]], *, subjects_known: bool) -> tuple[b
     pairs = shared(split)
     files = sum(pair.files for pair in pairs)
     if not subjects_known:
-        what = "No file stands in two parts" if not files else f"{files} files stand in two parts"
+        what = (
+            f"{plural(files, 'file')} shared by parts" if files else "No file stands in two parts"
+        )
         return False, (
             f"{what}. Subjects are not known, so it cannot be shown that the parts share no "
             "person: the figures may be too good."
         )
     if all(pair.nothing for pair in pairs):
-        count = len({row["subject"] for row in split if row["part"] in TITLES})
+        compared = [row for row in split if row["part"] in TITLES]
+        people = plural(len({row["subject"] for row in compared}), "subject")
         return True, (
-            f"No subject, and no file, stands in two parts: {count} subjects and {len(split)} "
-            "files (by SHA-256) were compared."
+            f"No subject, and no file, stands in two parts: {people} and "
+            f"{plural(len(compared), 'file')} (by SHA-256) were compared."
         )
-    worst = max(pairs, key=lambda pair: pair.groups)
+    told = [f"{pair.parts} share {listing(pair.counted)}" for pair in pairs if not pair.nothing]
     return False, (
-        f"The parts are not separate: {worst.subjects} subjects have images in {worst.parts}. The "
-        "figures say nothing of people who were not seen in training."
+        f"The parts are not separate: {'; '.join(told)}. The figures say nothing of people who "
+        "were not seen in training."
     )

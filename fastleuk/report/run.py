@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastleuk.errors import ConfigError, FastleukError
+from fastleuk.errors import ConfigError
 from fastleuk.files import write_text
 from fastleuk.report.answers import answers
 from fastleuk.report.card import model_card
@@ -23,11 +23,9 @@ from fastleuk.report.sections import results, training
 from fastleuk.report.sections.evaluated import baselines, calibration, external, subject_figures
 from fastleuk.report.sections.protocol import kind_of
 from fastleuk.report.source import Source, read_source
-from fastleuk.run_folder.names import LAST
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_log import result, say
-from fastleuk.training.checkpoint.file import load_checkpoint
-from fastleuk.training.checkpoint.file import versions as versions_here
+from fastleuk.training.checkpoint.file import versions
 
 PAGE, CARD = "report.html", "MODEL_CARD.md"
 
@@ -69,12 +67,11 @@ def report_run(
         return place / PAGE
     source = read_source(run_dir)
     place = writing_place(run_dir, out)
-    versions = _versions(run_dir)
-    page = _page(source, versions, data=data, images=images, report=report)
+    page = _page(source, data=data, images=images, report=report)
     html = render("run.html", page)
     write_text(place / PAGE, html)
-    write_text(place / CARD, model_card(source, versions, page["baselines"]))
-    for text in _untold(page):
+    write_text(place / CARD, model_card(source, page["baselines"]))
+    for text in _untold(page, images=images):
         report(f"note: {text}")
     result(report, f"Report: {place / PAGE} ({len(html.encode()) / 1e6:.2f} MB)")
     result(report, f"Model card: {place / CARD}")
@@ -92,12 +89,10 @@ def methods_run(run_dir: Path) -> str:
             f"--methods is of one run: name one of the folders in {run_dir / 'runs'}."
         )
     source = read_source(run_dir)
-    return methods(source, _versions(run_dir), baselines(source))
+    return methods(source, baselines(source))
 
 
-def _page(
-    source: Source, versions: dict[str, str], *, data: str, images: bool, report: Report
-) -> dict[str, Any]:
+def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[str, Any]:
     opened: Any = "they were left out (--no-images)"
     if images:
         opened = open_images(source, data, report)
@@ -123,7 +118,7 @@ def _page(
         "subjects": {**data_section.subjects(source), **subject_figures(source)},
         "data": data_section.data(source),
         "training": training.training(source),
-        "repeatable": training.repeatable(source, versions, versions_here()),
+        "repeatable": training.repeatable(source, versions()),
         "cells": cells(source, opened, report=report),
         "sheet": augmentation_sheet(source, opened, report=report),
         "cell_labels": [(name, name) for name in source.class_names],
@@ -132,14 +127,15 @@ def _page(
     return page
 
 
-def _untold(page: dict[str, Any]) -> list[str]:
-    """Return what the page could not show."""
-    sections = [page, *(value for value in page.values() if isinstance(value, dict))]
-    return [str(each["none"]) for each in sections[1:] if each.get("none")]
+_SECTIONS = {
+    "table": "figures", "confusion": "confusion matrix", "curves": "curves",
+    "baselines": "baselines", "calibration": "calibration", "subjects": "subjects",
+    "cells": "cells", "external": "other data", "data": "split", "training": "training",
+    "sheet": "augmentation sheet",
+}  # fmt: skip
 
 
-def _versions(run_dir: Path) -> dict[str, str]:
-    try:
-        return dict(load_checkpoint(run_dir / LAST)["versions"])
-    except (FastleukError, KeyError, TypeError):
-        return {}
+def _untold(page: dict[str, Any], *, images: bool) -> list[str]:
+    """Return what the page could not show, but for images that were not wanted."""
+    wanted = [key for key in _SECTIONS if images or key not in ("cells", "sheet")]
+    return [f"{_SECTIONS[key]}: {page[key]['none']}" for key in wanted if page[key].get("none")]

@@ -16,10 +16,10 @@ from fastleuk.evaluation.average import read_metadata
 from fastleuk.evaluation.decision import Decision, file_hash, read_decision
 from fastleuk.evaluation.intervals.figures import figures as all_figures
 from fastleuk.run_folder import names
+from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.state import RunState, read_state
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
-
-VERSIONS = "versions"
+from fastleuk.training.checkpoint.file import load_checkpoint
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -63,6 +63,9 @@ class Source:
         hashes: SHA-256 by file name.
         state: How far the run is.
         log: Lines of ``log.txt``.
+        versions: Of the packages that trained it, by its checkpoint; empty where there is none.
+        precision: In which it was trained, such as ``float32``; empty where not known.
+        processes: How many trained it together.
         missing: What could not be read, and why.
     """
 
@@ -80,6 +83,9 @@ class Source:
     hashes: dict[str, str]
     state: RunState
     log: list[str]
+    versions: dict[str, str] = field(default_factory=dict)
+    precision: str = ""
+    processes: int = 1
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -99,8 +105,10 @@ class Source:
 
     @property
     def subject_is_image(self) -> bool:
-        """Whether no subject is known."""
-        return all(row["subject"] == row["path"] for row in self.split)
+        """Whether no subject is known: each is an image of its own."""
+        if self.split or self.tested is None:
+            return all(row["subject"] == row["path"] for row in self.split)
+        return self.tested.subjects == self.tested.paths
 
     @property
     def by_image(self) -> bool:
@@ -171,6 +179,7 @@ def read_source(run_dir: Path) -> Source:
         hashes={name: file_hash(run_dir / name) for name in known},
         state=read_state(run_dir),
         log=_log(run_dir / names.LOG),
+        **_trained(run_dir / names.LAST),
         missing=missing,
     )
 
@@ -243,6 +252,20 @@ def _intervals(
         positive_class(names_, figures.get("positive_class")),
         predicted=tested.predicted,
     )
+
+
+def _trained(path: Path) -> dict[str, Any]:
+    """Return what the checkpoint says of the training; nothing where it can't be read."""
+    try:
+        saved = load_checkpoint(path)
+    except CheckpointError:
+        return {}
+    identity = read_identity(saved.get("identity"))
+    return {
+        "versions": dict(saved.get("versions", {})),
+        "precision": str(identity.get("precision", "")).removeprefix("torch."),
+        "processes": int(identity.get("processes", 1)),
+    }
 
 
 def _log(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ def test_gpu_memory_is_that_of_a_method_alone(spec, monkeypatch):
     class Fake:
         def __init__(self, method):
             self.method, self.first_batch_s = method, 1.0
-            self.first = {"shape": [16, 3, 48, 48]}
+            self.first = {"shape": [16, 3, 48, 48], "dtype": "float32"}
             alive.append(method)
 
         def ask(self, **command):

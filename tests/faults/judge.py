@@ -56,7 +56,7 @@ class Kernels:
     """Our two readers of plain BMPs: numba's, for augmentation, and the cache's."""
 
     def __init__(self):
-        from fastleuk.augment.appliers.compiled import cpu
+        from fastleuk.augment.appliers.compiled import cpu_batch as cpu
         from fastleuk.loading.decode import resize_kernel
 
         self.cpu, self.resize_kernel = cpu, resize_kernel

@@ -74,7 +74,7 @@ def test_batches_are_equal_with_and_without_the_cache(loader, size, dataset, cac
 @needs_dali
 @pytest.mark.parametrize("where", ["mapped", "resident"])
 def test_the_gpu_graph_of_a_cache_uploads_once_and_decodes_nothing(where, dataset, tmp_path):
-    """Traced without CUDA, see DESIGN 8; a CPU tensor stands for the one in GPU memory."""
+    """Traced without CUDA; a CPU tensor stands for the one in GPU memory."""
     from fastleuk.loading.prepare import Pixels
 
     cache = build(dataset, tmp_path, "dali")
@@ -84,6 +84,7 @@ def test_the_gpu_graph_of_a_cache_uploads_once_and_decodes_nothing(where, datase
         EvalStream(np.arange(64), batch_size=16),
         PAPER,
         Pixels(cache, resident),
+        applier="fused",
         device=torch.device("cuda", 0),
     )
     pipeline = made.build()

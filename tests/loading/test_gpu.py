@@ -122,9 +122,9 @@ def test_training_lets_images_go_up_in_half_where_they_are_rounded_anyway(
         assert options["half"] is half
         raise Reached
 
-    resolve = run.resolve
+    resolve = run.resolve_config
     precision = Precision(torch.device("cpu"), dtype)
-    monkeypatch.setattr(run, "resolve", lambda *a, **k: (resolve(*a, **k)[0], precision))
+    monkeypatch.setattr(run, "resolve_config", lambda *a, **k: (resolve(*a, **k)[0], precision))
     monkeypatch.setattr(assemble, "make_loader", caught)
     with pytest.raises(Reached):
         run.train(small_config(cells, tmp_path / "run", mixup=mixup), report=quiet)

@@ -29,7 +29,8 @@ class Chromium:
         self._out, result_in = os.pipe()
         flags = [
             "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
-            "--hide-scrollbars", "--no-first-run", f"--user-data-dir={profile}",
+            "--disable-background-networking", "--hide-scrollbars", "--no-first-run",
+            f"--user-data-dir={profile}",
         ]  # fmt: skip
         script = f'exec "$0" "$@" 3<&{command_out} 4>&{result_in}'
         self._process = subprocess.Popen(

@@ -1,7 +1,12 @@
 """A page of HTML, taken apart for tests."""
 
+import csv
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
+
+from fastleuk.report.run import report_run
+from tests.makers.training_runs import quiet
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
@@ -68,3 +73,32 @@ def parse(html: str) -> Element:
     parser.close()
     assert parser.open == [parser.root], f"not closed: {[e.tag for e in parser.open[1:]]}"
     return parser.root
+
+
+def report_page(run: Path, **options) -> Element:
+    """Write a run's page and parse it."""
+    return parse(report_run(run, report=quiet, **options).read_text(encoding="utf-8"))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a table."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write a table that :func:`read_rows` gave."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def figures_of(page: Element) -> dict:
+    """Return (value, low, high) by name, each stated alike wherever it stands."""
+    found = {}
+    for element in page.all(data_figure=True):
+        ends = [element.attributes.get(f"data-{end}", "") for end in ("value", "low", "high")]
+        told = tuple(float(text) if text else None for text in ends)
+        assert found.setdefault(element.attributes["data-figure"], told) == told
+    return found

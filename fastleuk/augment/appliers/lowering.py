@@ -59,7 +59,8 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _any_step(active: dict[str, Bools]) -> Bools:
+def any_step(active: dict[str, Bools]) -> Bools:
+    """Whether anything is done to an image, of whether each step is."""
     return np.any(list(active.values()), axis=0)
 
 
@@ -69,7 +70,7 @@ def exact_arrays(params: AugmentParams) -> dict[str, Array]:
     crop = params.crop.astype(np.int32)
     local_crop = params.crop * np.array([0, 0, 1, 1])  # the slice has moved its corner to (0, 0)
     return {
-        "augment_on": _any_step(active),
+        "augment_on": any_step(active),
         "hflip": params.hflip.astype(np.int32),
         "vflip": params.vflip.astype(np.int32),
         "rotate_on": active["rotate"],
@@ -135,7 +136,7 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
     before_jitter = matrices.geometry_before_jitter(params)
     before = before_jitter @ matrices.crop_matrix(params.crop, size)
     return {
-        "augment_on": _any_step(active),
+        "augment_on": any_step(active),
         "edge_seen": active["rotate"] & _sees_edge(before, size),
         "before": _float32(before),
         "affine": _float32(matrices.affine_of(params)),
@@ -171,17 +172,28 @@ def _sample_homographies(params: AugmentParams, edge: int) -> np.ndarray:
 
 def _kernels(params: AugmentParams) -> list[np.ndarray]:
     """Blur and, where it is on, sharpness as one kernel each: two pixels wider with it."""
+    blur, rows, wide = kernel_groups(params)
+    kernels = list(blur)
+    for row, kernel in zip(rows.tolist(), wide, strict=True):
+        kernels[row] = kernel
+    return kernels
+
+
+def kernel_groups(params: AugmentParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the kernels by their width.
+
+    Returns:
+        ``(N, k, k)`` float32 of the blur; the ``M`` rows that are sharpened as well; and
+        ``(M, k + 2, k + 2)`` float32, theirs of both.
+    """
     blur = matrices.gaussian_kernel(params.sigma, params.kernel_size)
-    kernels = list(_float32(blur))
     rows = np.flatnonzero(params.sharpness != 1)
     sharpen = matrices.sharpness_kernel(params.sharpness[rows])
     edge = params.kernel_size
     wide = np.zeros((len(rows), edge + 2, edge + 2))
     for i, j in np.ndindex(3, 3):
         wide[:, i : i + edge, j : j + edge] += sharpen[:, i, j, None, None] * blur[rows]
-    for row, kernel in zip(rows.tolist(), _float32(wide), strict=True):
-        kernels[row] = kernel
-    return kernels
+    return _float32(blur), rows, _float32(wide)
 
 
 def _colour_arrays(params: AugmentParams) -> dict[str, Array]:
@@ -221,7 +233,7 @@ def compiled_arrays(params: AugmentParams) -> dict[str, Array]:
     """What the compiled kernel reads: a row of numbers, and blur and sharpness as one kernel."""
     active = params.active()
     return {
-        "augment_on": _any_step(active),
+        "augment_on": any_step(active),
         "row": pack_rows(params, active["perspective"]),
         "kernel": _kernels(params),
     }

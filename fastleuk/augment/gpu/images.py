@@ -11,7 +11,7 @@ import torch
 from fastleuk.augment.draw import draw
 from fastleuk.augment.gpu.graph import CapturedKernels
 from fastleuk.augment.gpu.kernels import Kernels, interpreted
-from fastleuk.augment.gpu.streams import keep_until_read
+from fastleuk.augment.gpu.lent import keep_until_read
 from fastleuk.augment.gpu.verdicts import require
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.policy import PAPER, AugmentPolicy

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fastleuk.augment.appliers.row import PIVOT_POINTS
+from fastleuk.augment.gpu.lent import keep_until_read
 from fastleuk.augment.gpu.packing import (
     IMAGE_NUMBERS,
     Images,
@@ -21,7 +22,7 @@ from fastleuk.augment.gpu.packing import (
     on_device,
     packed_rows,
 )
-from fastleuk.augment.gpu.streams import keep_until_read, streams_of, too_large
+from fastleuk.augment.gpu.streams import streams_of, too_large
 from fastleuk.augment.gpu.upload import UploadRing
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.params import AugmentParams
@@ -77,8 +78,12 @@ class Kernels:
 
         Nothing here waits for the GPU, unless it is several batches behind.
         """
-        packed = self.packed(tensors, params)
-        device = tensors[0].device
+        result = self.run(self.packed(tensors, params), tensors[0].device)
+        keep_until_read(tensors)
+        return result
+
+    def run(self, packed: Packed, device: torch.device) -> torch.Tensor:
+        """Upload what :meth:`packed` gave, and put the kernels behind it."""
         with self._lock:
             ring = self._rings.get(device)
             if ring is None:
@@ -91,9 +96,7 @@ class Kernels:
             room=layout.room.stop,
         )
         with ring.reading(slot) as buffer:
-            result = self.launch(buffer, layout)
-        keep_until_read(tensors)
-        return result
+            return self.launch(buffer, layout)
 
     def packed(self, tensors: Sequence[torch.Tensor], params: AugmentParams) -> Packed:
         """Return images that are on a device, with their parameters.
@@ -188,10 +191,7 @@ class Kernels:
     def _allocate(
         self, n: int, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        # Half precision has 11 bits: a sixteenth of a level, which a result of that dtype can't
-        # show anyway.
-        kind = torch.float32 if self.dtype == torch.float32 else torch.float16
-        size = self.size
+        kind, size = canvas_dtype(self.dtype), self.size
         shape = (n, 3, size, size) if self.planar else (n, size, size, 3)
         try:
             return (
@@ -202,6 +202,15 @@ class Kernels:
         except torch.OutOfMemoryError as error:
             needed = n * 3 * size * size * (kind.itemsize + self.dtype.itemsize)
             raise too_large(needed, device) from error
+
+
+def canvas_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the warped images are kept in for a result of ``dtype``.
+
+    Half precision has 11 bits: it errs by a sixteenth of a level at most, which a result of that
+    dtype can't show anyway.
+    """
+    return torch.float32 if dtype == torch.float32 else torch.float16
 
 
 @functools.lru_cache(maxsize=8)
@@ -231,4 +240,12 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-__all__ = ["BLOCK", "DTYPES", "IMAGE_NUMBERS", "Kernels", "load_kernels", "shared_kernels"]
+__all__ = [
+    "BLOCK",
+    "DTYPES",
+    "IMAGE_NUMBERS",
+    "Kernels",
+    "canvas_dtype",
+    "load_kernels",
+    "shared_kernels",
+]

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastleuk.augment.appliers.lowering import compiled_arrays
-from fastleuk.augment.appliers.row import ROW
+from fastleuk.augment.appliers.lowering import any_step, kernel_groups
+from fastleuk.augment.appliers.row import ROW, pack_rows
 from fastleuk.augment.params import AugmentParams
 from fastleuk.augment.sampling import is_resized_first
 
@@ -77,15 +77,15 @@ class Rows:
 
 def packed_rows(params: AugmentParams) -> Rows:
     """Lay out the parameters of a batch."""
-    arrays = compiled_arrays(params)
-    kernels: list[np.ndarray] = arrays["kernel"]  # type: ignore[assignment]
-    widest = params.kernel_size + 2  # with sharpness; the same for every batch of a policy
-    numbers = np.zeros((len(params), ROW + 1 + widest**2), np.float32)
-    numbers[:, :ROW] = arrays["row"]
-    for row, kernel in zip(numbers, kernels, strict=True):
-        row[ROW] = len(kernel)
-        row[ROW + 1 : ROW + 1 + kernel.size] = kernel.ravel()
-    return Rows(numbers, np.asarray(arrays["augment_on"], bool))
+    active, count = params.active(), len(params)
+    narrow, widest = params.kernel_size, params.kernel_size + 2  # with sharpness
+    numbers = np.zeros((count, ROW + 1 + widest**2), np.float32)
+    numbers[:, :ROW] = pack_rows(params, active["perspective"])
+    blur, sharpened, both = kernel_groups(params)
+    numbers[:, ROW], numbers[sharpened, ROW] = narrow, widest
+    numbers[:, ROW + 1 : ROW + 1 + narrow**2] = blur.reshape(count, narrow**2)
+    numbers[sharpened, ROW + 1 :] = both.reshape(len(sharpened), widest**2)
+    return Rows(numbers, any_step(active))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -145,15 +144,6 @@ class CudaStreams:
 def streams_of(device: Any) -> Streams:
     """Return those of a torch device."""
     return CudaStreams(device) if device.type == "cuda" else HostStreams()
-
-
-def keep_until_read(tensors: Iterable[Any]) -> None:
-    """Dropped tensors stay until torch's current stream has done what it has now."""
-    import torch
-
-    for tensor in tensors:
-        if tensor.device.type == "cuda":
-            tensor.record_stream(torch.cuda.current_stream(tensor.device))
 
 
 def too_large(nbytes: int, device: Any) -> ConfigError:

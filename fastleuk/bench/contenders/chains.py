@@ -195,3 +195,9 @@ ON_BATCHES: dict[str, Callable[[int, torch.device], Batches]] = {
     "fuse-augmentations": fuse_augmentations,
 }
 """Chains that the consumer applies, on its device."""
+
+RESIDENT: dict[str, Callable[[int, torch.device], Batches]] = {
+    "kornia-compiled-cache-gpu": kornia_compiled,
+    "torchvision-v2-cache-gpu": torchvision_v2_batch,
+}
+"""The same for batches that are taken from GPU memory."""

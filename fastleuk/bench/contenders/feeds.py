@@ -21,6 +21,10 @@ def open_feed(spec: BenchSpec) -> tuple[Feed, Callable[[], None]]:
     dataset = open_dataset(data, report=lambda _: None)
     if spec.method.startswith("dali"):
         return _dali(spec, dataset)
+    if spec.by_kernels or spec.resident:
+        from fastleuk.bench.contenders.on_gpu import open_kernels, open_resident
+
+        return (open_kernels if spec.by_kernels else open_resident)(spec, dataset)
     from fastleuk.bench.contenders.dataloaders import open_manifest
 
     return open_manifest(spec, dataset.manifest)

@@ -14,7 +14,7 @@ LAG = 8
 
 
 class Mark(Protocol):
-    """A moment; ``torch.cuda.Event`` is one."""
+    """A moment."""
 
     def record(self) -> None:
         """This is the moment: on a GPU, once what was queued before is done."""
@@ -44,11 +44,33 @@ class HostMark:
         return 1e3 * (end._time - self._time)
 
 
+class CudaMark:
+    """A moment on a GPU's current stream, whichever GPU is torch's current one.
+
+    Args:
+        device: ``cuda[:N]``.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._event = torch.cuda.Event(enable_timing=True)
+
+    def record(self) -> None:
+        """Put an event on the stream."""
+        self._event.record(torch.cuda.current_stream(self._device))
+
+    def synchronize(self) -> None:
+        """Wait until the GPU has come to it."""
+        self._event.synchronize()
+
+    def elapsed_time(self, end: CudaMark, /) -> float:
+        """Milliseconds on the GPU from this to ``end``."""
+        return self._event.elapsed_time(end._event)
+
+
 def new_mark(device: torch.device) -> Callable[[], Mark]:
     """Return what makes marks for ``device``."""
-    if device.type == "cuda":
-        return lambda: torch.cuda.Event(enable_timing=True)
-    return HostMark
+    return HostMark if device.type != "cuda" else lambda: CudaMark(device)
 
 
 class Clock:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import compress
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -16,13 +20,16 @@ from fastleuk.augment.dali.fork import shield_from_fork
 from fastleuk.errors import FastleukError
 from fastleuk.loading.decode.dali import decode_bytes
 from fastleuk.loading.images.encoded import Encoded, groups
+from fastleuk.loading.images.plain import bmp_kernels, is_plain, resize_plain
 from fastleuk.memory import keep_freed_memory
 
-CROPPED, WHOLE = "cropped", "whole"
+CROPPED, WHOLE, RESIZED = "cropped", "whole", "resized"
 
 
 class DaliImages:
     """Batches of images that are handed over, decoded, resized and normalised by DALI.
+
+    On the CPU plain BMPs go another way to the same pixels, see :mod:`.plain`.
 
     Args:
         size: Side of the result in pixels.
@@ -50,6 +57,8 @@ class DaliImages:
         self._pipelines: dict[str, Pipeline] = {}
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._kernels = bmp_kernels() if device.type == "cpu" else None
+        self._pool: ThreadPoolExecutor | None = None
 
     def prepare(self, images: Sequence[Encoded]) -> tuple[torch.Tensor, list[str]]:
         """See :class:`fastleuk.loading.images.make.Images`.
@@ -57,8 +66,9 @@ class DaliImages:
         Raises:
             FastleukError: DALI failed, and not at one of the images.
         """
+        self._refuse_fork()
         with self._lock:
-            made = [self._group(images[cut]) for cut in groups(images, self._batch_size)]
+            made = [self._sorted(images[cut]) for cut in groups(images, self._batch_size)]
         errors = [error for _, reasons in made for error in reasons]
         parts = [pixels for pixels, _ in made if pixels is not None]
         if not parts:
@@ -70,6 +80,41 @@ class DaliImages:
         """Free threads and memory; a later call starts them anew."""
         with self._lock:
             self._pipelines.clear()
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+
+    def _sorted(self, images: Sequence[Encoded]) -> tuple[torch.Tensor | None, list[str]]:
+        """As :meth:`_group`, each kind of image on its own way."""
+        kernels = self._kernels
+        plain = np.array([kernels is not None and is_plain(image) for image in images])
+        if kernels is None or not plain.any():
+            return self._group(images)
+        own = self._resized(kernels, list(compress(images, plain)))
+        if plain.all():
+            return own, [""] * len(images)
+        others, reasons = self._group(list(compress(images, ~plain)))
+        errors = np.full(len(images), "", dtype=object)
+        errors[~plain] = reasons
+        if others is None:
+            return own, errors.tolist()
+        good = errors == ""
+        pixels = own.new_empty(int(good.sum()), *own.shape[1:])
+        pixels[torch.from_numpy(plain[good])] = own
+        pixels[torch.from_numpy(~plain[good])] = others
+        return pixels, errors.tolist()
+
+    def _resized(self, kernels: ModuleType, images: Sequence[Encoded]) -> torch.Tensor:
+        """Return NHWC pixels of plain BMPs."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="resize")
+        levels = np.empty((len(images), self._size, self._size, 3), np.uint8)
+        list(self._pool.map(partial(resize_plain, kernels), images, levels))
+        pipeline = self._pipeline(RESIZED)
+        pipeline.feed_input("levels", levels, layout="HWC")
+        pipeline.schedule_run()
+        (pixels,) = pipeline.outputs()
+        return torch.from_dlpack(pixels.as_tensor())
 
     def _group(self, images: Sequence[Encoded]) -> tuple[torch.Tensor | None, list[str]]:
         """Take images that fit at once; return NHWC pixels, or None of none, and the reasons."""
@@ -101,11 +146,13 @@ class DaliImages:
             raise
         return torch.from_dlpack(pixels.as_tensor())
 
-    def _pipeline(self, kind: str) -> Pipeline:
+    def _refuse_fork(self) -> None:
         if self._pid != os.getpid():
             raise FastleukError(
                 "This process was forked from the one in which the run was loaded: load it anew."
             )
+
+    def _pipeline(self, kind: str) -> Pipeline:
         if kind not in self._pipelines:
             self._pipelines[kind] = self._build(kind)
         return self._pipelines[kind]
@@ -119,11 +166,7 @@ class DaliImages:
             prefetch_queue_depth=1,  # a run takes what was fed before it, and no more
         )
         with pipeline:
-            files = fn.external_source(name="files", dtype=types.UINT8, ndim=1, no_copy=True)
-            crops: list[DataNode] = []
-            if kind == CROPPED:
-                crops = [fn.external_source(name="crops", dtype=types.INT64, ndim=0)]
-            images = resize(decode_bytes(files, *crops, device=device), self._size)
+            images = self._levels(kind, device)
             pixels = fn.crop_mirror_normalize(
                 images,
                 mean=[255 * value for value in self._mean],
@@ -134,6 +177,16 @@ class DaliImages:
             pipeline.set_outputs(pixels)
         pipeline.build()
         return shield_from_fork(pipeline)
+
+    def _levels(self, kind: str, device: str) -> DataNode:
+        """Return uint8 images of the output's size."""
+        if kind == RESIZED:
+            return fn.external_source(name="levels", dtype=types.UINT8, ndim=3, no_copy=True)
+        files = fn.external_source(name="files", dtype=types.UINT8, ndim=1, no_copy=True)
+        crops: list[DataNode] = []
+        if kind == CROPPED:
+            crops = [fn.external_source(name="crops", dtype=types.INT64, ndim=0)]
+        return resize(decode_bytes(files, *crops, device=device), self._size)
 
 
 def _reason(error: RuntimeError) -> str:

@@ -60,6 +60,8 @@ def _epochs(
         epochs = _values(rows, "epoch")
         for (column, label), colour in zip(columns, SERIES, strict=False):
             values = _values(rows, column)
+            if np.isnan(values).all():
+                continue
             marker = "o" if len(rows) < 30 else None
             axis.plot(epochs, values, label=label, color=colour, marker=marker, markersize=3)
         axis.axvline(best, color=MUTED, linestyle="--", linewidth=1, label="epoch that was kept")

@@ -28,6 +28,8 @@ def histogram_chart(
         positive: The positive class.
         threshold: From which on it is predicted; None: not by a threshold.
     """
+    from matplotlib.ticker import PercentFormatter
+
     bins = np.linspace(0, 1, 21)
     with drawing(3.6, 3.6) as figure:
         axis = figure.subplots()
@@ -37,13 +39,15 @@ def histogram_chart(
             colour = SERIES[0] if name == positive else rest[code % 2]
             counts = np.histogram(values, bins)[0] / max(1, len(values))
             axis.stairs(counts, bins, color=colour, fill=True, alpha=0.3)
-            axis.stairs(counts, bins, color=colour, linewidth=1.4, label=f"{name} ({len(values)})")
+            label = _short(f"{name} ({len(values)})")
+            axis.stairs(counts, bins, color=colour, linewidth=1.4, label=label)
         if threshold is not None:
             axis.axvline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
         axis.set_xlim(0, 1)
         axis.set_xlabel(f"probability of {positive}")
         axis.set_ylabel("share of the class's images")
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0))
         text = f"Histogram of the probability of {positive} in each class, {len(scores)} images."
         return finish(figure, text)
 

@@ -85,5 +85,5 @@ def preprocessing_sentence(source: Source) -> str:
     if "mean" in source.metadata:
         mean, std = (", ".join(f"{v:.3g}" for v in source.metadata[key]) for key in ("mean", "std"))
         text += f", normalised by mean ({mean}) and standard deviation ({std})"
-    text += ". Every file was decoded and checked before training; of identical files one was kept"
+    text += ". Every file was decoded and checked before training; of identical images one was kept"
     return f"{text}, and the subjects that they tie together stay in one part."

@@ -9,6 +9,8 @@ from fastleuk.report.facts.data import backbone
 from fastleuk.report.numbers import capital, duration, listing, plural, whole
 from fastleuk.report.source import Source
 
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+
 
 def model_sentence(source: Source) -> str:
     """Return architecture and origin of the weights."""
@@ -34,12 +36,15 @@ def best_epoch(source: Source) -> int | None:
 def training_sentence(source: Source) -> str:
     """Return optimiser, schedule, batches and stopping."""
     optim, loader = source.config["optim"], source.config["loader"]
+    name = _OPTIMIZERS.get(optim["optimizer"], optim["optimizer"])
     parts = [
-        f"{optim['optimizer']} at a learning rate of {optim['lr']:g}",
-        f"batches of {loader['batch_size'] * optim.get('accumulate', 1)}",
-        f"at most {optim['epochs']} epochs, stopped after {optim['patience']} without a better "
-        "macro-F1 on validation",
+        f"{name} at a learning rate of {optim['lr']:g}",
+        f"batches of {loader['batch_size'] * optim.get('accumulate', 1) * source.processes}",
+        f"at most {optim['epochs']} epochs, stopped after {optim['patience']} epochs "
+        "without a better macro-F1 on validation",
     ]
+    if optim["optimizer"] == "sgd" and optim.get("momentum"):
+        parts[0] += f" with Nesterov's momentum of {optim['momentum']:g}"
     extras = {
         "weight_decay": "weight decay {:g}",
         "label_smoothing": "label smoothing {:g}",
@@ -54,7 +59,12 @@ def training_sentence(source: Source) -> str:
         parts.append(f"{optim['scheduler']} schedule")
     if optim.get("layer_decay", 1) != 1:
         parts.append(f"layer-wise rates ({optim['layer_decay']:g})")
-    parts.append("mixed precision" if optim.get("amp") else "float32")
+    if source.precision not in ("", "float32"):
+        parts.append(f"mixed precision ({source.precision})")
+    else:
+        parts.append(source.precision or ("mixed precision" if optim.get("amp") else "float32"))
+    if source.processes > 1:
+        parts.append(f"{source.processes} processes")
     epoch = best_epoch(source)
     done = (
         f" {plural(len(source.rows), 'epoch')} were run"
@@ -83,7 +93,7 @@ def device(source: Source) -> str:
     told = [line for line in source.log if line.startswith("Device: ")]
     if told:
         return told[0].removeprefix("Device: ").partition(", loader")[0]
-    return str(source.config["run"].get("device", "not known"))
+    return f"not known (asked for: {source.config['run'].get('device', 'auto')})"
 
 
 def work(source: Source) -> dict[str, str]:
@@ -95,8 +105,8 @@ def work(source: Source) -> dict[str, str]:
     images = sum((row.get("seconds") or 0) * (row.get("images_per_s") or 0) for row in rows)
     rates = sorted(rate for row in rows if (rate := row.get("images_per_s")))
     waits = [wait for row in rows if (wait := row.get("data_wait")) is not None]
-    found = {"device": device(source), "training time": duration(seconds)}
-    found["device hours"] = f"{seconds / 3600:.2f}"
+    found = {"device": device(source), "training and validation": duration(seconds)}
+    found["device hours"] = f"{seconds * source.processes / 3600:.2f}"
     if rates:
         found["images a second, median of epochs"] = whole(rates[len(rates) // 2])
         found["images seen in training"] = whole(images)
@@ -138,15 +148,16 @@ def augmentation_sentence(source: Source) -> str:
     ]
     if not named:
         return "No augmentation."
-    share = source.config["augment"].get("originals", 0)
+    augment = source.config["augment"]
+    share = augment.get("originals", 0) if augment["per_class"] == "off" else 0
     plain = f" {share:.0%} of an epoch's images were left as they are." if share else ""
     return f"{capital(listing(named))}.{plain}"
 
 
 def command(source: Source) -> str:
-    """Return the command that began the run, from its log."""
+    """Return the command that began the run, from its log; empty where the log lacks it."""
     for line in source.log:
         if line.startswith("# ") and "fastleuk" in line:
             told = re.sub(r"^.*?fastleuk [^:]+: ", "", line)
             return re.sub(r"^(__main__\.py|fastleuk)\b", "fastleuk", told)
-    return "not known"
+    return ""

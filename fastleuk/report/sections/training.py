@@ -31,12 +31,11 @@ def training(source: Source) -> dict[str, Any]:
     return told
 
 
-def repeatable(source: Source, versions: dict[str, str], here: dict[str, str]) -> dict[str, Any]:
+def repeatable(source: Source, here: dict[str, str]) -> dict[str, Any]:
     """Return versions, hashes and commands.
 
     Args:
         source: The run.
-        versions: Of the packages that trained it, as its checkpoint has them.
         here: Of those that wrote the report.
     """
     run = source.run_dir
@@ -44,7 +43,7 @@ def repeatable(source: Source, versions: dict[str, str], here: dict[str, str]) -
         "command": facts_training.command(source),
         "again": f"fastleuk train --config {run}/config.toml --out NEW",
         "figures": f"fastleuk evaluate {run}",
-        "versions": versions,
+        "versions": source.versions,
         "here": here,
         "hashes": source.hashes,
         "data_hash": source.figures.get("data", "not known"),

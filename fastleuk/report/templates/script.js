@@ -10,6 +10,7 @@ for (const form of document.querySelectorAll("form.filter")) {
       item.hidden = !wanted.every(([name, value]) => item.dataset[name] === value);
       shown += !item.hidden;
     }
+    form.dataset.all = shown === items.length;
     said.textContent = `${shown} of ${items.length} shown`;
   };
   form.addEventListener("change", apply);

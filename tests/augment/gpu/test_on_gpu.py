@@ -89,6 +89,34 @@ def test_batches_follow_each_other_on_any_stream(batch, device, graph):
         compare(result.cpu().numpy(), cpu_levels(list(batch.numpy()), params))
 
 
+def test_what_dali_has_made_is_read_before_dali_takes_it_back(device):
+    """Its memory comes by DLPack, is dropped at once, and the GPU is far behind."""
+    dali = pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")
+    rng = np.random.default_rng(3)
+    batches = rng.integers(0, 256, (12, 4, 80, 70, 3), dtype=np.uint8)
+
+    @dali.pipeline_def(batch_size=4, num_threads=1, device_id=device.index)
+    def uploading():
+        images = dali.fn.external_source(source=iter(batches), batch=True, layout="HWC")
+        return dali.fn.copy(images.gpu())
+
+    pipeline = uploading()
+    pipeline.build()
+    augment = GpuAugment(PAPER, 64, normalize=False, layout="HWC")
+    found = []
+    with torch.cuda.device(device):
+        for epoch in range(len(batches)):
+            torch.cuda._sleep(LAG // 10)
+            (images,) = pipeline.run()
+            there = [torch.from_dlpack(image) for image in images]
+            found.append(augment(there, indices=np.arange(4), epoch=epoch))
+            del images, there
+    torch.cuda.synchronize(device)
+    for epoch, result in enumerate(found):
+        params = draw(PAPER, seed=7, epoch=epoch, indices=np.arange(4), size=64)
+        compare(result.cpu().numpy(), cpu_levels(list(batches[epoch]), params))
+
+
 def test_several_gpus_have_kernels_of_their_own(batch):
     if torch.cuda.device_count() < 2:
         return  # nothing to show

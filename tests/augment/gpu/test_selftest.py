@@ -1,5 +1,6 @@
 """An applier that computes something else on a GPU is not used, and that is said."""
 
+import contextlib
 import json
 import re
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastleuk.augment import PAPER
+from fastleuk.augment import PAPER, gpu_check
 from fastleuk.augment.gpu import verdicts
 from fastleuk.augment.gpu.selftest import Verdict, on_cpu, self_test
 from fastleuk.augment.gpu.verdicts import first_sound, isolated, remembered, require
@@ -16,6 +17,7 @@ from fastleuk.augment.gpu_check import check, table
 from fastleuk.errors import FastleukError, MissingDependencyError
 from fastleuk.loading import resolve_applier
 from tests.makers.augment_images import needs_numba
+from tests.makers.host_kernels import HostKernels
 
 pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")
 GPU = torch.device("cuda", 0)
@@ -247,7 +249,41 @@ def test_gpu_check_tells_what_it_found():
         test=lambda applier: Verdict(applier, applier != "exact", f"{applier}'s finding"),
         rate=lambda _: 123456.0,
     )
-    text = table(found, GPU)
+    text = table(found, GPU, 98765.0)
     lines = [line.split() for line in text.splitlines()]
     assert ["compiled", "ok", "123,456", "images/s", "compiled's", "finding"] in lines
     assert ["exact", "FAILS", "not", "measured", "exact's", "finding"] in lines
+    assert lines[-1][:3] == ["parameters", "98,765", "images/s"]
+
+
+@needs_numba
+def test_the_rate_is_that_of_upload_and_kernels_by_events(monkeypatch):
+    """A pretended GPU that needs a second; the parameters are packed before it begins."""
+    marks = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            marks.append(self)
+
+        def synchronize(self):
+            assert marks[-1] is self
+
+        def elapsed_time(self, _end):
+            return 1000.0
+
+    class Counting(HostKernels):
+        def packed(self, *arguments):
+            assert not marks
+            return super().packed(*arguments)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    monkeypatch.setattr("fastleuk.augment.gpu.kernels.Kernels", Counting)
+    for name, value in (("RATE_SIZE", 32), ("RATE_BATCH", 4), ("RATE_ROUNDS", 5)):
+        monkeypatch.setattr(gpu_check, name, value)
+    assert gpu_check.measure("compiled", torch.device("cpu")) == 3 * 4
+    assert len(marks) == 2
+    assert gpu_check.host_rate(images=8, rounds=2) > 0

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from fastleuk.augment.appliers import ideal, row
+from fastleuk.augment.gpu.kernels import BLOCK
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from tests.augment.gpu import triton_cases
 from tests.makers.augment_images import needs_numba, psnr
 from tests.makers.cells import PROJECT
 from tests.makers.host_kernels import cpu_levels
+from tests.makers.once import once
 from tests.makers.tolerances import TRITON
 
 pytest.importorskip("triton", reason="Triton comes with torch for Linux")
@@ -43,9 +45,11 @@ def python(*arguments, **environment):
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
     """Every case's result, from the interpreter."""
-    out = tmp_path_factory.mktemp("triton") / "out.npz"
-    python(HERE / "triton_cases.py", out, TRITON_INTERPRET="1")
-    return dict(np.load(out))
+
+    def run(out):
+        python(HERE / "triton_cases.py", out, TRITON_INTERPRET="1")
+
+    return dict(np.load(once(tmp_path_factory, "triton-cases.npz", run)))
 
 
 def compare(name, found, expected):
@@ -154,9 +158,13 @@ image only; four and eight of the others."""
 
 
 @pytest.fixture(scope="module")
-def compiled():
+def compiled(tmp_path_factory):
     """What each kernel takes on each generation of GPUs."""
-    return json.loads(python(HERE / "triton_compile.py", *CAPABILITIES))
+
+    def run(out):
+        out.write_text(python(HERE / "triton_compile.py", *CAPABILITIES))
+
+    return json.loads(once(tmp_path_factory, "triton-usage.json", run).read_text())
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -166,6 +174,17 @@ def test_the_kernels_fit_the_registers(compiled, kernel, capability):
     used = compiled[f"{kernel} {capability}"]
     assert used["STACK"] == used["LOCAL"] == 0, f"{kernel} spills: {used}"
     assert used["REG"] <= REGISTERS[kernel], f"{kernel} takes {used['REG']} registers a thread"
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_the_kernels_store_what_the_benchmark_counts(compiled, capability):
+    """A pixel of three channels once: half precision, or uint8; and no library's functions."""
+    threads = 4 * 32
+    for kernel, itemsize in (("warp_and_jitter", 2), ("filter_and_write", 2), ("resize", 1)):
+        found = compiled[f"{kernel} {capability}"]
+        assert found["STORED"] * threads == BLOCK * 3 * itemsize
+    assert compiled[f"mean_grey {capability}"]["STORED"] == 4
+    assert not any(used["CALLS"] for used in compiled.values())
 
 
 def test_the_rows_of_both_kernels_end_alike():

@@ -39,7 +39,10 @@ KERNELS = {
 
 
 def usage(name: str, capability: int) -> dict[str, int]:
-    """Registers, stack and local memory of a kernel, from its machine code."""
+    """Registers, stack and local memory of a kernel, from its machine code.
+
+    From its PTX the bytes that a thread stores, and its calls of functions of a library.
+    """
     signature, own = KERNELS[name]
     constants = {k: v for k, v in {**COMMON, **own}.items() if v is not None}
     source = ASTSource(
@@ -55,7 +58,11 @@ def usage(name: str, capability: int) -> dict[str, int]:
         text = subprocess.run(
             [tool, "-res-usage", file.name], check=True, capture_output=True, text=True
         ).stdout
-    return {what: int(re.search(rf"{what}:(\d+)", text)[1]) for what in ("REG", "STACK", "LOCAL")}
+    found = {what: int(re.search(rf"{what}:(\d+)", text)[1]) for what in ("REG", "STACK", "LOCAL")}
+    stores = re.findall(r"st\.global(?:\.v(\d))?\.b(\d+)", made.asm["ptx"])
+    found["STORED"] = sum(int(width or 1) * int(bits) // 8 for width, bits in stores)
+    found["CALLS"] = len(re.findall(r"\bcall\b|__nv_", made.asm["ptx"]))
+    return found
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def test_every_way_feeds_normalised_augmented_batches(method, spec):
         feed, close = open_feed(replace(spec, method=method, workers=method.startswith("dali")))
         batches = [next(feed) for _ in range(8)]
         close()
+    check_batches(batches)
+
+
+def check_batches(batches):
+    """Eight of sixteen of the demo cells: a whole set of 64, twice."""
     images = torch.cat([batch[0] for batch in batches])
     labels = torch.cat([batch[1] for batch in batches])
     assert images.shape == (128, 3, 48, 48)

@@ -1,8 +1,9 @@
 """Marks on a device: what waited for what."""
 
 import pytest
+import torch
 
-from fastleuk.bench.measure.marks import Clock, HostMark, Waits
+from fastleuk.bench.measure.marks import Clock, HostMark, Waits, new_mark
 
 
 class Simulated:
@@ -54,3 +55,30 @@ def test_a_clock_counts_batches_from_mark_to_mark():
         clock.mark()
     assert len(clock) == len(clock.latencies()) == 3
     assert sum(clock.latencies()) <= clock.host_seconds
+
+
+def test_marks_of_a_gpu_are_events_on_its_own_stream(monkeypatch):
+    """Of the device that is measured: torch's current one may be another."""
+    recorded = []
+
+    class Event:
+        def __init__(self, *, enable_timing):
+            assert enable_timing
+
+        def record(self, stream):
+            recorded.append(stream)
+
+        def elapsed_time(self, end):
+            assert isinstance(end, Event)
+            return 2.5
+
+        def synchronize(self):
+            recorded.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    clock = Clock(new_mark(torch.device("cuda", 1)))
+    clock.mark()
+    assert clock.latencies() == [0.0025]
+    assert recorded == ["stream of cuda:1"] * 2 + ["waited"]
+    assert new_mark(torch.device("cpu")) is HostMark

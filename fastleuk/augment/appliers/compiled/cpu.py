@@ -55,7 +55,7 @@ def mean_grey(source, bgr, row, size, work):
         bgr: Whether blue comes first in it.
         row: ``(ROW,)`` float32.
         size: Edge of the output.
-        work: Room for a row: its three planes; for :func:`_interpolate` places and shares.
+        work: Room for a row: its three planes; for :func:`_interpolate` indices and weights.
     """
     if row[CONTRAST] == 1:
         return f4(0)
@@ -87,14 +87,14 @@ def warp_and_jitter(source, bgr, row, pivot, canvas, size, work):
         size: Edge of the output.
         work: See :func:`mean_grey`.
     """
-    planes, _, shares = work
-    across, down = row[MARGIN_X], row[MARGIN_Y]
+    planes, _, weights = work
+    margin_x, margin_y = row[MARGIN_X], row[MARGIN_Y]
     edge, half, reach = f4(size), f4(0.5), (canvas.shape[1] - size) // 2
     for y in range(size):
         for x in range(size):
             u, v = _affine(row, AFFINE, f4(x) + half, f4(y) + half)
-            shares[3, x] = _coverage(u, edge) * _coverage(v, edge)  # beyond the crop it is black
-            u, v = max(min(u, edge - across), across), max(min(v, edge - down), down)
+            weights[3, x] = _coverage(u, edge) * _coverage(v, edge)  # beyond the crop it is black
+            u, v = max(min(u, edge - margin_x), margin_x), max(min(v, edge - margin_y), margin_y)
             s, t = _affine(row, CROPPED, u, v)
             _sample(source, s, t, x, size, work)
         _interpolate(source[0], source[1], bgr, size, work)
@@ -102,7 +102,7 @@ def warp_and_jitter(source, bgr, row, pivot, canvas, size, work):
         for c in range(3):
             plane, target = planes[c], canvas[c, y + reach]
             for x in range(size):
-                target[x + reach] = plane[x] * shares[3, x]
+                target[x + reach] = plane[x] * weights[3, x]
 
 
 @compiled
@@ -120,7 +120,7 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
         size: Edge of the output.
         work: See :func:`mean_grey`.
     """
-    planes, places, shares = work
+    planes, src_index, weights = work
     clips = row[SHARPNESS_ON] != 0
     _reflect_margin(canvas, kernel.shape[0] // 2)
     if row[PERSPECTIVE_ON] == 0:
@@ -137,8 +137,8 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
         for x in range(size):
             u, v = _perspective(row, PERSPECTIVE, f4(x) + f4(0.5), f4(y) + f4(0.5), last)
             i, j = _index(u, last), _index(v, last)
-            places[x] = j * i4(framed.shape[1]) + i4(3) * i
-            shares[0, x], shares[1, x], shares[2, x] = u - f4(i), v - f4(j), f4(1)
+            src_index[x] = j * i4(framed.shape[1]) + i4(3) * i
+            weights[0, x], weights[1, x], weights[2, x] = u - f4(i), v - f4(j), f4(1)
         _interpolate(framed, f4(1), False, size, work)
         _write(planes, factor, offset, y, size, output, planar)
 
@@ -170,23 +170,23 @@ def _coverage(coordinate, size):
 def _sample(source, s, t, k, size, work):
     """Bilinear interpolation of the source at a point of the canvas; black beyond its edges.
 
-    Here only where and how: the places and shares for the ``k``-th pixel of a row, which
+    Here only where and how: the index and weights for the ``k``-th pixel of a row, which
     :func:`_interpolate` then makes.
     """
-    grid, _, (across, down, right, below) = source
-    _, places, shares = work
-    i, shares[0, k] = _place(s, across, right, f4(grid.shape[1] // 3 - 1))
-    j, shares[1, k] = _place(t, down, below, f4(grid.shape[0] - 1))
-    shares[2, k] = _coverage(s, f4(size)) * _coverage(t, f4(size))
-    places[k] = j * i4(grid.shape[1]) + i4(3) * i
+    grid, _, (scale_x, scale_y, origin_x, origin_y) = source
+    _, src_index, weights = work
+    i, weights[0, k] = _src_index(s, scale_x, origin_x, f4(grid.shape[1] // 3 - 1))
+    j, weights[1, k] = _src_index(t, scale_y, origin_y, f4(grid.shape[0] - 1))
+    weights[2, k] = _coverage(s, f4(size)) * _coverage(t, f4(size))
+    src_index[k] = j * i4(grid.shape[1]) + i4(3) * i
 
 
 @compiled
-def _place(coordinate, scale, origin, last):
-    """The pixel of the grid before a point of the canvas, and the share of the one behind it."""
-    place = max(min(coordinate * scale + origin, last), f4(0))
-    before = _index(place, last)
-    return before, place - f4(before)
+def _src_index(coordinate, scale, origin, last):
+    """The pixel of the grid before a point of the canvas, and the weight of the one behind it."""
+    src = max(min(coordinate * scale + origin, last), f4(0))
+    before = _index(src, last)
+    return before, src - f4(before)
 
 
 @compiled
@@ -197,22 +197,22 @@ def _index(coordinate, last):
 
 @compiled
 def _interpolate(grid, gain, bgr, count, work):
-    """A row of pixels from the four neighbours of each place, times ``gain``.
+    """A row of pixels from the four neighbours of each point, times ``gain``.
 
     Args:
         grid: Values of pixels, three each, rows one behind the other.
         gain: Levels of a value.
         bgr: Whether blue comes first in it.
         count: Pixels.
-        work: The planes are written; the places are those of the upper left neighbour; the shares
-            those of its right and of its lower neighbour, and of the point on the image.
+        work: The planes are written; the indices are those of the upper left neighbour; the
+            weights those of its right and of its lower neighbour, and the coverage of the point.
     """
-    planes, places, shares = work
-    across, down, inside = shares[0], shares[1], shares[2]
+    planes, src_index, weights = work
+    weight_x, weight_y, coverage = weights[0], weights[1], weights[2]
     reds, greens, blues = planes[2 if bgr else 0], planes[1], planes[0 if bgr else 2]
     values, stride = grid.reshape(-1), i4(grid.shape[1])
     for k in range(count):
-        p, fx, fy, factor = places[k], across[k], down[k], gain * inside[k]
+        p, fx, fy, factor = src_index[k], weight_x[k], weight_y[k], gain * coverage[k]
         q = p + stride
         one = f4(values[p]) + fx * (f4(values[p + 3]) - f4(values[p]))
         two = f4(values[q]) + fx * (f4(values[q + 3]) - f4(values[q]))

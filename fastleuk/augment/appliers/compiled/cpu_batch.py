@@ -30,13 +30,13 @@ def _pointer(_typing, _address, dtype=None):
 
 
 @compiled
-def augment_batch(outputs, planar, places, rows, factor, offset, first, step):
+def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
     """Augment every ``step``-th image of a batch from ``first`` on, all without Python's lock.
 
     Args:
         outputs: ``(N, size, size, 3)`` or, if ``planar``, ``(N, 3, size, size)`` float32; written.
         planar: Which of the two.
-        places: ``(N, 5)`` int64: the address of an image's bytes, its height and its width, as in
+        table: ``(N, 5)`` int64: the address of an image's bytes, its height and its width, as in
             :func:`augment_image`; or of a file's, 0 and its length, as in :func:`augment_bmp`.
             Then the address and the edge of the kernel.
         rows: ``(N, ROW)`` float32.
@@ -46,7 +46,7 @@ def augment_batch(outputs, planar, places, rows, factor, offset, first, step):
         step: How many take part in this batch.
     """
     for i in range(first, len(outputs), step):
-        address, height, width, weights, edge = places[i]
+        address, height, width, weights, edge = table[i]
         kernel = carray(_pointer(weights, f4), (edge, edge))
         if height == 0:
             data = carray(_pointer(address, u1), (width,))

@@ -73,13 +73,13 @@ def mean_grey(
         total = tl.zeros((BLOCK,), tl.float32)
         for first in range(0, POINTS * POINTS, BLOCK):
             k = first + tl.arange(0, BLOCK)
-            there = k < POINTS * POINTS
+            mask = k < POINTS * POINTS
             x = ((k % POINTS).to(tl.float32) + 0.5) * step
             y = ((k // POINTS).to(tl.float32) + 0.5) * step
             s, t = _affine(row, TURNED, x, y)
-            r, g, b = _sample(source, s, t, there, SIZE)
+            r, g, b = _sample(source, s, t, mask, SIZE)
             r, g, b = _jitter(r, g, b, row, 0.0, True)
-            total += tl.where(there, RED * r + GREEN * g + BLUE * b, 0.0)
+            total += tl.where(mask, RED * r + GREEN * g + BLUE * b, 0.0)
         tl.store(pivots + n, tl.sum(total, axis=0) / (POINTS * POINTS))
 
 
@@ -107,22 +107,22 @@ def warp_and_jitter(
     n = tl.program_id(0)
     source, row = source_of(images + n * IMAGE), rows + n * LENGTH
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = k < SIZE * SIZE
+    mask = k < SIZE * SIZE
     x, y = (k % SIZE).to(tl.float32) + 0.5, (k // SIZE).to(tl.float32) + 0.5
     u, v = _affine(row, AFFINE, x, y)
     inside = _coverage(u, SIZE) * _coverage(v, SIZE)  # beyond the crop it is black
-    across, down = tl.load(row + MARGIN_X), tl.load(row + MARGIN_Y)
-    u = tl.minimum(tl.maximum(u, across), SIZE - across)
-    v = tl.minimum(tl.maximum(v, down), SIZE - down)
+    margin_x, margin_y = tl.load(row + MARGIN_X), tl.load(row + MARGIN_Y)
+    u = tl.minimum(tl.maximum(u, margin_x), SIZE - margin_x)
+    v = tl.minimum(tl.maximum(v, margin_y), SIZE - margin_y)
     s, t = _affine(row, CROPPED, u, v)
-    r, g, b = _sample(source, s, t, there, SIZE)
+    r, g, b = _sample(source, s, t, mask, SIZE)
     pivot = tl.load(pivots + n)
     r, g, b = _jitter(r, g, b, row, pivot, False)
     target = canvas + n.to(tl.int64) * (3 * SIZE * SIZE) + k
     kind = canvas.dtype.element_ty
-    tl.store(target, (r * inside).to(kind), there)
-    tl.store(target + SIZE * SIZE, (g * inside).to(kind), there)
-    tl.store(target + 2 * SIZE * SIZE, (b * inside).to(kind), there)
+    tl.store(target, (r * inside).to(kind), mask)
+    tl.store(target + SIZE * SIZE, (g * inside).to(kind), mask)
+    tl.store(target + 2 * SIZE * SIZE, (b * inside).to(kind), mask)
 
 
 @triton.jit
@@ -153,11 +153,11 @@ def filter_and_write(
     kernel, edge = row + WEIGHTS, tl.load(row + EDGE).to(tl.int32)
     clips = tl.load(row + SHARPNESS_ON) != 0
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = k < SIZE * SIZE
+    mask = k < SIZE * SIZE
     x, y = k % SIZE, k // SIZE
-    place = n.to(tl.int64) * (3 * SIZE * SIZE)
+    base = n.to(tl.int64) * (3 * SIZE * SIZE)
     if tl.load(row + PERSPECTIVE_ON) == 0:
-        r, g, b = _filter(canvas + place, kernel, edge, clips, x, y, there, SIZE)
+        r, g, b = _filter(canvas + base, kernel, edge, clips, x, y, mask, SIZE)
     else:
         s, t = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5
         u, v = _perspective(row, PERSPECTIVE, s, t, SIZE)
@@ -168,15 +168,15 @@ def filter_and_write(
         b = tl.zeros((BLOCK,), tl.float32)
         for corner in range(4):  # the canvas has a black frame, one pixel wide: hence the - 1
             right, below = corner % 2, corner // 2
-            across, down = i + right - 1, j + below - 1
-            on = there & (across >= 0) & (across < SIZE) & (down >= 0) & (down < SIZE)
-            share = tl.where(right == 1, fx, 1 - fx) * tl.where(below == 1, fy, 1 - fy)
-            share = tl.where(on, share, 0.0)
-            across = tl.minimum(tl.maximum(across, 0), SIZE - 1)
-            down = tl.minimum(tl.maximum(down, 0), SIZE - 1)
-            fr, fg, fb = _filter(canvas + place, kernel, edge, clips, across, down, on, SIZE)
-            r, g, b = r + share * fr, g + share * fg, b + share * fb
-    _write(r, g, b, moments, outputs + place, k, there, SIZE, PLANAR)
+            column, line = i + right - 1, j + below - 1
+            on = mask & (column >= 0) & (column < SIZE) & (line >= 0) & (line < SIZE)
+            weight = tl.where(right == 1, fx, 1 - fx) * tl.where(below == 1, fy, 1 - fy)
+            weight = tl.where(on, weight, 0.0)
+            column = tl.minimum(tl.maximum(column, 0), SIZE - 1)
+            line = tl.minimum(tl.maximum(line, 0), SIZE - 1)
+            fr, fg, fb = _filter(canvas + base, kernel, edge, clips, column, line, on, SIZE)
+            r, g, b = r + weight * fr, g + weight * fg, b + weight * fb
+    _write(r, g, b, moments, outputs + base, k, mask, SIZE, PLANAR)
 
 
 @triton.jit
@@ -205,47 +205,47 @@ def _coverage(coordinate, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _sample(source, s, t, there, SIZE: tl.constexpr):
+def _sample(source, s, t, mask, SIZE: tl.constexpr):
     """Bilinear interpolation of the source at points of the canvas; black beyond its edges."""
     _, _, _, height, width = source
     wide, tall = width > BOX_RATIO * SIZE, height > BOX_RATIO * SIZE
-    share = _coverage(s, SIZE) * _coverage(t, SIZE)
-    i, fx = _place(s, width, wide, SIZE)
-    j, fy = _place(t, height, tall, SIZE)
-    return _interpolate(source, i, j, fx, fy, wide, tall, share, there)
+    coverage = _coverage(s, SIZE) * _coverage(t, SIZE)
+    i, fx = _src_index(s, width, wide, SIZE)
+    j, fy = _src_index(t, height, tall, SIZE)
+    return _interpolate(source, i, j, fx, fy, wide, tall, coverage, mask)
 
 
 @triton.jit
-def _place(coordinate, count, boxed, SIZE: tl.constexpr):
-    """The pixel before a point of the canvas, and the share of the one behind it.
+def _src_index(coordinate, count, boxed, SIZE: tl.constexpr):
+    """The pixel before a point of the canvas, and the weight of the one behind it.
 
     Pixels averaged in twos lie on the edges between pixels.
     """
     shift = tl.where(boxed, 0.0, 0.5)
-    place = coordinate * (count.to(tl.float32) / SIZE) - shift
-    place = tl.minimum(tl.maximum(place, -0.5), count.to(tl.float32) + 0.5)
-    before = tl.floor(place)
-    return before.to(tl.int32), place - before
+    src = coordinate * (count.to(tl.float32) / SIZE) - shift
+    src = tl.minimum(tl.maximum(src, -0.5), count.to(tl.float32) + 0.5)
+    before = tl.floor(src)
+    return before.to(tl.int32), src - before
 
 
 @triton.jit
-def _interpolate(source, i, j, fx, fy, wide, tall, share, there):
-    """Pixels from the four neighbours of each place, times ``share``.
+def _interpolate(source, i, j, fx, fy, wide, tall, coverage, mask):
+    """Pixels from the four neighbours of each point, times ``coverage``.
 
     From ``BOX_RATIO`` source pixels for one of the output on, a neighbour is the mean of two.
     """
-    seen = there & (share > 0)
-    r, g, b = share * 0, share * 0, share * 0
+    mask = mask & (coverage > 0)
+    r, g, b = coverage * 0, coverage * 0, coverage * 0
     if wide or tall:  # the mean of two neighbours, interpolated, is one of three
         for row in tl.static_range(3):
             for column in tl.static_range(3):
-                weight = share * third(row, fy, tall) * third(column, fx, wide)
-                r, g, b = add_pixels(r, g, b, weight, source, i + column - 1, j + row - 1, seen)
+                weight = coverage * third(row, fy, tall) * third(column, fx, wide)
+                r, g, b = add_pixels(r, g, b, weight, source, i + column - 1, j + row - 1, mask)
     else:
         for row in tl.static_range(2):
             for column in tl.static_range(2):
-                weight = share * half(row, fy) * half(column, fx)
-                r, g, b = add_pixels(r, g, b, weight, source, i + column, j + row, seen)
+                weight = coverage * half(row, fy) * half(column, fx)
+                r, g, b = add_pixels(r, g, b, weight, source, i + column, j + row, mask)
     return r, g, b
 
 
@@ -310,7 +310,7 @@ def _reflect(k, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _filter(canvas, kernel, edge, clips, x, y, there, SIZE: tl.constexpr):
+def _filter(canvas, kernel, edge, clips, x, y, mask, SIZE: tl.constexpr):
     """The correlation with ``kernel``, clipped to the range where sharpened."""
     reach = edge // 2
     r = x.to(tl.float32) * 0
@@ -320,26 +320,26 @@ def _filter(canvas, kernel, edge, clips, x, y, there, SIZE: tl.constexpr):
         for i in range(edge):
             weight = tl.load(kernel + j * edge + i)
             pixel = canvas + line + _reflect(x + i - reach, SIZE)
-            r += weight * tl.load(pixel, there, 0).to(tl.float32)
-            g += weight * tl.load(pixel + SIZE * SIZE, there, 0).to(tl.float32)
-            b += weight * tl.load(pixel + 2 * SIZE * SIZE, there, 0).to(tl.float32)
+            r += weight * tl.load(pixel, mask, 0).to(tl.float32)
+            g += weight * tl.load(pixel + SIZE * SIZE, mask, 0).to(tl.float32)
+            b += weight * tl.load(pixel + 2 * SIZE * SIZE, mask, 0).to(tl.float32)
     if clips:
         r, g, b = _clip(r), _clip(g), _clip(b)
     return r, g, b
 
 
 @triton.jit
-def _write(r, g, b, moments, output, k, there, SIZE: tl.constexpr, PLANAR: tl.constexpr):
+def _write(r, g, b, moments, output, k, mask, SIZE: tl.constexpr, PLANAR: tl.constexpr):
     """Normalise and write."""
     r = r * tl.load(moments) + tl.load(moments + 3)
     g = g * tl.load(moments + 1) + tl.load(moments + 4)
     b = b * tl.load(moments + 2) + tl.load(moments + 5)
     kind = output.dtype.element_ty
     if PLANAR:
-        tl.store(output + k, r.to(kind), there)
-        tl.store(output + SIZE * SIZE + k, g.to(kind), there)
-        tl.store(output + 2 * SIZE * SIZE + k, b.to(kind), there)
+        tl.store(output + k, r.to(kind), mask)
+        tl.store(output + SIZE * SIZE + k, g.to(kind), mask)
+        tl.store(output + 2 * SIZE * SIZE + k, b.to(kind), mask)
     else:
-        tl.store(output + 3 * k, r.to(kind), there)
-        tl.store(output + 3 * k + 1, g.to(kind), there)
-        tl.store(output + 3 * k + 2, b.to(kind), there)
+        tl.store(output + 3 * k, r.to(kind), mask)
+        tl.store(output + 3 * k + 1, g.to(kind), mask)
+        tl.store(output + 3 * k + 2, b.to(kind), mask)

@@ -27,21 +27,21 @@ def resize(images, targets, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     source = source_of(images + n * IMAGE)
     _, _, _, height, width = source
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = k < SIZE * SIZE
-    left, across, columns = _taps(k % SIZE, width, SIZE)
-    top, down, rows = _taps(k // SIZE, height, SIZE)
+    mask = k < SIZE * SIZE
+    left, slope_x, columns = _taps(k % SIZE, width, SIZE)
+    top, slope_y, rows = _taps(k // SIZE, height, SIZE)
     r, g, b = left * 0, left * 0, left * 0
     total = left * 0
     for j in range(rows):
-        row, weight = _tap(top, down, j)
+        row, weight_y = _tap(top, slope_y, j)
         for i in range(columns):
-            column, share = _tap(left, across, i)
-            total += weight * share
-            r, g, b = add_pixels(r, g, b, weight * share, source, column, row, there)
+            column, weight_x = _tap(left, slope_x, i)
+            total += weight_y * weight_x
+            r, g, b = add_pixels(r, g, b, weight_y * weight_x, source, column, row, mask)
     target = targets + n.to(tl.int64) * (3 * SIZE * SIZE) + 3 * k
-    tl.store(target, _level(r / total), there)
-    tl.store(target + 1, _level(g / total), there)
-    tl.store(target + 2, _level(b / total), there)
+    tl.store(target, _level(r / total), mask)
+    tl.store(target + 1, _level(g / total), mask)
+    tl.store(target + 2, _level(b / total), mask)
 
 
 @triton.jit

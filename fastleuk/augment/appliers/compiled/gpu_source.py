@@ -23,29 +23,29 @@ def source_of(image):
 
 
 @triton.jit
-def add_pixels(r, g, b, share, source, column, row, seen):
-    """Add ``share`` of pixels; those beyond the image's edge are as the last within it."""
+def add_pixels(r, g, b, weight, source, column, row, mask):
+    """Add ``weight`` of pixels; those beyond the image's edge are as the last within it."""
     pixels, stride, bgr, height, width = source
     column = tl.minimum(tl.maximum(column, 0), width - 1)
     row = tl.minimum(tl.maximum(row, 0), height - 1)
     pixel = pixels + row * stride + 3 * column
-    r += share * tl.load(pixel + 2 * bgr, seen, 0).to(tl.float32)
-    g += share * tl.load(pixel + 1, seen, 0).to(tl.float32)
-    b += share * tl.load(pixel + 2 - 2 * bgr, seen, 0).to(tl.float32)
+    r += weight * tl.load(pixel + 2 * bgr, mask, 0).to(tl.float32)
+    g += weight * tl.load(pixel + 1, mask, 0).to(tl.float32)
+    b += weight * tl.load(pixel + 2 - 2 * bgr, mask, 0).to(tl.float32)
     return r, g, b
 
 
 @triton.jit
-def half(which: tl.constexpr, share):
-    """The weight of the pixel before a place, or of the one behind it."""
-    return share if which == 1 else 1 - share
+def half(which: tl.constexpr, weight):
+    """The weight of the pixel before a point, or of the one behind it."""
+    return weight if which == 1 else 1 - weight
 
 
 @triton.jit
-def third(which: tl.constexpr, share, boxed):
-    """The weight of the pixel before, at, or behind a place; without a box of the latter two."""
+def third(which: tl.constexpr, weight, boxed):
+    """The weight of the pixel before, at, or behind a point; without a box of the latter two."""
     if which == 0:
-        return tl.where(boxed, 0.5 * (1 - share), 0.0)
+        return tl.where(boxed, 0.5 * (1 - weight), 0.0)
     if which == 1:
-        return tl.where(boxed, 0.5, 1 - share)
-    return tl.where(boxed, 0.5 * share, share)
+        return tl.where(boxed, 0.5, 1 - weight)
+    return tl.where(boxed, 0.5 * weight, weight)

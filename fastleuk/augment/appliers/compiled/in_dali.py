@@ -103,8 +103,8 @@ def _batch_function(
         outputs = np.empty((len(images), *shape), np.float32)
         images = [np.ascontiguousarray(image) for image in images]
         kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
-        places = np.array([image_place(*pair) for pair in zip(images, kernels, strict=True)])
-        given = outputs, planar, places, checked_rows(rows), factor, offset
+        table = np.array([image_place(*pair) for pair in zip(images, kernels, strict=True)])
+        given = outputs, planar, table, checked_rows(rows), factor, offset
         pool.each(lambda first: augment_batch(*given, first, threads))
         return list(outputs)
 

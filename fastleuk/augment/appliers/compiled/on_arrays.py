@@ -29,11 +29,11 @@ def levels(images: Sequence[np.ndarray], params: AugmentParams) -> np.ndarray:
     arrays = compiled_arrays(params)
     kernels = [np.ascontiguousarray(kernel) for kernel in arrays["kernel"]]
     images = [np.ascontiguousarray(image) for image in images]
-    places = np.array([image_place(*pair) for pair in zip(images, kernels, strict=True)])
+    table = np.array([image_place(*pair) for pair in zip(images, kernels, strict=True)])
     outputs = np.empty((len(images), params.size, params.size, 3), np.float32)
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
     rows = checked_rows(list(arrays["row"]))
-    load_kernel().augment_batch(outputs, False, places, rows, one, zero, 0, 1)
+    load_kernel().augment_batch(outputs, False, table, rows, one, zero, 0, 1)
     return outputs
 
 

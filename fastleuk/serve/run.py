@@ -1,0 +1,165 @@
+"""``fastleuk serve``: the server."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import re
+import socket
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from fastleuk.errors import ConfigError, FastleukError, MissingDependencyError
+from fastleuk.predict.ensemble import Ensemble, describe
+from fastleuk.run_log import result, say
+from fastleuk.serve.limits import Limits
+
+Report = Callable[[str], None]
+
+CONNECTIONS = 1000
+"""At once; more are answered 503 by uvicorn itself."""
+
+_PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+def require_server() -> None:
+    """Refuse early.
+
+    Raises:
+        MissingDependencyError: a package of the extra ``serve`` is not installed.
+    """
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"The server needs {', '.join(_PACKAGES[name] for name in missing)}: "
+            "pip install 'fastleuk[serve]'."
+        )
+
+
+def serve_runs(
+    runs: Sequence[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str = "",
+    queue: int = 0,
+    limits: Limits | None = None,
+    device: str | None = None,
+    tta: str = "none",
+    batch_size: int = 0,
+    workers: int = 0,
+    report: Report = say,
+) -> None:
+    """Serve predictions until the process is interrupted. No file is written.
+
+    Args:
+        runs: Run folders; of several the mean probability counts.
+        host: Address to listen at.
+        port: 0: any that is free.
+        token: What clients must show; without one nobody beyond this machine is let in.
+        queue: Images that may wait; 0: one batch.
+        limits: What a request may hold.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``; each run's own by default.
+        tta: Views whose probabilities are averaged.
+        batch_size: Images at once; the first run's by default, 0.
+        workers: Threads that decode; the first run's by default, 0.
+        report: Takes what is printed.
+
+    Raises:
+        ConfigError: options that make no sense, or a host for everybody without a token.
+        CheckpointError: a run that can't be used.
+        FastleukError: the address is in use, or isn't this machine's.
+        MissingDependencyError: FastAPI or uvicorn is not installed.
+    """
+    require_server()
+    limits = limits or Limits()
+    if queue < 0:
+        raise ConfigError(f"--queue is {queue}, but must be 0 (one batch) or more.")
+    if not re.fullmatch(r"[!-~]*", token):
+        raise ConfigError("--token may have letters, digits and signs of ASCII, and no spaces.")
+    local = is_loopback(host)
+    if not local and not token:
+        raise ConfigError(
+            f"--host {host} lets other machines in: give a --token that they must show, or leave "
+            "--host out to serve this machine alone."
+        )
+    listening = listen(host, port)
+    with listening:
+        ensemble = Ensemble(
+            runs, device=device, tta=tta, batch_size=batch_size, workers=workers, report=report
+        )
+        for line in describe(ensemble):
+            report(line)
+        _serve(ensemble, limits, listening, host, token, queue, report)
+
+
+def _serve(
+    ensemble: Ensemble,
+    limits: Limits,
+    listening: socket.socket,
+    host: str,
+    token: str,
+    queue: int,
+    report: Report,
+) -> None:
+    import uvicorn
+
+    from fastleuk.serve.app import make_app
+    from fastleuk.serve.service import Service
+
+    service = Service(ensemble, limits, queue=queue)
+    try:
+        if not service.heats.available:
+            report("note: no heat maps, for the package grad-cam is not installed.")
+        hosts = [] if token else ["localhost", "127.0.0.1", "[::1]", "::1", host]
+        config = uvicorn.Config(
+            make_app(service, token=token, hosts=hosts),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=10,
+        )
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}"
+        result(report, f"Serving {address} (Ctrl-C ends it); the API: {address}/openapi.json")
+        report("Research use, not for diagnosis. Nothing that is sent is written to a file.")
+        # Filters are set here, once: catch_warnings isn't safe inside the threads.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        service.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket before anything slow is loaded.
+
+    Raises:
+        ConfigError: no such port.
+        FastleukError: the address is in use, or isn't this machine's.
+    """
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port is {port}, but must lie between 0 and 65535.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise FastleukError(
+            f"Can't listen at {host} port {port}: {error.strerror or error}. Choose another --port "
+            "(0: any that is free) or --host."
+        ) from error
