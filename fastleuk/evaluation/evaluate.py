@@ -17,6 +17,7 @@ from fastleuk.data.split.parts import PARTS, Split
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.baselines.beside import beside, format_beside
 from fastleuk.evaluation.baselines.measure import measure
+from fastleuk.evaluation.by_subject import format_by_subject, subject_figures
 from fastleuk.evaluation.calibration.draw import plot_calibration
 from fastleuk.evaluation.calibration.settle import Wish, settle
 from fastleuk.evaluation.format import format_calibration, format_metrics
@@ -109,6 +110,7 @@ def evaluate_run(
     )  # fmt: skip
     predictions = scorer.predict(dataset, split.indices(part), train_rows=train_rows)
     scored = apply_decision(predictions, dataset, decision, positive or dataset.positive)
+    of_subjects, subjects = subject_figures(scored)
     figures = {
         "part": part,
         "split": split.mode,
@@ -117,6 +119,7 @@ def evaluate_run(
         "synthetic": dataset.manifest.synthetic,
         **scorer.method,
         **figures_of(scored),
+        "by_subject": of_subjects,
         **_baselines(scored, split, part, scorer.config.loader.workers),
     }
     for note in _changes(place, part, figures):
@@ -124,12 +127,15 @@ def evaluate_run(
     if unfinished:
         figures["note"] = unfinished
     _write(place, part, figures, scored)
+    if subjects:
+        write_rows(place / f"{part}_subjects{variant(figures)}.csv", subjects)
     if part == "test" and not variant(figures) and place == run_dir and has_ended(run_dir):
         set_mark(run_dir, TESTED)
     what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
     result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
     result(report, format_metrics(figures))
     result(report, f"\n{format_calibration(figures['calibration'])}")
+    result(report, f"\n{format_by_subject(of_subjects)}")
     if "baselines" in figures:
         result(report, f"\n{format_beside(figures['baselines'])}")
     result(report, f"\n{decision.sentence}")

@@ -120,3 +120,16 @@ def test_scores_that_are_no_numbers_are_refused(copy, monkeypatch):
     monkeypatch.setattr(Scorer, "predict", broken)
     with pytest.raises(ConfigError, match="1 of 16 samples have scores that are no finite"):
         evaluate_run(copy, report=_quiet)
+
+
+def test_a_table_of_the_subjects_stands_beside_the_images(copy):
+    said = []
+    figures = evaluate_run(copy, positive="large", report=said.append)
+    rows = _predictions(copy)
+    subjects = _predictions(copy, "test_subjects.csv")
+    assert len(subjects) == figures["by_subject"]["subjects"] == 4
+    for each in subjects:
+        mine = [float(row["p_large"]) for row in rows if row["subject"] == each["subject"]]
+        assert float(each["p_large"]) == pytest.approx(np.mean(mine))
+        assert int(each["images"]) == len(mine)
+    assert any("by subject (4)" in text and "majority vote" in text for text in said)

@@ -70,7 +70,7 @@ def test_views_go_to_files_of_their_own_and_are_recorded(copy):
     assert {name: after[name] for name in before} == before
     names = {
         "test_metrics.tta-d4.json", "test_predictions.tta-d4.csv", "confusion_matrix.tta-d4.png",
-        "calibration.tta-d4.png",
+        "calibration.tta-d4.png", "test_subjects.tta-d4.csv",
     }  # fmt: skip
     assert after.keys() - before.keys() == names
     assert json.loads(after["test_metrics.tta-d4.json"]) == figures

@@ -1,5 +1,6 @@
 """What the page shows of what ``fastleuk evaluate`` adds: all as test_metrics.json has it."""
 
+import csv
 import json
 import shutil
 
@@ -76,6 +77,20 @@ def test_what_needs_no_network_stands_beside_it(page, kept):
         gap = told["difference"]["auc"]
         assert f"{gap['estimate']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" in section.text
     assert "size alone (logistic regression), AUC" in section.text
+
+
+def test_subjects_have_their_figures_and_a_row_each(run, page, kept):
+    section = _section(page, "subjects")
+    auc = kept["by_subject"]["mean"]["intervals"]["figures"]["auc"]
+    assert f"{auc['estimate']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})" in section.text
+    (table,) = section.all("details")
+    rows = table.all("tbody")[0].all("tr")
+    assert len(rows) == kept["by_subject"]["subjects"] == 4
+    with (run / "test_subjects.csv").open(newline="") as file:
+        for row, told in zip(rows, csv.DictReader(file), strict=True):
+            cells = [cell.text for cell in row.all("td")]
+            assert cells[:2] == [told["subject"], told["label"]]
+            assert cells[-1] == f"{float(told['p_large']):.3f}"
 
 
 def test_what_an_older_version_did_not_compute_is_said(run, tmp_path):

@@ -187,7 +187,7 @@ def test_a_read_only_run_folder_is_evaluated_elsewhere(ended, tmp_path, monkeypa
     evaluate_run(run, out=out, report=quiet)
     assert {file.name for file in out.iterdir()} == {
         "test_metrics.json", "test_predictions.csv", "confusion_matrix.png", "log.txt",
-        "calibration.png",
+        "calibration.png", "test_subjects.csv",
     }  # fmt: skip
     for name in ("test_metrics.json", "test_predictions.csv"):
         assert (out / name).read_bytes() == before[run / name]

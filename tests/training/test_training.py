@@ -32,7 +32,7 @@ def test_a_run_leaves_all_that_a_user_keeps(finished):
     assert names == {
         "config.toml", "policy.toml", "split.csv", "metrics.csv", "best.safetensors", "last.ckpt",
         "test_metrics.json", "test_predictions.csv", "learning_curves.png", "confusion_matrix.png",
-        "calibration.png",
+        "calibration.png", "test_subjects.csv",
         "run.json", "run.lock", "log.txt",
     }  # fmt: skip
     rows = metrics(run)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.evaluation.baselines.beside import verdict
+from fastleuk.evaluation.by_subject import SHOWN, VOTE, WAYS, mixed_sentence
 from fastleuk.evaluation.calibration.choose import too_small
 from fastleuk.report.charts.calibration import decision_chart, reliability_chart
-from fastleuk.report.numbers import capital, number, whole
+from fastleuk.report.numbers import capital, ends, estimate, number, whole
 from fastleuk.report.sections.results import figure_row
-from fastleuk.report.source import Source
+from fastleuk.report.source import Source, read_rows
 
 
 def baselines(source: Source) -> dict[str, Any]:
@@ -84,9 +85,41 @@ def _calibration_sentences(source: Source, told: dict[str, Any]) -> list[str]:
     return [f"{text}. The test part decided nothing.", *([f"{capital(small)}."] if small else [])]
 
 
-def subject_figures(_: Source) -> dict[str, Any]:
-    """Return figures of subjects instead of images."""
-    return {}
+def subject_figures(source: Source) -> dict[str, Any]:
+    """Return figures of subjects instead of images, and a row of each subject."""
+    told = source.figures.get("by_subject")
+    if not told or "none" in told:
+        return {}
+    figures = {way: told[way]["intervals"]["figures"] for way in WAYS}
+    metrics = [
+        [figures[VOTE][name]["title"], *(_estimate(figures[way][name]) for way in WAYS)]
+        for name in SHOWN
+        if name in figures[VOTE]
+    ]
+    caption = (
+        f"Figures of {whole(told['subjects'])} subjects, each one sample: a subject is what most "
+        "of its images are called, or what their mean probability says"
+    )
+    found: dict[str, Any] = {
+        "metrics": metrics,
+        "metrics_head": ["Figure", *(title.capitalize() for title in WAYS.values())],
+        "metrics_caption": caption + (f". {mixed_sentence(told)}" if told["mixed"] else ""),
+    }
+    path = source.run_dir / "test_subjects.csv"
+    if path.is_file():
+        shown = source.positive or source.class_names[-1]
+        found["head"] = ["Subject", "Label", "Images", "By vote", "By mean",
+                         f"Called {shown}", f"Mean probability of {shown}"]  # fmt: skip
+        found["table"] = [
+            [row["subject"], row["label"], row["images"], row["by_vote"], row["by_mean"],
+             f"{float(row[f'votes_{shown}']):.1%}", f"{float(row[f'p_{shown}']):.3f}"]
+            for row in read_rows(path, ("subject", "label", f"votes_{shown}", f"p_{shown}"))
+        ]  # fmt: skip
+    return found
+
+
+def _estimate(figure: dict[str, Any]) -> str:
+    return f"{estimate(figure)} ({ends(figure)})"
 
 
 def external(_: Source) -> dict[str, Any]:
