@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 import fastleuk
+from fastleuk.cli.examples import Sections, example
 from fastleuk.errors import FastleukError
 from fastleuk.run_log import QUIET
 from fastleuk.terminal import prepare_streams
@@ -83,9 +84,12 @@ class Application(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Any:
         """Register a command."""
-        register = super().command(name, **{"cls": Command, **options})
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            called = name or function.__name__.replace("_", "-")
+            given = {"cls": Command, "epilog": example(called), **options}
+            register = super(Application, self).command(name, **given)
+
             @functools.wraps(function)
             def wrapper(quiet: bool = False, debug: bool = False, **values: Any) -> Any:
                 del quiet, debug  # their callbacks have seen them
@@ -101,6 +105,7 @@ class Application(typer.Typer):
 
 
 app = Application(
+    cls=Sections,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -9,11 +9,14 @@ import typer
 
 from fastleuk.cli.app import Application, app
 from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
+from fastleuk.cli.examples import example
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.errors import ConfigError, DataError
 
 LOADER = LoaderConfig()
-cache_app = Application(help="The decoded caches: list, clear.", no_args_is_help=True)
+cache_app = Application(
+    help="The decoded caches: list, clear.", no_args_is_help=True, epilog=example("cache")
+)
 app.add_typer(cache_app, name="cache")
 
 DataOption = Annotated[
