@@ -29,17 +29,19 @@ def photos(tmp_path, monkeypatch):
 def test_the_readmes_python_runs():
     text = (PROJECT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     scopes = []
     for block in blocks:
         scope = {}
         exec(compile(block, "README.md", "exec"), scope)
         scopes.append(scope)
-    pipeline, loader, arrays = scopes
+    pipeline, loader, arrays, interval = scopes
     assert pipeline["batch"].shape == (8, 224, 224, 3)
     assert pipeline["batch"].dtype == torch.float32
     assert loader["images"].shape == (8, 3, 224, 224)
     assert loader["labels"].shape == (8,)
+    assert interval["interval"].clusters == 30
+    assert interval["interval"].low < interval["interval"].estimate < interval["interval"].high
     assert np.abs(arrays["fused"] - arrays["truth"]).mean() < 20
 
 
@@ -53,7 +55,7 @@ def test_every_command_in_the_readme_exists():
     text = re.sub(r"^(torchrun|srun) .*? (?=(-m )?fastleuk )", "", text, flags=re.MULTILINE)
     used = set(re.findall(r"fastleuk ([a-z][a-z-]+)", text))
     assert used
-    assert used <= set(command.commands)
+    assert used == set(command.commands)
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     known = {name for sub in command.commands.values() for p in sub.params for name in p.opts}
     assert options <= known | {"--help"}, options - known
