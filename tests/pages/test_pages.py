@@ -9,6 +9,7 @@ exist. ```` ```py ```` needs a GPU: it must compile, and what it imports must ex
 import ast
 import importlib.util
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -70,6 +71,11 @@ def test_python_for_a_gpu_imports_what_exists(page, text):
             file = Path(importlib.util.find_spec(node.module).origin)
             named = {n.name for n in ast.parse(file.read_text()).body if hasattr(n, "name")}
             assert {alias.name for alias in node.names} <= named
+
+
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(), re.M))
+def test_the_reference_names_what_exists_and_is_described(name):
+    assert pkgutil.resolve_name(name).__doc__
 
 
 @pytest.mark.parametrize(("page", "text"), of("toml"))
