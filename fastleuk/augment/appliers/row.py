@@ -7,9 +7,9 @@ import numpy as np
 from fastleuk.augment import matrices
 from fastleuk.augment.params import AugmentParams, Bools
 
-TURNED = 0
+FLIP_ROTATE = 0
 """Here begins the homography of flips and rotation, 9 numbers."""
-CROPPED = 9
+FLIP_ROTATE_CROP = 9
 """That of flips, rotation and crop."""
 AFFINE = 18
 PERSPECTIVE = 27
@@ -37,11 +37,11 @@ def pack_rows(params: AugmentParams, perspective: Bools) -> np.ndarray:
         perspective: ``(N,)``: which of them the perspective changes.
     """
     n, size = len(params), params.size
-    turned = matrices.geometry_before_jitter(params)
+    flip_rotate = matrices.geometry_before_jitter(params)
     rows = np.zeros((n, ROW), np.float32)
     for start, homography in (
-        (TURNED, turned),
-        (CROPPED, turned @ matrices.crop_matrix(params.crop, size)),
+        (FLIP_ROTATE, flip_rotate),
+        (FLIP_ROTATE_CROP, flip_rotate @ matrices.crop_matrix(params.crop, size)),
         (AFFINE, matrices.affine_of(params)),
         (PERSPECTIVE, matrices.perspective_matrix(params.endpoints, size)),
     ):

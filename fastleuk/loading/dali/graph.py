@@ -74,12 +74,12 @@ def decoded_graph(feed: Feed, device: str) -> DataNode:
 
 def _from_files(feed: Feed, params: list[DataNode], mean: Moments, std: Moments) -> DataNode:
     """From the files to normalised images; plain BMPs that are augmented are not decoded."""
-    source, *crops, plain = fn.external_source(
+    source, *crops, plain_bmp = fn.external_source(
         source=feed.next_files, num_outputs=1 + count_inputs(feed.manifest), batch=True
     )
     return apply_graph_to_files(
         read_graph(feed.manifest, source),
-        plain,
+        plain_bmp,
         params,
         decode=partial(decode_bytes, device="cpu"),
         decode_nodes=crops,

@@ -22,7 +22,8 @@ from fastleuk.augment.appliers.row import (
     AFFINE,
     BRIGHTNESS,
     CONTRAST,
-    CROPPED,
+    FLIP_ROTATE,
+    FLIP_ROTATE_CROP,
     HUE_SIXTHS,
     HUE_THIRDS,
     JITTER_ORDER,
@@ -33,7 +34,6 @@ from fastleuk.augment.appliers.row import (
     PIVOT_POINTS,
     SATURATION,
     SHARPNESS_ON,
-    TURNED,
 )
 
 IDENTITY = identity_of(kernel_row, numba_cache)
@@ -65,7 +65,7 @@ def mean_grey(source, bgr, row, size, work):
     for j in range(points):
         y = (f4(j) + half) * step
         for k in range(points):
-            s, t = _affine(row, TURNED, (f4(k) + half) * step, y)
+            s, t = _affine(row, FLIP_ROTATE, (f4(k) + half) * step, y)
             _sample(source, s, t, k, size, work)
         _interpolate(source[0], source[1], bgr, points, work)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
@@ -95,7 +95,7 @@ def warp_and_jitter(source, bgr, row, pivot, canvas, size, work):
             u, v = _affine(row, AFFINE, f4(x) + half, f4(y) + half)
             weights[3, x] = _coverage(u, edge) * _coverage(v, edge)  # beyond the crop it is black
             u, v = max(min(u, edge - margin_x), margin_x), max(min(v, edge - margin_y), margin_y)
-            s, t = _affine(row, CROPPED, u, v)
+            s, t = _affine(row, FLIP_ROTATE_CROP, u, v)
             _sample(source, s, t, x, size, work)
         _interpolate(source[0], source[1], bgr, size, work)
         _jitter(planes[0], planes[1], planes[2], size, row, pivot, False)

@@ -23,8 +23,8 @@ from fastleuk.augment.appliers.compiled.gpu_source import IMAGE, add_pixels, hal
 
 __all__ = ["filter_and_write", "mean_grey", "resize", "warp_and_jitter"]
 
-TURNED = tl.constexpr(kernel_row.TURNED)
-CROPPED = tl.constexpr(kernel_row.CROPPED)
+FLIP_ROTATE = tl.constexpr(kernel_row.FLIP_ROTATE)
+FLIP_ROTATE_CROP = tl.constexpr(kernel_row.FLIP_ROTATE_CROP)
 AFFINE = tl.constexpr(kernel_row.AFFINE)
 PERSPECTIVE = tl.constexpr(kernel_row.PERSPECTIVE)
 PERSPECTIVE_ON = tl.constexpr(kernel_row.PERSPECTIVE_ON)
@@ -76,7 +76,7 @@ def mean_grey(
             mask = k < POINTS * POINTS
             x = ((k % POINTS).to(tl.float32) + 0.5) * step
             y = ((k // POINTS).to(tl.float32) + 0.5) * step
-            s, t = _affine(row, TURNED, x, y)
+            s, t = _affine(row, FLIP_ROTATE, x, y)
             r, g, b = _sample(source, s, t, mask, SIZE)
             r, g, b = _jitter(r, g, b, row, 0.0, True)
             total += tl.where(mask, RED * r + GREEN * g + BLUE * b, 0.0)
@@ -114,7 +114,7 @@ def warp_and_jitter(
     margin_x, margin_y = tl.load(row + MARGIN_X), tl.load(row + MARGIN_Y)
     u = tl.minimum(tl.maximum(u, margin_x), SIZE - margin_x)
     v = tl.minimum(tl.maximum(v, margin_y), SIZE - margin_y)
-    s, t = _affine(row, CROPPED, u, v)
+    s, t = _affine(row, FLIP_ROTATE_CROP, u, v)
     r, g, b = _sample(source, s, t, mask, SIZE)
     pivot = tl.load(pivots + n)
     r, g, b = _jitter(r, g, b, row, pivot, False)
