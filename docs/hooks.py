@@ -58,7 +58,7 @@ def commands() -> str:
         parts.append(f"## fastleuk {name}\n\n{_paragraphs(command.help or '')}\n")
         rows = [row for row in map(_option, command.params) if row]
         if rows:
-            parts.append("| | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+            parts.append("| option | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
