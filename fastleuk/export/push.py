@@ -141,6 +141,7 @@ def _use(repo: str, place: Path) -> str:
     with safe_open(place / WEIGHTS, framework="pt") as file:
         told: dict[str, Any] = json.loads(file.metadata()[KEY])
     names, label = ", ".join(told["classes"]), str(told["label"])
+    label = label[:1].upper() + label[1:]
     return f"""## Use
 
 ```python
@@ -152,8 +153,7 @@ network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 It takes {told["preprocessing"]["input"]}: resized {told["preprocessing"]["resize"]}, then
 {told["preprocessing"]["normalise"]} with mean {told["preprocessing"]["mean"]} and deviation
 {told["preprocessing"]["std"]}. It returns logits of {names}, in this order; the probabilities of
-the figures above are softmax(logits / {told["temperature"]:.6g}). {label[:1].upper()}{label[1:]}. All of this
-stands in the metadata of `{WEIGHTS}`, under `{KEY}`.
+the figures above are softmax(logits / {told["temperature"]:.6g}). {label}. All of this stands in the metadata of `{WEIGHTS}`, under `{KEY}`.
 """
 
 
