@@ -153,7 +153,8 @@ network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 It takes {told["preprocessing"]["input"]}: resized {told["preprocessing"]["resize"]}, then
 {told["preprocessing"]["normalise"]} with mean {told["preprocessing"]["mean"]} and deviation
 {told["preprocessing"]["std"]}. It returns logits of {names}, in this order; the probabilities of
-the figures above are softmax(logits / {told["temperature"]:.6g}). {label}. All of this stands in the metadata of `{WEIGHTS}`, under `{KEY}`.
+the figures above are softmax(logits / {told["temperature"]:.6g}). {label}.
+All of this stands in the metadata of `{WEIGHTS}`, under `{KEY}`.
 """
 
 
