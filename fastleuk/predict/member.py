@@ -13,7 +13,7 @@ import fastleuk
 from fastleuk.config import LoaderConfig
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.decision import Decision, file_hash, read_decision
-from fastleuk.evaluation.evaluate import variant
+from fastleuk.evaluation.outcome import variant
 from fastleuk.evaluation.predict import predict_batch
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.run_folder.names import BEST, CONFIG

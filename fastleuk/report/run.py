@@ -92,6 +92,21 @@ def methods_run(run_dir: Path) -> str:
     return methods(source, baselines(source))
 
 
+def card_run(run_dir: Path) -> str:
+    """Return the model card of a tested run.
+
+    Raises:
+        ConfigError: a folder of ``cv`` or ``paper``.
+        CheckpointError: no tested run, or a damaged file in it.
+    """
+    if kind_of(run_dir) is not None:
+        raise ConfigError(
+            f"A model card is of one run: name one of the folders in {run_dir / 'runs'}."
+        )
+    source = read_source(run_dir)
+    return model_card(source, baselines(source))
+
+
 def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[str, Any]:
     opened: Any = "they were left out (--no-images)"
     if images:
