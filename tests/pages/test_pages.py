@@ -188,6 +188,11 @@ def test_console_blocks_run(page, place, monkeypatch):
         env=environment, capture_output=True, text=True, timeout=580,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    if page.stem == "training":
+        table = page.read_text().partition("## The run folder")[2].partition("```")[0]
+        made = {file.name for file in (place / "runs" / "cells").iterdir()}
+        listed = set(re.findall(r"`([a-z_]+\.\w+)`", table))
+        assert listed - {"skipped.csv", "decision.json"} == made - {"decision.json"}
 
 
 @pytest.mark.slow
