@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -89,13 +90,11 @@ def evaluate(
     }  # fmt: skip
     if on:
         _refuse(
-            ["--part"] if part != "test" else [], "of the run's own data, and --on names others"
+            {"--part": part if part != "test" else ""}, "of the run's own data; --on names others"
         )
-        choices = {"--threshold": threshold, "--calibrate": calibrate}
         _refuse(
-            [name for name, value in choices.items() if value not in ("", None)],
-            f"chosen on the run's own validation part: first fastleuk evaluate {run} with it, "
-            "then --on",
+            {"--threshold": threshold, "--calibrate": calibrate is not None},
+            f"chosen on the run's own validation part: first fastleuk evaluate {run}, then --on",
         )
         from fastleuk.evaluation.elsewhere.evaluate import OtherData, evaluate_on
 
@@ -118,7 +117,7 @@ def evaluate(
             positive=positive or None,
         )
         return
-    _refuse([name for name, value in given.items() if value], "of other data: name these by --on")
+    _refuse(given, "of other data, which --on names")
     from fastleuk.evaluation.evaluate import evaluate_run
 
     evaluate_run(
@@ -135,7 +134,8 @@ def evaluate(
     )
 
 
-def _refuse(names: list[str], why: str) -> None:
+def _refuse(options: Mapping[str, object], why: str) -> None:
     """Refuse options that make no sense together."""
-    if names:
-        raise ConfigError(f"{', '.join(names)}: {why}.")
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ConfigError(f"{' and '.join(given)}: {why}.")

@@ -94,11 +94,15 @@ class Outcome:
             what: The images' name.
         """
         figures, warning = self.figures, "".join(f"\n{text}" for text in self.warnings)
-        head = f"{what}: {figures['samples']} images of {figures['subjects']} subjects"
+        head = f"{what}: {figures['samples']} images "
+        known = self.scored.groups is not None
+        head += f"of {figures['subjects']} subjects" if known else "(no subjects are known)"
         result(report, f"\n{head}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
         result(report, f"{format_metrics(figures)}{warning}")
         result(report, f"\n{format_calibration(figures['calibration'])}{warning}")
-        result(report, f"\n{format_by_subject(figures['by_subject'])}{warning}")
+        by_subject = figures["by_subject"]
+        under = "" if "none" in by_subject else warning
+        result(report, f"\n{format_by_subject(by_subject)}{under}")
         if "baselines" in figures:
             result(report, f"\n{format_beside(figures['baselines'])}{warning}")
         result(report, f"\n{self.scored.decision.sentence}")

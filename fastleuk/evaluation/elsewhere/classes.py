@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,12 +81,12 @@ def match_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]
         if given[name] is None and count
     ]
     if unknown:
-        first = next(name for name, own_name in given.items() if own_name is None)
+        lacking = ",".join(f"{name}=CLASS" for name, own_name in given.items() if own_name is None)
         raise DataError(
             f"{manifest.root}: labels that the run does not know, its classes are "
             f"{', '.join(own)}:\n{listed(unknown)}\n"
-            f"Say which class each is, such as --classes '{first}={own[0]}', or leave it out: "
-            f"--classes '{first}='."
+            f"Say which of its classes each is: --classes {shlex.quote(lacking)}. Nothing behind "
+            "the = leaves a class out."
         )
     codes = np.array([own.index(given[name]) if given[name] else -1 for name in names] + [-1])
     labels = codes[manifest.labels]

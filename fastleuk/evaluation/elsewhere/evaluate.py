@@ -167,7 +167,7 @@ def evaluate_on(
     outcome_.write(place, tables="", pictures="", title=f"{scorer.metadata['backbone']} on {name}")
     outcome_.tell(report, f"on {name}")
     if "shift" in figures:
-        result(report, f"\n{format_shift(figures['shift'])}")
+        result(report, "\n".join(["", format_shift(figures["shift"]), *outcome_.warnings]))
     for note in (*overlap.notes(), *told):
         result(report, f"note: {note}.")
     result(report, f"Written: {place}")

@@ -16,6 +16,9 @@ from fastleuk.evaluation.elsewhere.seen import Seen
 from fastleuk.progress import progress_bar
 
 SAME_FILE, SAME_PIXELS, ALIKE = "the same file", "the same pixels", "looks alike"
+_KINDS = {
+    SAME_FILE: "with the same file", SAME_PIXELS: "with the same pixels", ALIKE: "that look alike",
+}  # fmt: skip
 _PARTS = {"train": "training", "val": "validation"}
 
 
@@ -68,10 +71,10 @@ class Overlap:
         if not self.matches:
             return ""
         kinds = Counter(match.how for match in self.matches)
-        how = ", ".join(f"{kinds[k]} {k}" for k in (SAME_FILE, SAME_PIXELS, ALIKE) if kinds[k])
+        how = ", ".join(f"{kinds[kind]} {words}" for kind, words in _KINDS.items() if kinds[kind])
         return (
             f"WARNING: {len(self.matches)} of {self.images} images are training or validation "
-            f"images of this run ({how}): the figures flatter."
+            f"images of this run, or copies of one ({how}): the figures flatter."
         )
 
     def refusal(self, where: str) -> DataError:
