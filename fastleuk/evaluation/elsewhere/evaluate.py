@@ -18,7 +18,7 @@ from fastleuk.data.labels.positive import positive_class
 from fastleuk.data.split.file import read_split
 from fastleuk.errors import CheckpointError, ConfigError, DataError
 from fastleuk.evaluation.baselines.measure import measure
-from fastleuk.evaluation.decision import Decision, decision_file, read_decision
+from fastleuk.evaluation.decision import Decision, decision_file, file_hash, read_decision
 from fastleuk.evaluation.elsewhere.classes import (
     Matched,
     asked_positive,
@@ -34,7 +34,7 @@ from fastleuk.evaluation.predict import Predictions
 from fastleuk.evaluation.scored import Scored, apply_decision
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.progress import progress_bar
-from fastleuk.run_folder.names import CONFIG, SPLIT
+from fastleuk.run_folder.names import BEST, CONFIG, SPLIT
 from fastleuk.run_folder.state import not_ended
 from fastleuk.run_log import logged, open_log, result
 
@@ -150,6 +150,7 @@ def evaluate_on(
                 "content": found.content_hash,
                 "classes": matched.renamed,
                 "subject_regex": other.subject_regex,
+                "weights": file_hash(run_dir / BEST),
             },
             "backbone": scorer.metadata["backbone"],
             "data": dataset.content_hash,
