@@ -115,3 +115,20 @@ def test_every_item_of_every_checklist_is_answered(source):
         assert len(each["items"]) > 40
         for item in each["items"]:
             assert len(item["text"]) > 10, item
+
+
+def test_figures_are_told_in_cells_of_a_hundred(source):
+    figures = source.intervals["figures"]
+    told = results.plain_sentences(source)
+    assert len(told) == 3
+    for name, text in zip(("sensitivity", "specificity", "precision_positive"), told, strict=True):
+        low, value, high = (results.hundred(figures[name][k]) for k in ("low", "estimate", "high"))
+        assert f", {value} ({low} to {high}) are " in text
+    assert "where 50 of 100 cells are ALL" in told[2]
+
+
+def test_an_interval_without_width_is_told(source):
+    assert results.FLAT not in results.clusters_sentence(source)
+    sure = {**source.intervals["figures"]["auc"], "low": 1.0, "high": 1.0}
+    found = {**source.intervals, "figures": {**source.intervals["figures"], "auc": sure}}
+    assert results.FLAT in results.clusters_sentence(dataclasses.replace(source, intervals=found))

@@ -8,7 +8,8 @@ from fastleuk.evaluation.baselines.beside import verdict
 from fastleuk.evaluation.by_subject import SHOWN, VOTE, WAYS, mixed_sentence
 from fastleuk.evaluation.calibration.choose import too_small
 from fastleuk.report.charts.calibration import decision_chart, reliability_chart
-from fastleuk.report.numbers import capital, ends, estimate, whole
+from fastleuk.report.facts.results import FLAT, flat
+from fastleuk.report.numbers import capital, ends, estimate, plural
 from fastleuk.report.sections.results import figure_row
 from fastleuk.report.source import Source, read_rows
 
@@ -90,13 +91,17 @@ def subject_figures(source: Source) -> dict[str, Any]:
         if name in figures[VOTE]
     ]
     caption = (
-        f"Figures of {whole(told['subjects'])} subjects, each one sample: a subject is what most "
-        "of its images are called, or what their mean probability says"
+        f"Each of {plural(told['subjects'], 'subject')} is one sample here: a subject is what most "
+        "of its images are called, or what their mean probability says."
     )
+    if told["mixed"]:
+        caption += f" {mixed_sentence(told)}"
+    if any(flat(figure) for each in figures.values() for figure in each.values()):
+        caption += f" {FLAT}"
     found: dict[str, Any] = {
         "metrics": metrics,
         "metrics_head": ["Figure", *(title.capitalize() for title in WAYS.values())],
-        "metrics_caption": caption + (f". {mixed_sentence(told)}" if told["mixed"] else ""),
+        "metrics_caption": caption,
     }
     path = source.run_dir / "test_subjects.csv"
     if path.is_file():
