@@ -84,6 +84,7 @@ def load_dataset(
     layout: str = "auto",
     manifest_root: Path | str | None = None,
     skip_bad: bool = False,
+    least_classes: int = 2,
     workers: int | None = None,
     progress: Progress | None = None,
     cache_dir: Path | None = None,
@@ -97,6 +98,7 @@ def load_dataset(
         layout: likewise.
         manifest_root: likewise.
         skip_bad: leave bad files out instead of refusing the set.
+        least_classes: likewise.
         workers: threads that read and decode.
         progress: called as ``progress(done, total)``.
         cache_dir: where verification results are kept; default the user's cache.
@@ -107,8 +109,9 @@ def load_dataset(
         ConfigError: ``positive`` is no class.
     """
     discovery = discover(
-        root, subject_regex=subject_regex, layout=layout, manifest_root=manifest_root
-    )
+        root, subject_regex=subject_regex, layout=layout, manifest_root=manifest_root,
+        least_classes=least_classes,
+    )  # fmt: skip
     found = discovery.manifest
     positive = positive_class(found.class_names, positive)
     _require_utf8(root, found)
@@ -130,7 +133,8 @@ def load_dataset(
     drop |= result.errors.keys() | {i for i, _ in conflicts}
     keep = np.array([i for i in range(len(found)) if i not in drop], dtype=np.int64)
     manifest = dataclasses.replace(found.take(keep), needs_pil=result.needs_pil[keep])
-    _require_classes(manifest, bad)
+    if least_classes > 1:
+        _require_classes(manifest, bad)
     return DataSet(
         manifest=manifest,
         groups=subject_groups(found, identical)[keep],

@@ -37,6 +37,7 @@ def discover(
     subject_regex: str | None = None,
     layout: str = "auto",
     manifest_root: Path | str | None = None,
+    least_classes: int = 2,
 ) -> Discovery:
     """Find the images under ``root`` in any C-NMC layout, in class folders, or by a manifest CSV.
 
@@ -48,30 +49,36 @@ def discover(
             files tell the classes), ``parts`` (as ``folders``, within ``train``, ``test`` and so
             on; C-NMC's own folders are as well) or ``auto``: what it looks like.
         manifest_root: for a manifest: the folder that its paths are relative to.
+        least_classes: so many must have images; 1 for data that are only scored.
 
     Raises:
-        DataError: nothing there, no recognisable class, one class only, an empty class, names
+        DataError: nothing there, no recognisable class, too few of them, an empty class, names
             that ``subject_regex`` doesn't match, two readings that disagree, subjects in two
             spellings, or a labels CSV that makes no sense.
         ConfigError: ``subject_regex`` is not usable, or the layout already tells the subjects.
     """
-    found = _read(Path(root).expanduser(), subject_regex, layout, manifest_root)
-    _require_two_classes(found)
+    place = Path(root).expanduser()
+    found = _read(place, subject_regex, layout, manifest_root, least_classes)
+    _require_classes(found, least_classes)
     return replace(found, manifest=settle_subjects(found.manifest))
 
 
 def _read(
-    place: Path, subject_regex: str | None, layout: str, manifest_root: Path | str | None
+    place: Path,
+    subject_regex: str | None,
+    layout: str,
+    manifest_root: Path | str | None,
+    least_classes: int,
 ) -> Discovery:
     pattern = subject_pattern(subject_regex)
     if place.suffix == SUFFIX and not place.is_dir():
         _refuse_pattern(pattern, "the shards")
         _refuse_options("tar shards", layout, manifest_root)
-        return Discovery(*shards_manifest(place))
+        return Discovery(*shards_manifest(place, least_classes=least_classes))
     if place.suffix.lower() == ".csv" and not place.is_dir():
         _refuse_pattern(pattern, "a manifest CSV")
         _refuse_options("a manifest CSV", layout, None)
-        return Discovery(*parse_manifest(place, manifest_root))
+        return Discovery(*parse_manifest(place, manifest_root, least_classes=least_classes))
     _refuse_options("a folder", "auto", manifest_root)
     tree = _tree(place)
     remarks = tree.remarks()
@@ -82,7 +89,7 @@ def _read(
         remarks += check_names(tree, chosen=layout != "auto")
         manifest, ignored, bad = cnmc_manifest(tree)
         return Discovery(manifest, (*tree.ignored, *ignored), (*tree.bad, *bad), remarks)
-    by_class = class_folders(tree, pattern, layout=layout)
+    by_class = class_folders(tree, pattern, layout=layout, least_classes=least_classes)
     return Discovery(
         by_class.manifest, by_class.ignored, by_class.bad, (*remarks, *by_class.remarks)
     )
@@ -122,10 +129,10 @@ def _refuse_options(what: str, layout: str, manifest_root: Path | str | None) ->
         )
 
 
-def _require_two_classes(found: Discovery) -> None:
+def _require_classes(found: Discovery, least: int) -> None:
     manifest = found.manifest
     have = sorted({manifest.label_name(i) for i in manifest.labelled})
-    if len(have) >= 2:
+    if len(have) >= least:
         return
     said = f"only one class, {have[0]!r}" if have else "no labelled image"
     detail = f"\nImages that can't be used:\n{listed(bad_lines(found.bad))}" if found.bad else ""

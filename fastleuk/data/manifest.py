@@ -29,12 +29,17 @@ def natural_key(text: str) -> tuple[str | int, ...]:
     return tuple(int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", text)))
 
 
-def order_classes(labels: set[str], where: str) -> tuple[str, ...]:
+def order_classes(labels: set[str], where: str, least: int = 2) -> tuple[str, ...]:
     """Return class names in label order: sorted, or ``("hem", "ALL")`` where that is the pair.
+
+    Args:
+        labels: Names as found.
+        where: The data, for messages.
+        least: So many classes must be there.
 
     Raises:
         DataError: two names differ only by case, blanks or Unicode's forms, or there are fewer
-            than two.
+            than ``least``.
     """
     if {name.casefold() for name in labels} == {"hem", "all"} and len(labels) == 2:
         return ("hem", "ALL")
@@ -49,7 +54,7 @@ def order_classes(labels: set[str], where: str) -> tuple[str, ...]:
             "class in one way:\n"
             f"{listed(clashes)}"
         )
-    if len(labels) < 2:
+    if len(labels) < least:
         found = f"only one class, {next(iter(labels))!r}" if labels else "no class"
         raise DataError(f"{where}: {found}. A classifier needs images of at least two classes.")
     return tuple(sorted(labels))

@@ -46,7 +46,7 @@ def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manif
 
 
 def parse_manifest(
-    csv_path: Path | str, root: Path | str | None = None
+    csv_path: Path | str, root: Path | str | None = None, *, least_classes: int = 2
 ) -> tuple[Manifest, tuple[Ignored, ...], Bad, tuple[str, ...]]:
     """Read a manifest CSV as :func:`read_manifest` does, but hand back what it would refuse.
 
@@ -54,7 +54,8 @@ def parse_manifest(
         The manifest, nothing ignored, (path, reason) of bad rows, and what a user should know.
 
     Raises:
-        DataError: the file can't be read, a column is missing, or fewer than two classes are left.
+        DataError: the file can't be read, a column is missing, or fewer than
+            ``least_classes`` are left.
     """
     source = Path(csv_path).expanduser()
     rows, remarks = _read_rows(source)
@@ -91,7 +92,7 @@ def parse_manifest(
         remarks.append(
             f"{unlabelled} rows of {source.name} have no label: kept, but not trained on"
         )
-    return _assemble(good, base, str(source)), (), tuple(bad), tuple(remarks)
+    return _assemble(good, base, str(source), least_classes), (), tuple(bad), tuple(remarks)
 
 
 def _base(source: Path, rows: list[dict[str, Any]], root: Path | str | None) -> tuple[Path, bool]:
@@ -257,9 +258,9 @@ def _check_row(
     return None
 
 
-def _assemble(rows: list[dict[str, Any]], base: Path, where: str) -> Manifest:
+def _assemble(rows: list[dict[str, Any]], base: Path, where: str, least: int) -> Manifest:
     rows = sorted(rows, key=lambda row: natural_key(row["path"]))
-    names = order_classes({row["label"] for row in rows} - {""}, where)
+    names = order_classes({row["label"] for row in rows} - {""}, where, least)
     code = {name.casefold(): i for i, name in enumerate(names)} | {"": -1}
     return Manifest(
         root=base,

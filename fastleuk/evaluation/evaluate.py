@@ -15,21 +15,14 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS, Split
 from fastleuk.errors import CheckpointError, ConfigError
-from fastleuk.evaluation.baselines.beside import beside, format_beside
-from fastleuk.evaluation.baselines.measure import measure
-from fastleuk.evaluation.by_subject import format_by_subject, subject_figures
-from fastleuk.evaluation.calibration.draw import plot_calibration
 from fastleuk.evaluation.calibration.settle import Wish, settle
-from fastleuk.evaluation.format import format_calibration, format_metrics
-from fastleuk.evaluation.plots import plot_confusion_matrix
-from fastleuk.evaluation.scored import Scored, apply_decision, figures_of
+from fastleuk.evaluation.outcome import baselines, outcome, variant
+from fastleuk.evaluation.scored import Scored, apply_decision
 from fastleuk.evaluation.scorer import Scorer
-from fastleuk.files import write_json, write_rows
-from fastleuk.progress import progress_bar
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
-from fastleuk.run_log import logged, open_log, result
+from fastleuk.run_log import logged, open_log
 
 Report = Callable[[str], None]
 
@@ -110,35 +103,33 @@ def evaluate_run(
     )  # fmt: skip
     predictions = scorer.predict(dataset, split.indices(part), train_rows=train_rows)
     scored = apply_decision(predictions, dataset, decision, positive or dataset.positive)
-    of_subjects, subjects = subject_figures(scored)
-    figures = {
-        "part": part,
-        "split": split.mode,
-        "backbone": scorer.metadata["backbone"],
-        "data": dataset.content_hash,
-        "synthetic": dataset.manifest.synthetic,
-        **scorer.method,
-        **figures_of(scored),
-        "by_subject": of_subjects,
-        **_baselines(scored, split, part, scorer.config.loader.workers),
-    }
+    found = outcome(
+        scored,
+        {
+            "part": part,
+            "split": split.mode,
+            "backbone": scorer.metadata["backbone"],
+            "data": dataset.content_hash,
+            "synthetic": dataset.manifest.synthetic,
+            **scorer.method,
+        },
+        {
+            **_baselines(scored, split, part, scorer.config.loader.workers),
+            **({"note": unfinished} if unfinished else {}),
+        },
+    )
+    figures = found.figures
     for note in _changes(place, part, figures):
         report(note)
-    if unfinished:
-        figures["note"] = unfinished
-    _write(place, part, figures, scored)
-    if subjects:
-        write_rows(place / f"{part}_subjects{variant(figures)}.csv", subjects)
+    found.write(
+        place,
+        tables=f"{part}_",
+        pictures="" if part == "test" else f"{part}_",
+        title=f"{figures['backbone']}, {part} part of the {figures['split']} split",
+    )
     if part == "test" and not variant(figures) and place == run_dir and has_ended(run_dir):
         set_mark(run_dir, TESTED)
-    what = f"{part}: {figures['samples']} images of {figures['subjects']} subjects"
-    result(report, f"\n{what}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
-    result(report, format_metrics(figures))
-    result(report, f"\n{format_calibration(figures['calibration'])}")
-    result(report, f"\n{format_by_subject(of_subjects)}")
-    if "baselines" in figures:
-        result(report, f"\n{format_beside(figures['baselines'])}")
-    result(report, f"\n{decision.sentence}")
+    found.tell(report, part)
     if part != "test" and decision.chosen_on.get("part") == part:
         report(f"note: that was chosen on this very part ({part}): its figures flatter.")
     return figures
@@ -151,20 +142,7 @@ def _baselines(scored: Scored, split: Split, part: str, workers: int) -> dict[st
     known = split.indices("train")
     if part == "test":
         known = np.concatenate([known, split.indices("val")])
-    with progress_bar("measuring size and colours") as progress:
-        measured = measure(scored.dataset, workers=workers, progress=progress)
-    told = beside(
-        measured.take(known),
-        scored.dataset.manifest.labels[known],
-        measured.take(scored.rows),
-        scored.labels,
-        scored.probabilities,
-        scored.groups,
-        scored.class_names,
-        scored.positive,
-        predicted=scored.predicted,
-        seed=split.seed,
-    )
+    told = baselines(scored.dataset, known, scored, seed=split.seed, workers=workers)
     return {"baselines": told}
 
 
@@ -182,35 +160,3 @@ def _changes(run_dir: Path, part: str, figures: dict[str, Any]) -> list[str]:
         f"note: {path.name} had {before!r} as the positive class, now it is "
         f"{'none' if now is None else repr(now)}: sensitivity and the like change. See --positive."
     ]
-
-
-def variant(figures: dict[str, Any]) -> str:
-    """Return what the names of a method's files have before their ending: empty for the plain one.
-
-    >>> variant({"tta": "d4", "average": 3})
-    '.tta-d4.average-3'
-    """
-    return "".join(f".{key}-{figures[key]}" for key in ("tta", "average") if key in figures)
-
-
-def _write(place: Path, part: str, figures: dict[str, Any], scored: Scored) -> None:
-    method, synthetic = variant(figures), scored.dataset.manifest.synthetic
-    write_rows(place / f"{part}_predictions{method}.csv", scored.table())
-    write_json(place / f"{part}_metrics{method}.json", figures)
-    before = "" if part == "test" else f"{part}_"
-    title = f"{figures['backbone']}, {part} part of the {figures['split']} split"
-    of = f"\n{method[1:].replace('.', ', ')}{', ' if method else ''}"
-    plot_confusion_matrix(
-        figures["confusion_matrix"],
-        scored.class_names,
-        place / f"{before}confusion_matrix{method}.png",
-        title=f"{title}{of}macro-F1 {figures['f1_macro']:.3f}",
-        synthetic=synthetic,
-    )
-    plot_calibration(
-        figures["calibration"],
-        place / f"{before}calibration{method}.png",
-        title=f"{title}{of.rstrip(', ').rstrip()}",
-        threshold=scored.decision.threshold,
-        synthetic=synthetic,
-    )

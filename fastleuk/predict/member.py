@@ -12,7 +12,7 @@ import numpy as np
 from fastleuk.config import LoaderConfig
 from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.decision import Decision, file_hash, read_decision
-from fastleuk.evaluation.evaluate import variant
+from fastleuk.evaluation.outcome import variant
 from fastleuk.evaluation.predict import predict_batch
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.run_folder.names import BEST

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from fastleuk.explain.cell import find_cell
+from fastleuk.data.images.cell import find_cell
 from fastleuk.explain.heat import grad_cam, has_grad_cam, share_inside
 from fastleuk.explain.layers import Layer, find_layer
 from fastleuk.explain.network import Network

@@ -9,6 +9,7 @@ exist. ```` ```py ```` needs a GPU: it must compile, and what it imports must ex
 import ast
 import importlib.util
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -72,6 +73,11 @@ def test_python_for_a_gpu_imports_what_exists(page, text):
             assert {alias.name for alias in node.names} <= named
 
 
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(), re.M))
+def test_the_reference_names_what_exists_and_is_described(name):
+    assert pkgutil.resolve_name(name).__doc__
+
+
 @pytest.mark.parametrize(("page", "text"), of("toml"))
 def test_policies_are_read(page, text):
     assert AugmentPolicy.from_toml(text) != AugmentPolicy(), page
@@ -109,7 +115,7 @@ def test_commands_in_the_text_exist(page):
         check_command(shlex.split(command))
     for path in re.findall(r"`((?:tools|benchmarks|tests|docs|fastleuk)/[\w./-]+)`", text):
         assert (PROJECT / path).exists(), path
-    for target in re.findall(r"\]\((\w[\w./-]*\.(?:md|jpg|png))\)", text):
+    for target in re.findall(r"\]\(([\w.][\w./-]*\.(?:md|jpg|png))(?:#[\w-]+)?\)", text):
         assert (DOCS / target).exists() or target in ("commands.md", "errors.md"), target
 
 

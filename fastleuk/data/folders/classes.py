@@ -38,7 +38,9 @@ class _Row:
     source: str
 
 
-def class_folders(tree: Tree, pattern: re.Pattern[str] | None, *, layout: str) -> FolderSet:
+def class_folders(
+    tree: Tree, pattern: re.Pattern[str] | None, *, layout: str, least_classes: int = 2
+) -> FolderSet:
     """Read class folders.
 
     Args:
@@ -47,6 +49,7 @@ def class_folders(tree: Tree, pattern: re.Pattern[str] | None, *, layout: str) -
             these tell it.
         layout: ``auto``, ``folders`` (each folder is a class, whatever its name) or ``parts``
             (folders such as ``train`` are parts, and become the images' source).
+        least_classes: So many must be there.
 
     Raises:
         DataError: what is there is no set of class folders, or may be read in two ways.
@@ -67,8 +70,8 @@ def class_folders(tree: Tree, pattern: re.Pattern[str] | None, *, layout: str) -
                 f"The folders {', '.join(sorted(level[1]))} in the classes are not used as parts; "
                 "--split folders uses them"
             )
-        rows = _class_rows(tree, ignored)
-    names = order_classes({row.label for row in rows} - {""}, str(tree.root))
+        rows = _class_rows(tree, ignored, least_classes)
+    names = order_classes({row.label for row in rows} - {""}, str(tree.root), least_classes)
     rows, bad, said = _against_names(tree, rows, names, chosen=layout != "auto")
     rows.sort(key=lambda row: natural_key(row.path))
     paths = tuple(row.path for row in rows)
@@ -103,13 +106,13 @@ def _with_class(item: Ignored, level: int) -> Ignored:
     return dataclasses.replace(item, lost_by=folders[level])
 
 
-def _class_rows(tree: Tree, ignored: list[Ignored]) -> list[_Row]:
+def _class_rows(tree: Tree, ignored: list[Ignored], least: int) -> list[_Row]:
     members: dict[str, list[str]] = {f: [] for f in tree.folders if "/" not in f}
     for path in (*tree.images, *(path for path, _ in tree.bad)):
         if "/" in path:
             members[path.split("/", 1)[0]].append(path)
     ignored += [Ignored(path, _LOOSE) for path in tree.images if "/" not in path]
-    _refuse_odd_folders(tree, members)
+    _refuse_odd_folders(tree, members, least)
     missing = {path for path, _ in tree.bad}
     return [
         _Row(path, name, "folder")
@@ -218,7 +221,7 @@ def _subjects(
     return told, ("All files bear C-NMC names: these tell the subjects",)
 
 
-def _refuse_odd_folders(tree: Tree, members: dict[str, list[str]]) -> None:
+def _refuse_odd_folders(tree: Tree, members: dict[str, list[str]], least: int) -> None:
     root = tree.root
     if not any(members.values()):
         raise DataError(
@@ -233,7 +236,7 @@ def _refuse_odd_folders(tree: Tree, members: dict[str, list[str]]) -> None:
         raise DataError(
             f"{root}: class folders without an image. Fill them or remove them:\n{listed(empty)}"
         )
-    if len(members) == 1:
+    if len(members) < least:
         only = next(iter(members))
         inner = sorted({p.split("/")[1] for p in members[only] if p.count("/") > 1})
         hint = f" Did you mean {root / only}, with {', '.join(inner)}?" if len(inner) > 1 else ""

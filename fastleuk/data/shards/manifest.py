@@ -40,13 +40,17 @@ def find_shards(pattern: Path) -> list[Path]:
 
 
 def shards_manifest(
-    pattern: Path,
+    pattern: Path, *, least_classes: int = 2
 ) -> tuple[Manifest, tuple[Ignored, ...], Bad, tuple[str, ...]]:
     """Read the shards' headers and labels; image bytes stay where they are.
 
     A sample is what shares a name up to its first dot: one image, and its label as
     :func:`fastleuk.data.shards.labels.sample_row` finds it: by ``.json`` (``label``, ``subject``,
     ``fold``, ``source``, ``crop``, as ``fastleuk pack`` writes it), ``.cls`` or ``.txt``.
+
+    Args:
+        pattern: Such as ``shards/*.tar``.
+        least_classes: So many must be there.
 
     Returns:
         The manifest, what was ignored, (path, reason) of what can't be used, and what a user
@@ -82,7 +86,7 @@ def shards_manifest(
     if not rows:
         raise DataError(f"{pattern}: no sample can be used:\n{listed(bad_lines(bad))}")
     remarks = (*check_labels(rows, str(pattern)), *remarks)
-    return _assemble(rows, root, str(pattern)), tuple(ignored), tuple(bad), remarks
+    return _assemble(rows, root, str(pattern), least_classes), tuple(ignored), tuple(bad), remarks
 
 
 _ABOUT = (".json", ".cls", ".txt")
@@ -114,9 +118,9 @@ def _row(shard: Shard, prefix: str, members: list[str]) -> dict[str, Any] | str:
     return row if isinstance(row, str) else {**row, "member": images[0]}
 
 
-def _assemble(rows: list[dict[str, Any]], root: Path, where: str) -> Manifest:
+def _assemble(rows: list[dict[str, Any]], root: Path, where: str, least: int) -> Manifest:
     rows = sorted(rows, key=lambda row: natural_key(row["path"]))
-    names = order_classes({row["label"] for row in rows} - {None}, where)
+    names = order_classes({row["label"] for row in rows} - {None}, where, least)
     code = {name.casefold(): i for i, name in enumerate(names)} | {None: -1}
     labels = [r["label"] and r["label"].casefold() for r in rows]
     return Manifest(
