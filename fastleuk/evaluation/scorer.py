@@ -168,7 +168,7 @@ class Scorer:
         )
         if soup:
             load_into(model, soup.state, head=(), where=str(soup.files[0]))
-        _check_finite(model, soup.files[0] if soup else self._run_dir / BEST)
+        check_finite(model, soup.files[0] if soup else self._run_dir / BEST)
         device, options = self.precision.device, self.config.loader
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if soup and soup.stale:
@@ -211,8 +211,12 @@ def _config(path: Path) -> Config:
         ) from error
 
 
-def _check_finite(model: torch.nn.Module, file: Path) -> None:
+def check_finite(model: torch.nn.Module, file: Path) -> None:
     """Refuse weights of which nothing can be computed.
+
+    Args:
+        model: That has them.
+        file: Where they come from.
 
     Raises:
         CheckpointError: a value that is no finite number.

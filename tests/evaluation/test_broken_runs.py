@@ -93,6 +93,26 @@ def test_every_command_says_it_in_one_line_and_writes_nothing(
     assert {path.name for path in out.rglob("*") if path.is_file()} <= {"log.txt"}
 
 
+def test_a_report_shows_no_cells_of_such_weights_and_says_why(copy, tmp_path, fastleuk):
+    pytest.importorskip("pytorch_grad_cam")
+    _not_a_number(copy)
+    (copy / "decision.json").unlink(missing_ok=True)
+    code, said, _ = fastleuk("report", copy, "--out", tmp_path / "out")
+    assert code == 0
+    reason = "best.safetensors holds values that are no finite numbers"
+    assert reason in said
+    assert reason in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain"])
+def test_without_the_split_it_is_said_what_that_was_for(copy, fastleuk, command):
+    (copy / "split.csv").unlink()
+    code, _, error = fastleuk(command, copy)
+    assert code == 2
+    assert f"{copy / 'split.csv'} is missing" in error
+    assert "Copy it back" in error
+
+
 def test_scores_that_overflow_are_refused_with_the_images_name_before_anything_is_chosen(
     copy, monkeypatch
 ):
