@@ -199,7 +199,7 @@ def _unturned(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mirrored = size.transpose(0, 2, 1)
     upper = np.triu(np.ones((SIDE, SIDE), bool), 1)
     sorted_ = np.where(upper, np.maximum(size, mirrored), np.minimum(size, mirrored))
-    return spectra, np.ascontiguousarray(sorted_.reshape(len(pictures), -1))
+    return spectra, np.ascontiguousarray(sorted_.reshape(len(pictures), SIDE * SIDE))
 
 
 def _confirmed(
