@@ -8,6 +8,7 @@ from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
 from fastleuk.report.numbers import ends, estimate
+from fastleuk.report.sections.external import external_lines
 from fastleuk.report.source import Source
 
 LICENSE = "other"
@@ -19,12 +20,13 @@ _HUB_METRICS = {
 }  # fmt: skip
 
 
-def model_card(source: Source, baselines: dict[str, Any]) -> str:
+def model_card(source: Source, baselines: dict[str, Any], external: dict[str, Any]) -> str:
     """Return a model card with its metadata, by huggingface_hub's ``ModelCard``.
 
     Args:
         source: The run.
         baselines: What the page says of size alone and colours alone.
+        external: What it says of other data.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -53,7 +55,7 @@ def model_card(source: Source, baselines: dict[str, Any]) -> str:
         model_name=name if results else None,
         eval_results=results or None,
     )
-    body = f"---\n{card_data.to_yaml()}\n---\n\n{_body(source, name, baselines)}"
+    body = f"---\n{card_data.to_yaml()}\n---\n\n{_body(source, name, baselines, external)}"
     return str(ModelCard(body))
 
 
@@ -61,9 +63,10 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "data"
 
 
-def _body(source: Source, name: str, baselines: dict[str, Any]) -> str:
+def _body(source: Source, name: str, baselines: dict[str, Any], external: dict[str, Any]) -> str:
     warnings = "\n".join(f"> {text}" for text in facts_results.warnings(source))
     beside = baselines.get("none") or baselines["sentence"]
+    elsewhere = "\n\n".join(external_lines(external))
     software = ", ".join(f"{key} {value}" for key, value in source.versions.items()) or "not known"
     work = "\n".join(f"- {key}: {value}" for key, value in facts_training.work(source).items())
     return f"""# {name}
@@ -88,6 +91,10 @@ same.
 {_table(source)}
 
 {beside}
+
+## Other data
+
+{elsewhere}
 
 ## Training
 

@@ -8,15 +8,17 @@ from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
 from fastleuk.report.numbers import capital, listing, with_interval
+from fastleuk.report.sections.external import external_lines
 from fastleuk.report.source import Source
 
 
-def methods(source: Source, baselines: dict[str, Any]) -> str:
+def methods(source: Source, baselines: dict[str, Any], external: dict[str, Any]) -> str:
     """Return paragraphs: data, network, training, evaluation, results.
 
     Args:
         source: The run.
         baselines: What the page says of size alone and colours alone.
+        external: What it says of other data.
     """
     names = listing(list(source.class_names))
     paragraphs = [
@@ -33,6 +35,8 @@ def methods(source: Source, baselines: dict[str, Any]) -> str:
         f"{facts_results.clusters_sentence(source)} {_software(source.versions)}",
         f"Results. {capital(_results(source))}. {_beside(baselines)}",
     ]
+    if not external.get("none"):
+        paragraphs.append(f"Other data. {' '.join(external_lines(external))}")
     warnings = facts_results.warnings(source)
     if warnings:
         paragraphs.append(f"Limits. {' '.join(warnings)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from dataclasses import dataclass
@@ -34,16 +35,19 @@ class Measured:
             told from the rest.
         cell: float64 ``(N, 3)``, the cell's mean colour; NaN likewise.
         background: float64 ``(N,)``, mean level of the rest, 0 to 255; NaN likewise.
+        share: float64 ``(N,)``, ``area`` as a share of the image; NaN likewise.
     """
 
     colours: np.ndarray
     area: np.ndarray
     cell: np.ndarray
     background: np.ndarray
+    share: np.ndarray
 
     def take(self, rows: np.ndarray) -> Measured:
         """Return that of some images."""
-        return Measured(self.colours[rows], self.area[rows], self.cell[rows], self.background[rows])
+        fields = dataclasses.fields(self)
+        return Measured(*(getattr(self, field.name)[rows] for field in fields))
 
 
 def measure(
@@ -77,7 +81,8 @@ def measure(
         _write(file, known)
     values = np.array([known[key] for key in keys]).reshape(-1, _COLUMNS)
     pixels = _shown(dataset).prod(axis=1)
-    return Measured(values[:, :7], values[:, 7] * pixels, values[:, 8:11], values[:, 11])
+    share = values[:, 7]
+    return Measured(values[:, :7], share * pixels, values[:, 8:11], values[:, 11], share)
 
 
 def _shown(dataset: DataSet) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What ``fastleuk evaluate`` adds: baselines, calibration, subjects' figures, other data."""
+"""What ``fastleuk evaluate`` adds: baselines, calibration, subjects' figures."""
 
 from __future__ import annotations
 
@@ -120,8 +120,3 @@ def subject_figures(source: Source) -> dict[str, Any]:
 
 def _estimate(figure: dict[str, Any]) -> str:
     return f"{estimate(figure)} ({ends(figure)})"
-
-
-def external(_: Source) -> dict[str, Any]:
-    """Return what the run reads on other data."""
-    return {"none": "Not tested on data from elsewhere. fastleuk evaluate RUN --on DATA does it."}
