@@ -104,6 +104,11 @@ class Scorer:
         """
         return self._views if len(self._views) > 1 else None
 
+    @property
+    def needs_training_images(self) -> bool:
+        """Whether averaged weights take batch normalisation's statistics from training images."""
+        return self._soup is not None and bool(self._soup.stale)
+
     def network(self) -> torch.nn.Module:
         """Return the network with the best weights, in evaluation mode, on its device.
 
@@ -114,7 +119,12 @@ class Scorer:
         return self._model(None, None, None).eval()
 
     def predict(
-        self, dataset: DataSet, rows: np.ndarray, *, train_rows: np.ndarray | None = None
+        self,
+        dataset: DataSet,
+        rows: np.ndarray,
+        *,
+        train_rows: np.ndarray | None = None,
+        train_set: DataSet | None = None,
     ) -> Predictions:
         """Apply the weights to images, un-augmented, each exactly once and in the order given.
 
@@ -123,6 +133,7 @@ class Scorer:
             rows: int64 ``(K,)``, rows of its manifest.
             train_rows: int64, the rows that the run trained on: averaged weights take batch
                 normalisation's statistics from them.
+            train_set: The data of ``train_rows``, if not ``dataset``.
 
         Raises:
             CheckpointError: the data have other classes than the weights, or scores that are no
@@ -138,7 +149,10 @@ class Scorer:
         keep_freed_memory()
         options, device = self.config.loader, self.precision.device
         pixels = open_pixels(dataset, options, device, report=self._report)
-        model = self._model(dataset, train_rows, pixels)
+        known = pixels
+        if train_set is not None and self.needs_training_images:
+            known = open_pixels(train_set, options, device, report=self._report)
+        model = self._model(train_set or dataset, train_rows, known)
         loader = self._loader(dataset, rows, options, pixels)
         try:
             found = predict(model, loader, self.precision, views=self.views)

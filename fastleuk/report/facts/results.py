@@ -15,8 +15,9 @@ def clusters_sentence(source: Source) -> str:
     by_class = ", ".join(f"{whole(count)} {name}" for name, count in counts.items())
     over = found["over"]
     text = (
-        f"{found['level']:.0%} intervals by a bootstrap over {over} ({whole(found['clusters'])}: "
-        f"{by_class}), drawn within class, {whole(found['resamples'])} resamples."
+        f"{found['level']:.0%} intervals are by a bootstrap over {over} "
+        f"({whole(found['clusters'])}: {by_class}), drawn within class, with "
+        f"{whole(found['resamples'])} resamples."
     )
     if over == "images":
         return (
@@ -25,9 +26,10 @@ def clusters_sentence(source: Source) -> str:
         )
     fewest = min(counts.values(), default=0)
     if fewest < 2:
-        return f"{text} A class has {fewest} subject: how people differ cannot be known from that."
+        few = plural(fewest, "subject") if fewest else "no subject"
+        return f"{text} A class has {few}: how people differ cannot be known from that."
     if fewest < 20:
-        return f"{text} With fewer than 20 subjects of a class ({fewest}) they are rough."
+        return f"{text} They are rough: a class has {plural(fewest, 'subject')}, fewer than 20."
     return text
 
 
@@ -91,7 +93,7 @@ def warnings(source: Source) -> list[str]:
     if source.intervals.get("over") == "subjects" and min(counts.values(), default=99) < 20:
         fewest = min(counts, key=counts.get)
         told.append(
-            f"Few people: {plural(counts[fewest], 'subject')} of the class {fewest} in the test "
-            "part. The intervals are wide, and rough."
+            f"Few people: the test part has {plural(counts[fewest], 'subject')} of the class "
+            f"{fewest}. The intervals are wide, and rough."
         )
     return told
