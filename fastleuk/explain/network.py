@@ -13,6 +13,7 @@ import numpy as np
 from fastleuk.augment import NONE
 from fastleuk.config import Config, LoaderConfig
 from fastleuk.evaluation.average import read_metadata
+from fastleuk.evaluation.scorer import check_finite
 from fastleuk.loading import make_loader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream
@@ -60,11 +61,13 @@ def load_network(run_dir: Path, device: torch.device) -> Network:
     """Load the best weights of a run.
 
     Raises:
-        CheckpointError: there are none, or damaged ones.
+        CheckpointError: there are none, or damaged ones, or values that are no finite numbers.
     """
     path = run_dir / BEST
     metadata = read_metadata(path)
-    return Network(_ready(_create(metadata, str(path)), device), metadata, device)
+    model = _create(metadata, str(path))
+    check_finite(model, path)
+    return Network(_ready(model, device), metadata, device)
 
 
 def _create(metadata: dict[str, Any], weights: str) -> torch.nn.Module:

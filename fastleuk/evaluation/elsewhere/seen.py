@@ -44,7 +44,7 @@ class Looks:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seen:
-    """The K images of a run's training and validation part, in the order of ``split.csv``.
+    """The K images of a run's training part, and behind them those of its validation part.
 
     Attributes:
         paths: K.
@@ -96,7 +96,7 @@ def read_seen(
         DataError: it can't be read.
     """
     rows = read_split_rows(run_dir / SPLIT)
-    mine = [row for row in rows.values() if row["part"] in ("train", "val")]
+    mine = [row for part in ("train", "val") for row in rows.values() if row["part"] == part]
     alien = {row["label"] for row in mine} - set(class_names)
     if alien:
         raise CheckpointError(
@@ -110,7 +110,7 @@ def read_seen(
         try:
             looks = _look(run_dir, training(), paths, workers, report)
         except DataError as error:
-            gone = str(error).splitlines()[0].rstrip(":")
+            gone = str(error).splitlines()[0].split(". ")[0].rstrip(".:")
         else:
             _keep(run_dir / KEPT, split_hash, looks, report)
     return Seen(

@@ -13,8 +13,9 @@ from fastleuk.tables import text_lines
 RANGE = (1, 99)
 """Percentiles over the training images between which an image is an ordinary one."""
 OUTSIDE, FEWEST = 0.1, 3
-"""Share of the images (2 % is what training itself has), and number of them, outside the range
-from which a feature is said to differ."""
+"""Share of the images, and number of them, outside the range from which a feature is said to
+differ; of training itself it is 2 %. With few training images new ones of the same kind lie outside
+their range more often: 4 / (K + 1) of K is added."""
 FOUND = 0.5
 """Share of the images in which a cell must have been found for a feature of cells to be told."""
 
@@ -92,6 +93,7 @@ def _feature(title: str, slack: float, trained: np.ndarray, asked: np.ndarray) -
     known, values = trained[np.isfinite(trained)], asked[np.isfinite(asked)]
     low, middle, high = np.percentile(known, (RANGE[0], 50, RANGE[1])).tolist()
     median = float(np.median(values))
+    usual = OUTSIDE + 4 / (len(known) + 1)
     least, most = low - slack, high + slack
     outside = int(((values < least) | (values > most)).sum())
     return {
@@ -102,7 +104,7 @@ def _feature(title: str, slack: float, trained: np.ndarray, asked: np.ndarray) -
         "high": high,
         "outside": outside / len(values),
         "differs": not least <= median <= most
-        or (outside >= FEWEST and outside > OUTSIDE * len(values)),
+        or (outside >= FEWEST and outside > usual * len(values)),
     }
 
 
@@ -115,19 +117,16 @@ def _shares(labels: np.ndarray, count: int) -> list[float]:
 
 
 def _sentences(features: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    told = []
+    told, differences = [], []
     apart = {name: each for name, each in features.items() if each.get("differs")}
     for name, each in apart.items():
         more, less = _WORDS[name]
         words = more if each["median"] > each["training_median"] else less
-        digits = _FEATURES[name][1]
-        value, usual, low, high = (
-            f"{each[key]:,.{digits}f}" for key in ("median", "training_median", "low", "high")
-        )
-        told.append(
-            f"Unlike training: {words}, median {value} against {usual} ({low} to {high}); "
-            f"{each['outside']:.0%} of the images lie outside that range."
-        )
+        value, usual = (f"{each[key]:,.{_FEATURES[name][1]}f}" for key in ("median",
+                        "training_median"))  # fmt: skip
+        differences.append(f"{words} ({value} against {usual})")
+    if differences:
+        told.append(f"Unlike training: {', '.join(differences)}.")
     if "area" in apart and not features["share"].get("differs", True):
         told.append(
             "As a share of the image, which is resized before the network sees it, the cells are "

@@ -7,11 +7,12 @@ from typing import Any
 from fastleuk.evaluation.baselines.beside import verdict
 from fastleuk.evaluation.by_subject import SHOWN, VOTE, WAYS, mixed_sentence
 from fastleuk.evaluation.calibration.choose import too_small
+from fastleuk.files import read_rows
 from fastleuk.report.charts.calibration import decision_chart, reliability_chart
 from fastleuk.report.facts.results import FLAT, flat
 from fastleuk.report.numbers import capital, ends, estimate, plural
 from fastleuk.report.sections.results import figure_row
-from fastleuk.report.source import Source, read_rows
+from fastleuk.report.source import Source
 
 
 def baselines(source: Source) -> dict[str, Any]:
