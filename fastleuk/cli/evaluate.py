@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastleuk.cli.app import app
+from fastleuk.cli.data_options import LayoutOption, RootOption
+from fastleuk.errors import ConfigError
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    part: Annotated[str, typer.Option(help="test, val or train.")] = "test",
-    data: Annotated[str, typer.Option(help="Where the data lie now, if they moved.")] = "",
+    part: Annotated[str, typer.Option(help="Of the run's own data: test, val or train.")] = "test",
+    on: Annotated[
+        str, typer.Option(help="Other labelled data: folder, manifest CSV or tar shards.")
+    ] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Of --on, where names differ: its own with the run's, such as "
+            "Malignant=ALL,Normal=hem; debris= leaves that class out."
+        ),
+    ] = "",
+    subject_regex: Annotated[
+        str, typer.Option(help="Of --on: group = subject; searched in the path or file name.")
+    ] = "",
+    layout: LayoutOption = "auto",
+    root: RootOption = "",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Of --on: leave unusable files out.")
+    ] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Of --on: score images that the run has learned from, too, and say so.",
+        ),
+    ] = False,
+    data: Annotated[
+        str, typer.Option(help="Where the run's own data lie now, if they moved.")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "",
     tta: Annotated[
         str,
@@ -39,16 +69,55 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option(help="Folder for the figures, if not the run folder (read-only ones).")
+        str,
+        typer.Option(
+            help="Folder for the figures, if not the run folder (read-only ones), or RUN/on-NAME."
+        ),
     ] = "",
     positive: Annotated[
         str, typer.Option(help="Positive class, if it is to be another than the run's.")
     ] = "",
 ) -> None:
-    """Repeat the figures of a run's best weights on its own split.
+    """Repeat the figures of a run's best weights on its own split, or have them on other data.
 
-    With --tta or --average they go to files of their own, such as test_metrics.tta-d4.json.
+    With --tta or --average they go to files of their own, such as test_metrics.tta-d4.json; with
+    --on to RUN/on-NAME, by the threshold that the run keeps.
     """
+    given = {
+        "--classes": classes, "--subject-regex": subject_regex, "--root": root,
+        "--layout": layout if layout != "auto" else "", "--skip-bad": skip_bad,
+        "--allow-overlap": allow_overlap,
+    }  # fmt: skip
+    if on:
+        _refuse(
+            {"--part": part if part != "test" else ""}, "of the run's own data; --on names others"
+        )
+        _refuse(
+            {"--threshold": threshold, "--calibrate": calibrate is not None},
+            f"chosen on the run's own validation part: first fastleuk evaluate {run}, then --on",
+        )
+        from fastleuk.evaluation.elsewhere.evaluate import OtherData, evaluate_on
+
+        evaluate_on(
+            run,
+            OtherData(
+                on=on,
+                classes=classes,
+                subject_regex=subject_regex,
+                layout=layout,
+                root=root,
+                skip_bad=skip_bad,
+                allow_overlap=allow_overlap,
+            ),
+            data=data or None,
+            device=device or None,
+            tta=tta,
+            average=average,
+            out=Path(out) if out else None,
+            positive=positive or None,
+        )
+        return
+    _refuse(given, "of other data, which --on names")
     from fastleuk.evaluation.evaluate import evaluate_run
 
     evaluate_run(
@@ -63,3 +132,10 @@ def evaluate(
         threshold=threshold or None,
         calibrate=calibrate,
     )
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that make no sense together."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ConfigError(f"{' and '.join(given)}: {why}.")

@@ -21,6 +21,7 @@ def open_dataset(
     report: Callable[[str], None] = say,
     hidden: bool = False,
     notes: bool = True,
+    least_classes: int = 2,
 ) -> DataSet:
     """Find, verify and group the images; the demo set is made where ``config.data`` is empty.
 
@@ -30,6 +31,7 @@ def open_dataset(
             how many files of each kind were left out.
         hidden: Draw no progress bar.
         notes: Report what is not used as it stands.
+        least_classes: So many must have images; 1 for data that are only scored.
 
     Raises:
         DataError: the data can't be used; the offending files are listed.
@@ -58,6 +60,7 @@ def open_dataset(
             layout=layout,
             manifest_root=manifest_root or None,
             skip_bad=config.skip_bad,
+            least_classes=least_classes,
             progress=progress,
         )
     for remark in dataset.remarks:

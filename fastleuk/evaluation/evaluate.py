@@ -15,10 +15,12 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS, Split
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation.baselines.measure import measure
 from fastleuk.evaluation.calibration.settle import Wish, settle
 from fastleuk.evaluation.outcome import baselines, outcome, variant
 from fastleuk.evaluation.scored import Scored, apply_decision
 from fastleuk.evaluation.scorer import Scorer
+from fastleuk.progress import progress_bar
 from fastleuk.run_folder.names import CONFIG
 from fastleuk.run_folder.place import writing_place
 from fastleuk.run_folder.state import TESTED, has_ended, not_ended, set_mark
@@ -142,7 +144,13 @@ def _baselines(scored: Scored, split: Split, part: str, workers: int) -> dict[st
     known = split.indices("train")
     if part == "test":
         known = np.concatenate([known, split.indices("val")])
-    told = baselines(scored.dataset, known, scored, seed=split.seed, workers=workers)
+    dataset = scored.dataset
+    with progress_bar("measuring size and colours") as progress:
+        measured = measure(dataset, workers=workers, progress=progress)
+    told = baselines(
+        measured.take(known), dataset.manifest.labels[known], measured.take(scored.rows), scored,
+        seed=split.seed,
+    )  # fmt: skip
     return {"baselines": told}
 
 

@@ -71,8 +71,9 @@ def _columns(figures: Mapping[str, Any], *, by_class: bool) -> dict[str, list[st
 
 def _cell(figures: Mapping[str, Any], name: str) -> str:
     found = figures.get("intervals", {}).get("figures", {}).get(name)
-    text = f"{figures[name]:.4f}"
-    return text if found is None else f"{text} ({found['low']:.3f}–{found['high']:.3f})"
+    if found is None:
+        return f"{figures[name]:.4f}"
+    return "undefined" if found["estimate"] is None else format_figure(found)
 
 
 def _single(figures: Mapping[str, Any]) -> list[list[object]]:

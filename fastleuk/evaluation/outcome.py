@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastleuk.data.dataset import DataSet
 from fastleuk.evaluation.baselines.beside import beside, format_beside
-from fastleuk.evaluation.baselines.measure import measure
+from fastleuk.evaluation.baselines.measure import Measured
 from fastleuk.evaluation.by_subject import format_by_subject, subject_figures
 from fastleuk.evaluation.calibration.draw import plot_calibration
 from fastleuk.evaluation.format import format_calibration, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
 from fastleuk.evaluation.scored import Scored, figures_of
 from fastleuk.files import write_json, write_rows
-from fastleuk.progress import progress_bar
 from fastleuk.run_log import result
 
 
@@ -39,11 +38,19 @@ class Outcome:
         scored: What the run says of the images.
         figures: Fit for JSON.
         subjects: Fit for a CSV; empty where there are no figures of subjects.
+        marks: By row of the manifest, the image of the run that this one is; see
+            :class:`fastleuk.evaluation.elsewhere.overlap.Match`.
     """
 
     scored: Scored
     figures: dict[str, Any]
     subjects: Sequence[Mapping[str, Any]]
+    marks: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What stands under every table."""
+        return list(self.figures.get("warnings", ()))
 
     def write(self, place: Path, *, tables: str, pictures: str, title: str) -> None:
         """Write metrics, predictions, subjects and two pictures, each whole or not at all.
@@ -56,10 +63,13 @@ class Outcome:
         """
         figures, scored = self.figures, self.scored
         method, synthetic = variant(figures), scored.dataset.manifest.synthetic
-        write_rows(place / f"{tables}predictions{method}.csv", scored.table())
-        if self.subjects:
-            write_rows(place / f"{tables}subjects{method}.csv", self.subjects)
+        images, subjects = self._marked()
+        write_rows(place / f"{tables}predictions{method}.csv", images)
+        if subjects:
+            write_rows(place / f"{tables}subjects{method}.csv", subjects)
         write_json(place / f"{tables}metrics{method}.json", figures)
+        if self.warnings:
+            title += "\nWARNING: with images that the run has learned from"
         of = f"\n{method[1:].replace('.', ', ')}{', ' if method else ''}"
         plot_confusion_matrix(
             figures["confusion_matrix"],
@@ -83,50 +93,69 @@ class Outcome:
             report: Takes what is printed.
             what: The images' name.
         """
-        figures = self.figures
-        head = f"{what}: {figures['samples']} images of {figures['subjects']} subjects"
+        figures, warning = self.figures, "".join(f"\n{text}" for text in self.warnings)
+        head = f"{what}: {figures['samples']} images "
+        known = self.scored.groups is not None
+        head += f"of {figures['subjects']} subjects" if known else "(no subjects are known)"
         result(report, f"\n{head}{', SYNTHETIC demo cells' if figures['synthetic'] else ''}")
-        result(report, format_metrics(figures))
-        result(report, f"\n{format_calibration(figures['calibration'])}")
-        result(report, f"\n{format_by_subject(figures['by_subject'])}")
+        result(report, f"{format_metrics(figures)}{warning}")
+        result(report, f"\n{format_calibration(figures['calibration'])}{warning}")
+        by_subject = figures["by_subject"]
+        under = "" if "none" in by_subject else warning
+        result(report, f"\n{format_by_subject(by_subject)}{under}")
         if "baselines" in figures:
-            result(report, f"\n{format_beside(figures['baselines'])}")
+            result(report, f"\n{format_beside(figures['baselines'])}{warning}")
         result(report, f"\n{self.scored.decision.sentence}")
 
+    def _marked(self) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+        """Return the tables of images and of subjects, with a column for what the run has seen."""
+        images, subjects = self.scored.table(), self.subjects
+        if not self.marks:
+            return images, subjects
+        seen = [self.marks.get(row, "") for row in self.scored.rows.tolist()]
+        counts = Counter(who for who, mark in zip(self.scored.subjects, seen, strict=True) if mark)
+        return (
+            [{**row, "overlap": mark} for row, mark in zip(images, seen, strict=True)],
+            [{**row, "overlap": counts[row["subject"]]} for row in subjects],
+        )
 
-def outcome(scored: Scored, about: Mapping[str, Any], more: Mapping[str, Any]) -> Outcome:
+
+def outcome(
+    scored: Scored,
+    about: Mapping[str, Any],
+    more: Mapping[str, Any],
+    *,
+    marks: Mapping[int, str] | None = None,
+) -> Outcome:
     """Compute the figures.
 
     Args:
         scored: What the run says of the images.
         about: What they are, in front of the figures.
-        more: Behind them.
+        more: Behind them; what stands under ``warnings`` is told with every table.
+        marks: See :class:`Outcome`.
     """
     of_subjects, subjects = subject_figures(scored)
     figures = {**about, **figures_of(scored), "by_subject": of_subjects, **more}
-    return Outcome(scored, figures, subjects)
+    return Outcome(scored, figures, subjects, marks or {})
 
 
 def baselines(
-    known: DataSet, rows: np.ndarray, scored: Scored, *, seed: int, workers: int
+    known: Measured, known_labels: np.ndarray, asked: Measured, scored: Scored, *, seed: int
 ) -> dict[str, Any]:
     """Return what needs no network, see :func:`fastleuk.evaluation.baselines.beside.beside`.
 
     Args:
-        known: The run's data.
-        rows: int64, those of its images that the baselines are fitted to.
-        scored: The images that they are asked about, of the same data or of others.
+        known: Of the images that the baselines are fitted to.
+        known_labels: Their labels.
+        asked: Of the images that are scored.
+        scored: What the run says of these.
         seed: Of the run's split.
-        workers: Threads that read images.
     """
-    with progress_bar("measuring size and colours") as progress:
-        fitted = measure(known, workers=workers, progress=progress)
-        same = scored.dataset is known
-        asked = fitted if same else measure(scored.dataset, workers=workers, progress=progress)
     return beside(
-        fitted.take(rows),
-        known.manifest.labels[rows],
-        asked.take(scored.rows),
+        known,
+        known_labels,
+        asked,
         scored.labels,
         scored.probabilities,
         scored.groups,

@@ -7,7 +7,9 @@ from typing import Any
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
-from fastleuk.report.numbers import ends, estimate
+from fastleuk.report.facts.decision import decision_sentence
+from fastleuk.report.numbers import ends, estimate, listing
+from fastleuk.report.sections.external import external_lines
 from fastleuk.report.source import Source
 
 LICENSE = "other"
@@ -19,12 +21,13 @@ _HUB_METRICS = {
 }  # fmt: skip
 
 
-def model_card(source: Source, baselines: dict[str, Any]) -> str:
+def model_card(source: Source, baselines: dict[str, Any], external: dict[str, Any]) -> str:
     """Return a model card with its metadata, by huggingface_hub's ``ModelCard``.
 
     Args:
         source: The run.
         baselines: What the page says of size alone and colours alone.
+        external: What it says of other data.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -53,7 +56,7 @@ def model_card(source: Source, baselines: dict[str, Any]) -> str:
         model_name=name if results else None,
         eval_results=results or None,
     )
-    body = f"---\n{card_data.to_yaml()}\n---\n\n{_body(source, name, baselines)}"
+    body = f"---\n{card_data.to_yaml()}\n---\n\n{_body(source, name, baselines, external)}"
     return str(ModelCard(body))
 
 
@@ -61,9 +64,10 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "data"
 
 
-def _body(source: Source, name: str, baselines: dict[str, Any]) -> str:
+def _body(source: Source, name: str, baselines: dict[str, Any], external: dict[str, Any]) -> str:
     warnings = "\n".join(f"> {text}" for text in facts_results.warnings(source))
     beside = baselines.get("none") or baselines["sentence"]
+    elsewhere = "\n\n".join(external_lines(external))
     software = ", ".join(f"{key} {value}" for key, value in source.versions.items()) or "not known"
     work = "\n".join(f"- {key}: {value}" for key, value in facts_training.work(source).items())
     return f"""# {name}
@@ -76,18 +80,22 @@ def _body(source: Source, name: str, baselines: dict[str, Any]) -> str:
 
 ## Intended use
 
-Research on telling single-cell images of {", ".join(source.class_names)} apart. Not for diagnosis,
-not for any decision about a person. An image of anything else gets one of these classes all the
-same.
+Research on telling single-cell images of {listing(list(source.class_names))} apart.
+Not for diagnosis, not for any decision about a person. An image of anything else gets one of these
+classes all the same.
 
 ## Test
 
-{facts.part_sentence(source, "test").capitalize()}. {facts.disjoint_sentence(source)[1]}
-{facts_results.clusters_sentence(source)} {source.decision.sentence}.
+The test part has {facts.part_sentence(source, "test")}. {facts.disjoint_sentence(source)[1]}
+{facts_results.clusters_sentence(source)} {decision_sentence(source)}
 
 {_table(source)}
 
 {beside}
+
+## Other data
+
+{elsewhere}
 
 ## Training
 
@@ -95,7 +103,7 @@ same.
 
 {facts_training.training_sentence(source)} {facts_training.balance_sentence(source)}
 
-Augmentation: {facts_training.augmentation_sentence(source)}
+{facts_training.augmentation_sentence(source)}
 
 {facts.preprocessing_sentence(source)}
 

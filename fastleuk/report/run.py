@@ -13,14 +13,15 @@ from fastleuk.report.card import model_card
 from fastleuk.report.checklist import checklists
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
+from fastleuk.report.facts.decision import decision_sentence
 from fastleuk.report.images import augmentation_sheet, cells, open_images
 from fastleuk.report.methods import methods
-from fastleuk.report.numbers import capital
 from fastleuk.report.page import render, require_jinja
 from fastleuk.report.protocol import protocol_html
 from fastleuk.report.sections import data as data_section
 from fastleuk.report.sections import results, training
-from fastleuk.report.sections.evaluated import baselines, calibration, external, subject_figures
+from fastleuk.report.sections.evaluated import baselines, calibration, subject_figures
+from fastleuk.report.sections.external import external
 from fastleuk.report.sections.protocol import kind_of
 from fastleuk.report.source import Source, read_source
 from fastleuk.run_folder.place import writing_place
@@ -70,7 +71,7 @@ def report_run(
     page = _page(source, data=data, images=images, report=report)
     html = render("run.html", page)
     write_text(place / PAGE, html)
-    write_text(place / CARD, model_card(source, page["baselines"]))
+    write_text(place / CARD, model_card(source, page["baselines"], page["external"]))
     for text in _untold(page, images=images):
         report(f"note: {text}")
     result(report, f"Report: {place / PAGE} ({len(html.encode()) / 1e6:.2f} MB)")
@@ -89,7 +90,7 @@ def methods_run(run_dir: Path) -> str:
             f"--methods is of one run: name one of the folders in {run_dir / 'runs'}."
         )
     source = read_source(run_dir)
-    return methods(source, baselines(source))
+    return methods(source, baselines(source), external(source))
 
 
 def card_run(run_dir: Path) -> str:
@@ -104,7 +105,7 @@ def card_run(run_dir: Path) -> str:
             f"A model card is of one run: name one of the folders in {run_dir / 'runs'}."
         )
     source = read_source(run_dir)
-    return model_card(source, baselines(source))
+    return model_card(source, baselines(source), external(source))
 
 
 def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[st
         "warnings": told,
         "where": str(source.run_dir),
         "level": f"{source.intervals.get('level', 0.95):.0%}",
-        "decision_sentence": capital(source.decision.sentence),
+        "decision_sentence": decision_sentence(source),
         "headline": results.headline(source),
         "table": results.figures_table(source),
         "classes": results.classes_table(source),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from fastleuk.errors import CheckpointError, ConfigError, DataError
 from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
 from fastleuk.evaluation.intervals.totals import Answers, Counted
+from fastleuk.files import read_rows
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
 
 
@@ -122,7 +122,7 @@ def _read(run_dir: Path, name: str) -> RunRecord:
             policy = read_tables(run_dir / "policy.toml")
             settings.update({f"policy.{key}": value for key, value in _flat(policy).items()})
         metrics, figures = run_dir / "metrics.csv", run_dir / "test_metrics.json"
-        split = _rows(run_dir / "split.csv", ("path", "part", "sha256", "group"))
+        split = read_rows(run_dir / "split.csv", ("path", "part", "sha256", "group"))
         return RunRecord(
             path=run_dir,
             name=name,
@@ -146,23 +146,11 @@ def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path.name} can't be read: {error}.") from error
-    missing = [name for name in needed if not rows or rows[0].get(name) is None]
-    if missing:
-        raise DataError(f"{path.name} has no {', '.join(missing)}.")
-    return rows
-
-
 def _tested(run_dir: Path, split: dict[str, dict[str, str]]) -> Tested | None:
     path = run_dir / "test_predictions.csv"
     if not path.is_file():
         return None
-    rows = _rows(path, ("path", "label", "predicted"))
+    rows = read_rows(path, ("path", "label", "predicted"))
     strangers = [row["path"] for row in rows if row["path"] not in split]
     if strangers:
         raise DataError(f"{path.name} has {strangers[0]}, which is not in split.csv.")

@@ -82,7 +82,7 @@ def _beside(network, *, positive="large", seed=0):
 
     def images():
         area = np.exp(5 + 0.5 * labels + rng.normal(0, 0.5, 60))
-        return Measured(rng.normal(size=(60, 7)), area, np.zeros((60, 3)), np.zeros(60))
+        return Measured(rng.normal(size=(60, 7)), area, np.zeros((60, 3)), np.zeros(60), area)
 
     asked = images()
     scores = {"perfect": np.clip(labels * 1.0, 0.02, 0.98), "chance": rng.uniform(0.1, 0.9, 60)}

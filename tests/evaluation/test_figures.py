@@ -65,6 +65,20 @@ def sklearns(labels, chances, names, positive):
     return found
 
 
+def _without_samples(labels, names, positive):
+    """What says nothing where a class has no sample."""
+    there, code = set(labels.tolist()), names.index(positive)
+    found = {} if len(there) > 1 else {"mcc": ""}
+    if code not in there:
+        found |= dict.fromkeys(
+            ["sensitivity", "recall_positive", "precision_positive", "f1_positive"],
+            f"no image of {positive}",
+        )
+    if there == {code}:
+        found["specificity"] = f"no image of {' or '.join(n for n in names if n != positive)}"
+    return found
+
+
 samples = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 4), *[st.integers(1, 9)] * 3),
     min_size=2, max_size=40,
@@ -82,7 +96,12 @@ def test_every_estimate_is_scikit_learns(table, two):
     found = figures(labels, chances, columns[:, 1], names, positive, resamples=3)
     truth = sklearns(labels, chances, names, positive)
     plain = classification_metrics(labels, chances, names, positive=positive)
+    absent = _without_samples(labels, names, positive)
     for name, each in found["figures"].items():
+        if name in absent:
+            assert each["estimate"] is None, name
+            assert each["undefined"] == ("one class only" if name == "mcc" else absent[name])
+            continue
         if name in truth:
             assert each["estimate"] == pytest.approx(truth[name], abs=1e-12), name
         elif name in ("auc", "average_precision"):
@@ -225,6 +244,11 @@ def test_one_class_alone_gives_what_can_be_given():
     assert found["clusters_by_class"] == {"hem": 0, "ALL": 4}
     text = format_metrics({**plain, "intervals": found})
     assert re.search(r"^AUC +undefined: one class only$", text, flags=re.MULTILINE)
+    assert re.search(r"^specificity +undefined: no image of hem$", text, flags=re.MULTILINE)
     assert found["figures"]["sensitivity"]["low"] is not None
+    others = figures(labels[~chosen], chances[~chosen], people[~chosen], NAMES, "ALL")
+    plain = classification_metrics(labels[~chosen], chances[~chosen], NAMES, positive="ALL")
+    text = format_metrics({**plain, "intervals": others})
+    assert re.search(r"^recall +undefined  ", text, flags=re.MULTILINE)
     one = figures(labels[:6], chances[:6], people[:6], NAMES, "ALL")["figures"]["accuracy"]
     assert (one["low"], one["high"]) == (0, 1)

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from fastleuk.config import read_config
 from fastleuk.errors import ConfigError, WeightsError
+from fastleuk.explain.network import load_network
 from fastleuk.models import backbone_size
 from fastleuk.models.backbone import check_backbone, create_model
 from fastleuk.models.backbone_size import size_arguments, unseen_pixels
@@ -202,6 +203,7 @@ def test_a_run_needs_the_hub_no_more_once_it_has_begun(hub, cells, tmp_path, fas
         code, _, error = fastleuk(*again)
         assert code == 0, error
         assert (out / "test_predictions.csv").read_bytes() == saved
+    load_network(out, torch.device("cpu")).untrained(seed=0)  # what explain and report do
     code, said, error = fastleuk("train", "--resume", out, "--epochs", 2)
     assert code == 0, error
     assert "in epoch 2" in said

@@ -25,9 +25,9 @@ from PIL import Image
 from fastleuk.data.images.decode import decode_rgb
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import image_bytes
+from fastleuk.data.user_cache.arrays import keep, read_kept
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.errors import DataError
-from fastleuk.files import write_atomically
 from fastleuk.progress import Progress
 
 SIDE = 16
@@ -58,7 +58,7 @@ class NearPair:
     """Two pictures that look alike."""
 
     first: int
-    """Position in the manifest; ``first < second``."""
+    """Position in the manifest; ``first < second`` where both are of one."""
     second: int
     correlation: float
     """1 for pictures that differ by brightness and contrast alone, see :data:`ALIKE`."""
@@ -101,7 +101,7 @@ def find_near_duplicates(
     Raises:
         DataError: a file can't be read any more.
     """
-    described = _describe_all(manifest, pixels, workers, progress, cache_dir)
+    described = describe_all(manifest, pixels, workers, progress, cache_dir)
     pairs = sorted(
         alike_pairs(described.reshape(-1, SIDE, SIDE), alike), key=lambda p: -p.correlation
     )
@@ -164,24 +164,46 @@ def alike_pairs(pictures: np.ndarray, alike: float = ALIKE) -> list[NearPair]:
     change signs and swap rows with columns, so absolute values, the two of a swap sorted, are
     never further apart than the pictures in their best position: no pair is lost.
     """
+    spectra, features = _unturned(pictures)
+    found = []
+    for start in range(0, len(features), BLOCK):
+        part = features[start : start + BLOCK]
+        near = part @ features[start:].T >= alike - 1e-4
+        first, second = np.nonzero(np.triu(near, 1))
+        found += list(_confirmed(spectra, spectra, first + start, second + start, alike))
+    return found
+
+
+def alike_across(pictures: np.ndarray, known: np.ndarray, alike: float = ALIKE) -> list[NearPair]:
+    """Return the pairs of a picture and a known one that correlate, however turned.
+
+    Args:
+        pictures: Descriptions ``(N, 16, 16)``, to which ``first`` points.
+        known: Descriptions ``(K, 16, 16)``, to which ``second`` points.
+        alike: The least correlation of a pair, above 0.5.
+    """
+    (spectra, features), (others, known_features) = _unturned(pictures), _unturned(known)
+    found = []
+    for start in range(0, len(features), BLOCK):
+        near = features[start : start + BLOCK] @ known_features.T >= alike - 1e-4
+        first, second = np.nonzero(near)
+        found += list(_confirmed(spectra, others, first + start, second, alike))
+    return found
+
+
+def _unturned(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosine transforms ``(N, 16, 16)``, and of them what no turn changes ``(N, 256)``."""
     basis = _cosines(SIDE)
     spectra = (basis @ pictures @ basis.T).astype(np.float32)
     size = np.abs(spectra)
     mirrored = size.transpose(0, 2, 1)
     upper = np.triu(np.ones((SIDE, SIDE), bool), 1)
     sorted_ = np.where(upper, np.maximum(size, mirrored), np.minimum(size, mirrored))
-    features = np.ascontiguousarray(sorted_.reshape(len(pictures), -1))
-    found = []
-    for start in range(0, len(features), BLOCK):
-        part = features[start : start + BLOCK]
-        near = part @ features[start:].T >= alike - 1e-4
-        first, second = np.nonzero(np.triu(near, 1))
-        found += list(_confirmed(spectra, first + start, second + start, alike))
-    return found
+    return spectra, np.ascontiguousarray(sorted_.reshape(len(pictures), SIDE * SIDE))
 
 
 def _confirmed(
-    spectra: np.ndarray, first: np.ndarray, second: np.ndarray, alike: float
+    spectra: np.ndarray, others: np.ndarray, first: np.ndarray, second: np.ndarray, alike: float
 ) -> Iterator[NearPair]:
     """Compare candidates in all eight positions."""
     signs = (-1.0) ** np.arange(SIDE, dtype=np.float32)
@@ -190,7 +212,7 @@ def _confirmed(
     for start in range(0, len(first), BLOCK):
         i, j = first[start : start + BLOCK], second[start : start + BLOCK]
         best = np.full(len(i), -1, np.float32)
-        for other in (spectra[j], spectra[j].transpose(0, 2, 1)):
+        for other in (others[j], others[j].transpose(0, 2, 1)):
             for flip in flips:
                 np.maximum(best, np.einsum("nuv,nuv->n", spectra[i], other * flip), out=best)
         for n in np.flatnonzero(best >= alike):
@@ -205,16 +227,25 @@ def _cosines(size: int) -> np.ndarray:
     return matrix
 
 
-def _describe_all(
+def describe_all(
     manifest: Manifest,
     pixels: Sequence[str],
-    workers: int | None,
-    progress: Progress | None,
-    cache_dir: Path | None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    cache_dir: Path | None = None,
 ) -> np.ndarray:
-    """Return float32 ``(N, 256)``, a row an image."""
+    """Describe every picture by :func:`describe_picture`.
+
+    Arguments are those of :func:`find_near_duplicates`.
+
+    Returns:
+        float32 ``(N, 256)``, a row an image.
+
+    Raises:
+        DataError: a file can't be read any more.
+    """
     store = _store_path(manifest.root, cache_dir)
-    known = _read_store(store)
+    known = read_kept(store, SIDE * SIDE, np.float16)
     todo = [i for i, digest in enumerate(pixels) if digest not in known]
     if progress:
         progress(len(manifest) - len(todo), len(manifest))
@@ -232,33 +263,11 @@ def _describe_all(
             if progress:
                 progress(len(manifest) - len(todo) + done, len(manifest))
     if todo:
-        _write_store(store, known)
+        keep(store, known)
     rows = [known[digest] for digest in pixels]
     return np.array(rows, np.float32).reshape(-1, SIDE * SIDE)
 
 
 def _store_path(root: Path, cache_dir: Path | None) -> Path:
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
-    return (cache_dir or cache_root()) / "near" / f"{name}.npz"
-
-
-def _read_store(store: Path) -> dict[str, np.ndarray]:
-    """Read kept descriptions; a missing or damaged file simply means that there are none."""
-    try:
-        with store.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            pixels, described = arrays["pixels"].tolist(), arrays["described"]
-        if described.shape != (len(pixels), SIDE * SIDE) or described.dtype != np.float16:
-            return {}
-        return dict(zip(pixels, described, strict=True))
-    except Exception:  # zipfile, zlib and NumPy raise many kinds on damaged files
-        return {}
-
-
-def _write_store(store: Path, known: dict[str, np.ndarray]) -> None:
-    """Keep descriptions; a folder that can't be written to only makes the next start slower."""
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        pixels, described = np.array(list(known)), np.array(list(known.values()))
-        write_atomically(store, lambda file: np.savez(file, pixels=pixels, described=described))
-    except OSError:
-        pass
+    return (cache_dir or cache_root()) / "near" / f"{name}-2.npz"

@@ -42,7 +42,7 @@ def read_split(
         DataError: not such a CSV; images that are missing, new, changed, or relabelled (all
             listed); or a subject that crosses the parts.
     """
-    rows = _read_rows(path)
+    rows = read_split_rows(path)
     index = {manifest.paths[i]: int(i) for i in manifest.labelled}
     problems = [f"{name}: not in the data any more" for name in rows if name not in index]
     problems += [f"{name}: new, not in the split" for name in index if name not in rows]
@@ -73,12 +73,23 @@ def _differences(row: dict[str, str], manifest: Manifest, i: int, digest: str) -
     return found
 
 
-def _read_rows(path: Path) -> dict[str, dict[str, str]]:
-    """Read the rows by path.
+def read_split_rows(path: Path) -> dict[str, dict[str, str]]:
+    """Read the rows by path, whether the data are there or not.
+
+    Args:
+        path: the CSV of :func:`write_split`.
+
+    Returns:
+        by each path, the row's values by :data:`COLUMNS`.
 
     Raises:
         DataError: the file can't be read as a split.
     """
+    if not path.exists():
+        raise DataError(
+            f"{path} is missing: it says which images a run trains, validates and tests on. Copy "
+            "it back from where it was made; a new one would mix them."
+        )
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")  # line ends as they are
     except OSError as error:

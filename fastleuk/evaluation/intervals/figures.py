@@ -51,8 +51,9 @@ def figures(
         Fit for JSON: ``level``, ``over`` (``subjects`` or ``images``), ``clusters`` and
         ``clusters_by_class``, ``resamples``, ``seed``, ``positive_class`` (or None), and
         ``figures``: for each name ``title``, ``estimate``, ``low``, ``high``, ``better``
-        (``higher`` or ``lower``) and ``needs``. What is undefined, such as the AUC of one class,
-        has None and says why under ``undefined``.
+        (``higher`` or ``lower``) and ``needs``. What is undefined, such as the AUC of one class
+        or the specificity without a sample of another class than the positive one, has None and
+        says why under ``undefined``.
 
     Raises:
         ConfigError: shapes that don't agree, no sample, scores that are no probabilities, or
@@ -66,19 +67,21 @@ def figures(
     found = {
         name: interval(each, plan, level=level) for name, each in replicate(answers, plan).items()
     }
+    told = {
+        name: {**METRICS[name].as_json(chosen), **_ends(name, each)} for name, each in found.items()
+    }
+    for name, why in _without_samples(answers, classes).items():
+        told[name].update(estimate=None, low=None, high=None, undefined=why)
     return {
         "level": level,
         "over": "images" if subjects is None else "subjects",
         "clusters": len(plan.strata),
-        "clusters_by_class": dict(
-            zip(classes, answers.counts.clusters().tolist(), strict=True)
-        ),
+        "clusters_by_class": dict(zip(classes, answers.counts.clusters().tolist(), strict=True)),
         "resamples": plan.resamples,
         "seed": seed,
         "positive_class": chosen,
-        "figures": {name: {**METRICS[name].as_json(chosen), **_ends(name, each)}
-                    for name, each in found.items()},
-    }  # fmt: skip
+        "figures": told,
+    }
 
 
 def prepare(
@@ -162,6 +165,19 @@ def groups_of(subjects: Sequence[Any] | np.ndarray | None, size: int) -> np.ndar
         )
     _, first, places = np.unique(names, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[places.reshape(-1)]
+
+
+def _without_samples(answers: Answers, classes: Sequence[str]) -> dict[str, str]:
+    """Return what there is no sample for, and why: scikit-learn would count it as 0."""
+    there, positive = np.unique(answers.labels), answers.positive
+    told = {"mcc": "one class only"} if len(there) == 1 else {}
+    if positive is not None and positive not in there:
+        names = ("sensitivity", "recall_positive", "precision_positive", "f1_positive")
+        told |= dict.fromkeys(names, f"no image of {classes[positive]}")
+    if positive is not None and there.tolist() == [positive]:
+        others = [name for code, name in enumerate(classes) if code != positive]
+        told["specificity"] = f"no image of {' or '.join(others)}"
+    return told
 
 
 def _ends(name: str, found: Interval) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.intervals.figures import figures as all_figures
+from fastleuk.files import read_rows
 from fastleuk.protocols.figures import fraction, percent, title_of
 from fastleuk.protocols.gaps import gap
 from fastleuk.protocols.predictions import PredictionTable, make_table
@@ -19,7 +20,7 @@ from fastleuk.report.numbers import listing, plural
 from fastleuk.report.overlap import shared
 from fastleuk.report.sections.compared import compared, signed
 from fastleuk.report.sections.results import figure_row
-from fastleuk.report.source import read_rows, read_split_file
+from fastleuk.report.source import read_split_file
 
 RESULT = {"cv": "cv.json", "paper": "paper.json"}
 

@@ -13,6 +13,7 @@ from fastleuk.data.copies.near import (
     ALIKE,
     SIDE,
     SMALL_CELL,
+    alike_across,
     alike_pairs,
     describe_near,
     describe_picture,
@@ -63,6 +64,20 @@ def test_a_copy_is_found_among_other_cells(how):
 
 def test_a_copy_that_is_turned_by_some_degrees_is_not_promised():
     assert pairs_of(cell(1), cell(1).rotate(30)) == []
+
+
+@pytest.mark.parametrize("block", [2048, 2])
+def test_copies_of_known_pictures_are_found_and_nothing_within_a_set(block, monkeypatch):
+    monkeypatch.setattr(near_module, "BLOCK", block)
+    known = [cell(seed) for seed in range(9)]
+    asked = [cell(20), COPIES["turned"](cell(4)), cell(21), cell(21), COPIES["mirrored"](cell(8))]
+    pictures, others = (
+        np.stack([describe_picture(image.convert("RGB")) for image in images])
+        for images in (asked, known)
+    )
+    found = alike_across(pictures, others)
+    assert sorted((pair.first, pair.second) for pair in found) == [(1, 4), (4, 8)]
+    assert alike_across(pictures[:0], others) == []
 
 
 def speckled(seed, side=50):

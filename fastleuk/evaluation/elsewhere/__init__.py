@@ -1,0 +1,1 @@
+"""A run judged on data that are not its own: other hospitals, other microscopes."""
