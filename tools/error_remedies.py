@@ -54,6 +54,8 @@ _RULES = (
     (r"takes .* runs at most", "Compare fewer runs at a time."),
     (r"timm knows no", "Correct the name: `timm.list_models()` has them all."),
     (r"the applier .*", "Choose another applier; `fastleuk gpu-check` shows what fails."),
+    (r"refused the request", "Check the name, and that you are allowed to: `hf auth login`."),
+    (r", column ‹", "Correct the value, or make the file anew with the command that wrote it."),
     (r"says no architecture", "Export the run anew."),
     (r"lacks|damaged|not made by fastleuk|belongs", "Make it anew with the command that wrote it."),
     (r"can't be (read|written|used)", "Check the path, the permissions and the disk; fetch a damaged file again."),
