@@ -34,7 +34,7 @@ def methods(source: Source, baselines: dict[str, Any], external: dict[str, Any])
         f"Evaluation. The weights of the epoch with the best macro-F1 on the validation part were "
         f"tested on the test part. {decision_sentence(source)} "
         f"{facts_results.clusters_sentence(source)} {_software(source.versions)}",
-        f"Results. {capital(_results(source))}. {_beside(baselines)}",
+        f"Results. {capital(_results(source))}. {_with_baselines(baselines)}",
     ]
     if not external.get("none"):
         paragraphs.append(f"Other data. {' '.join(external_lines(external))}")
@@ -81,7 +81,7 @@ def _results(source: Source) -> str:
     return f"{listing(told)}, with {level:.0%} intervals in brackets"
 
 
-def _beside(baselines: dict[str, Any]) -> str:
+def _with_baselines(baselines: dict[str, Any]) -> str:
     if baselines.get("none"):
         return f"Baselines without a network: {baselines['none']}"
     return str(baselines["sentence"])

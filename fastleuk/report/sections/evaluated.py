@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastleuk.evaluation.baselines.beside import verdict
+from fastleuk.evaluation.baselines.comparison import verdict
 from fastleuk.evaluation.by_subject import SHOWN, VOTE, WAYS, mixed_sentence
 from fastleuk.evaluation.calibration.choose import too_small
 from fastleuk.files import read_rows
