@@ -9,7 +9,7 @@ import typer.core
 SECTIONS = {
     "Train and judge": {
         "train": "fastleuk train --data DIR --backbone efficientnet_b3 --amp",
-        "evaluate": "fastleuk evaluate runs/RUN --threshold sensitivity:0.95",
+        "evaluate": "fastleuk evaluate runs/RUN --on DIR --classes Blast=ALL",
         "report": "fastleuk report runs/RUN",
         "explain": "fastleuk explain runs/RUN --part test",
         "runs": "fastleuk runs --sort f1",
