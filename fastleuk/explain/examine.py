@@ -204,7 +204,7 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
         close = random["median"] >= 0.5
         said.append(
             f"Random weights: their maps agree with the trained network's at a rank correlation of "
-            f"{random['median']:.2f} (median of {_cells(random)}{also}). "
+            f"{_signed(random)} (median of {_cells(random)}{also}). "
             + (
                 "That is close: the maps show the image more than what was learnt."
                 if close
@@ -218,10 +218,14 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
             f"; {where['median']:.0%} of the drops on the cell" if isinstance(where, dict) else ""
         )
         said.append(
-            f"Occlusion (cover a place, see how far the score falls) agrees with Grad-CAM at rank "
-            f"correlation of {occlusion['median']:.2f} (median of {_cells(occlusion)}{also})."
+            f"Occlusion (cover a place, see how far the score falls) agrees with Grad-CAM at a "
+            f"rank correlation of {_signed(occlusion)} (median of {_cells(occlusion)}{also})."
         )
     return said
+
+
+def _signed(figure: Mapping[str, float]) -> str:
+    return f"{figure['median']:.2f}".replace("-", "−")
 
 
 def _cells(figure: Mapping[str, object]) -> str:

@@ -179,7 +179,7 @@ def about_comparisons(found: Mapping[str, Any]) -> str:
     """Say how comparisons were made, in sentences."""
     count = len(found["pairs"])
     text = (
-        f"The second less the first, on the same images; {found['level']:.0%} intervals by "
+        f"Differences on the same images; {found['level']:.0%} intervals by "
         f"{found['resamples']:,} resamples of {found['clusters']} {found['over']}, the same for "
         "all. p: exact or random swaps of the two networks subject by subject, of macro-F1"
     )
@@ -188,7 +188,8 @@ def about_comparisons(found: Mapping[str, Any]) -> str:
     if found["over"] == "images":
         text += " No subject is known: intervals and p are too small where images share one."
     elif fewest < FEW_SUBJECTS:
-        text += f" A class has {fewest} subjects only: only large differences can be shown."
+        few = "1 subject" if fewest == 1 else f"{fewest} subjects"
+        text += f" A class has {few} only: only large differences can be shown."
     return text
 
 

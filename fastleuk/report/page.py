@@ -8,6 +8,7 @@ from typing import Any
 
 import fastleuk
 from fastleuk.errors import MissingDependencyError
+from fastleuk.report.numbers import listing
 
 CONTENTS = [
     ("results", "Results"),
@@ -56,6 +57,7 @@ def render(template: str, values: dict[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=Loud,
     )
+    environment.filters["listing"] = lambda items: listing(list(items))
     shown = {
         "version": fastleuk.__version__,
         "written": time.strftime("%Y-%m-%d %H:%M"),

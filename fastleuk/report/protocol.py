@@ -64,7 +64,8 @@ def _title(result: Mapping[str, Any], kind: str) -> str:
     name = result["data"]["root"].rstrip("/").rpartition("/")[2]
     data = "the synthetic demo set" if result["synthetic"] else name
     if kind == "cv":
-        return f"{result['config']['model']['backbone']} on {data}: {len(result['splits'])} folds"
+        folds = plural(len(result["splits"]), "fold")
+        return f"{result['config']['model']['backbone']} on {data}: {folds}"
     networks = plural(len(result["rows"]), "network")
     return f"{networks} on {data}: how much the split promises"
 
@@ -73,8 +74,8 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     seeds = ", ".join(map(str, result["seeds"]))
     optim, loader = result["config"]["optim"], result["config"]["loader"]
     return (
-        f"{len(result['runs'])} runs of at most {optim['epochs']} epochs at {loader['size']} "
-        f"pixels; seed{'s' * (len(result['seeds']) > 1)} {seeds}."
+        f"{plural(len(result['runs']), 'run')} of at most {plural(optim['epochs'], 'epoch')} at "
+        f"{loader['size']} pixels; seed{'s' * (len(result['seeds']) > 1)} {seeds}."
     )
 
 

@@ -78,7 +78,8 @@ def test_what_is_shown_is_what_the_attributes_hold(page):
             continue
         value, *ends = map(float, told)
         assert cells[0].replace("−", "-") == f"{value:.3f}"
-        assert cells[1].replace("−", "-") == " to ".join(f"{end:.3f}" for end in ends)
+        shown = " to ".join(f"{end:.3f}" for end in ends)
+        assert cells[1].replace("−", "-") == ("no interval" if ends[0] == ends[1] else shown)
 
 
 def test_the_confusion_matrix_is_the_runs(run, page):

@@ -18,7 +18,7 @@ def folds_chart(result: Mapping[str, Any]) -> Chart:
         result: What ``cv.json`` holds.
     """
     names, runs = list(result["summary"]), result["runs"]
-    with drawing(5.4, 0.9 + 0.34 * len(names)) as figure:
+    with drawing(4.4, 0.9 + 0.34 * len(names)) as figure:
         axis = figure.subplots()
         for place, name in enumerate(names):
             values = [run[name] for run in runs if run[name] is not None]
@@ -46,7 +46,7 @@ def leak_chart(result: Mapping[str, Any]) -> Chart:
         result: What ``paper.json`` holds.
     """
     rows = [*result["rows"], result["shortcut"]]
-    with drawing(5.4, 1.1 + 0.42 * len(rows)) as figure:
+    with drawing(4.4, 1.1 + 0.42 * len(rows)) as figure:
         axis = figure.subplots()
         for place, row in enumerate(rows):
             means = [row[split]["f1_macro"]["mean"] for split in ("image", "subject")]

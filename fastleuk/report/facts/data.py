@@ -51,6 +51,11 @@ def split_sentence(source: Source) -> str:
     mode = str(source.figures.get("split") or source.config["data"]["split"])
     data, seed = source.config["data"], source.config["run"]["seed"]
     fractions = f"{data['val_fraction']:.0%} validation, {data['test_fraction']:.0%} test"
+    if mode == "subject" and source.subject_is_image:
+        return (
+            "No subject is known, so the images were split as if each were of a person of its own, "
+            f"stratified by class ({fractions}); seed {seed}."
+        )
     told = {
         "subject": f"by subject, stratified by class ({fractions})",
         "image": f"by image, stratified by class ({fractions}); subjects stand on both sides",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastleuk.report.numbers import listing, number, plural, whole, with_interval
+from fastleuk.report.numbers import NO_WIDTH, listing, number, plural, whole, with_interval
 from fastleuk.report.source import Source
 
-FLAT = "An interval without width says nothing: its resamples are all alike."
+FLAT = (
+    "No interval is given where all resamples are alike, as where no image is mistaken; the true "
+    "figure may well be worse."
+)
 
 
 def flat(figure: Mapping[str, Any]) -> bool:
@@ -80,7 +83,8 @@ def plain_sentences(source: Source) -> list[str]:
         if not figure or figure.get("low") is None:
             continue
         low, value, high = (hundred(figure[key]) for key in ("low", "estimate", "high"))
-        told.append(f"Of 100 {of}, {value} ({low} to {high}) {does}")
+        span = NO_WIDTH if flat(figure) else f"{low} to {high}"
+        told.append(f"Of 100 {of}, {value} ({span}) {does}")
     return told
 
 
