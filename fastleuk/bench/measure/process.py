@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -71,10 +72,10 @@ class Process:
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            self._process.wait()
+            code = self._process.wait()
             words = self._words.text().strip().splitlines()
             self.close()
-            raise FastleukError(f"{self.name} ended: {words[-1] if words else 'without a word'}")
+            raise FastleukError(_end_of(self.name, code, words[-1] if words else ""))
         return json.loads(answer)
 
     def close(self) -> None:
@@ -93,6 +94,17 @@ class Process:
                 with suppress(BrokenPipeError):  # what it never read
                     pipe.close()
         self._words.close()
+
+
+def _end_of(name: str, code: int, last_words: str) -> str:
+    """Say how a process ended, and its last words."""
+    if code == -signal.SIGKILL:
+        how = "was killed, as the kernel does where memory runs out: free some, or give --methods"
+    elif code < 0:
+        how = f"ended by {signal.Signals(-code).name}"
+    else:
+        how = f"ended with exit code {code}"
+    return f"{name} {how}{f': {last_words}' if last_words else '.'}"
 
 
 class _Tail:

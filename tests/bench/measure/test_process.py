@@ -16,6 +16,7 @@ import sys
 from fastleuk.bench.measure.process import serve
 def talk(value):
     sys.stderr.write("e" * 300_000); print("o" * 300_000)
+    if value == 9: import os; os.kill(os.getpid(), 9)
     if value: raise SystemExit("the last words")
     return {"said": True}
 serve(lambda line: {"first": lambda _: talk(None), "say": talk})
@@ -25,8 +26,15 @@ serve(lambda line: {"first": lambda _: talk(None), "say": talk})
 def test_a_contender_that_prints_much_hangs_nothing_and_its_last_words_are_kept():
     process = Process("chatty", ["-c", CHATTY], "{}")
     assert process.first == process.ask(say=0) == {"said": True}
-    with pytest.raises(FastleukError, match=r"chatty ended: .*the last words"):
+    with pytest.raises(FastleukError, match=r"chatty ended with exit code 1: .*the last words"):
         process.ask(say=1)
+    process.close()
+
+
+def test_a_contender_that_is_killed_says_why_that_may_be():
+    process = Process("greedy", ["-c", CHATTY], "{}")
+    with pytest.raises(FastleukError, match="greedy was killed, as the kernel does"):
+        process.ask(say=9)
     process.close()
 
 
