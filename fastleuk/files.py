@@ -1,4 +1,4 @@
-"""Files that must never be half-written."""
+"""Files that must never be half-written, and tables that are read back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from fastleuk.errors import DataError
 from fastleuk.os_errors import naming
 
 
@@ -77,3 +78,24 @@ class CsvWriter:
         """Write one row."""
         odd = any(isinstance(value, str) and "\r" in value for value in row)
         (self._quoted if odd else self._plain).writerow(row)
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV as :func:`write_rows` writes it.
+
+    Args:
+        path: The file.
+        needed: Columns that must be there.
+
+    Raises:
+        DataError: it can't be read, is empty or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path.name} can't be read: {error}.") from error
+    lacking = [name for name in needed if not rows or rows[0].get(name) is None]
+    if lacking:
+        raise DataError(f"{path.name} has no rows or no {', '.join(lacking)}.")
+    return rows

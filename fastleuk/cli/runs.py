@@ -53,10 +53,11 @@ def compare(
 ) -> None:
     """Show how runs differ: settings, curves, test figures, and whether chance could do that.
 
-    Every run is compared with the first on the same test images: the difference in macro-F1 with a
-    95 % interval over subjects, and a test that swaps the two runs subject by subject, with Holm's
-    correction where there are several. This is about the trained models: two seeds of one method
-    can differ as much.
+    Every run is compared with the first on the same test images: the difference of every figure
+    with a 95 % interval over subjects, the same resamples for all runs, and a test of macro-F1 that
+    swaps the two runs subject by subject, with Holm's correction where there are several. The
+    numbers go into a JSON file beside the picture. This is about the trained models: two seeds of
+    one method can differ as much.
     """
     from fastleuk.tracking.compare import compare_runs
 

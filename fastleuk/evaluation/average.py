@@ -19,9 +19,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import fastleuk
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.models.weights import METADATA_KEY, read_weights
 from fastleuk.run_folder.names import BEST as BEST
+from fastleuk.run_folder.state import read_state
 
 if TYPE_CHECKING:
     from fastleuk.loading.batch import Loader
@@ -61,7 +63,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         CheckpointError: missing, damaged, or not made by fastleuk.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing: no epoch of this run has ended yet.")
+        raise CheckpointError(f"{path} is missing: {_why_missing(path.parent)}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
@@ -69,8 +71,21 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
     missing = set(NEEDED) - metadata.keys()
     if missing:
-        raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}: not made by fastleuk.")
+        raise CheckpointError(
+            f"{path} lacks {', '.join(sorted(missing))}: it was not made by fastleuk, or by "
+            f"another version; this one is {fastleuk.__version__}."
+        )
     return metadata
+
+
+def _why_missing(run_dir: Path) -> str:
+    epochs = read_state(run_dir).epochs
+    if not epochs:
+        return "no epoch of this run has ended yet."
+    return (
+        f"{epochs} epochs of this run have ended, so somebody has removed it. Copy it back from "
+        "where the run was made, or train again."
+    )
 
 
 def average_best(run_dir: Path, count: int) -> Soup:

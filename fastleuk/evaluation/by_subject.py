@@ -148,7 +148,11 @@ def format_by_subject(told: Mapping[str, Any]) -> str:
 
 def mixed_sentence(told: Mapping[str, Any]) -> str:
     """Say how many subjects have no label of their own."""
+    if told["mixed"] == 1:
+        who, have, are = "1 subject", "has", "is"
+    else:
+        who, have, are = f"{told['mixed']} subjects", "have", "are"
     return (
-        f"{told['mixed']} subjects with images of several classes have no label of their own and "
-        "are not in these figures."
+        f"{who} with images of several classes {have} no label of their own and {are} not in "
+        "these figures."
     )

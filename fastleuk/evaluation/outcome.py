@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.baselines.beside import beside, format_beside
+from fastleuk.evaluation.baselines.comparison import compare_with_baselines, format_comparison
 from fastleuk.evaluation.baselines.measure import Measured
 from fastleuk.evaluation.by_subject import format_by_subject, subject_figures
 from fastleuk.evaluation.calibration.draw import plot_calibration
@@ -104,7 +104,7 @@ class Outcome:
         under = "" if "none" in by_subject else warning
         result(report, f"\n{format_by_subject(by_subject)}{under}")
         if "baselines" in figures:
-            result(report, f"\n{format_beside(figures['baselines'])}{warning}")
+            result(report, f"\n{format_comparison(figures['baselines'])}{warning}")
         result(report, f"\n{self.scored.decision.sentence}")
 
     def _marked(self) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
@@ -143,7 +143,7 @@ def outcome(
 def baselines(
     known: Measured, known_labels: np.ndarray, asked: Measured, scored: Scored, *, seed: int
 ) -> dict[str, Any]:
-    """Return what needs no network, see :func:`fastleuk.evaluation.baselines.beside.beside`.
+    """Return what needs no network, see :mod:`fastleuk.evaluation.baselines.comparison`.
 
     Args:
         known: Of the images that the baselines are fitted to.
@@ -152,7 +152,7 @@ def baselines(
         scored: What the run says of these.
         seed: Of the run's split.
     """
-    return beside(
+    return compare_with_baselines(
         known,
         known_labels,
         asked,

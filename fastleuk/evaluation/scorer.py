@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import fastleuk
 from fastleuk.augment import NONE
 from fastleuk.config import Config, LoaderConfig, read_config
 from fastleuk.data.dataset import DataSet
@@ -72,7 +73,7 @@ class Scorer:
         check_tta(tta)
         if not (run_dir / "config.toml").is_file():
             raise CheckpointError(f"{run_dir} is no run folder: it has no config.toml.")
-        config = read_config(run_dir / "config.toml")
+        config = _config(run_dir / "config.toml")
         self._run_dir, self._report = run_dir, report
         self._soup = average_best(run_dir, average) if average else None
         self.metadata: dict[str, Any] = (
@@ -135,7 +136,8 @@ class Scorer:
             train_set: The data of ``train_rows``, if not ``dataset``.
 
         Raises:
-            CheckpointError: the data have other classes than the weights.
+            CheckpointError: the data have other classes than the weights, or scores that are no
+                finite numbers.
             DataError: an image can't be read.
         """
         names = tuple(self.metadata["classes"])
@@ -153,9 +155,19 @@ class Scorer:
         model = self._model(train_set or dataset, train_rows, known)
         loader = self._loader(dataset, rows, options, pixels)
         try:
-            return predict(model, loader, self.precision, views=self.views)
+            found = predict(model, loader, self.precision, views=self.views)
         finally:
             loader.close()
+        bad = np.flatnonzero(~np.isfinite(found.logits).all(axis=1))
+        if len(bad):
+            first = dataset.manifest.paths[found.indices[bad[0]]]
+            raise CheckpointError(
+                f"The network of {self._run_dir} gives scores that are no finite numbers for "
+                f"{len(bad)} of {len(found.logits)} images; the first is {first}. No figure can be "
+                "made of them. If the run computes in float16, evaluate it in float32 (amp = false "
+                f"in {self._run_dir / 'config.toml'})."
+            )
+        return found
 
     def _model(
         self, dataset: DataSet | None, train_rows: np.ndarray | None, pixels: Pixels | None
@@ -170,6 +182,7 @@ class Scorer:
         )
         if soup:
             load_into(model, soup.state, head=(), where=str(soup.files[0]))
+        check_finite(model, soup.files[0] if soup else self._run_dir / BEST)
         device, options = self.precision.device, self.config.loader
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if soup and soup.stale:
@@ -199,6 +212,40 @@ class Scorer:
             std=tuple(self.metadata["std"]),
             device=self.precision.device,
             pixels=pixels,
+        )
+
+
+def _config(path: Path) -> Config:
+    try:
+        return read_config(path)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{error} Is the run of another version of fastleuk? This one is "
+            f"{fastleuk.__version__}: use that which made it."
+        ) from error
+
+
+def check_finite(model: torch.nn.Module, file: Path) -> None:
+    """Refuse weights of which nothing can be computed.
+
+    Args:
+        model: That has them.
+        file: Where they come from.
+
+    Raises:
+        CheckpointError: a value that is no finite number.
+    """
+    state = model.state_dict()
+    bad = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{file} holds values that are no finite numbers, in {len(bad)} of {len(state)} "
+            f"tensors; the first is {bad[0]}. Nothing can be computed with it: the training has "
+            "diverged, or the file is damaged. Train again, with a lower --lr."
         )
 
 

@@ -179,9 +179,9 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
     inside, area = figures["heat_inside"], figures["cell_area"]
     if isinstance(inside, dict) and isinstance(area, dict):
         said.append(
-            f"Heat on the cell: median {inside['median']:.0%} (quartiles {inside['low']:.0%} to "
-            f"{inside['high']:.0%}) of {inside['count']} cells; the cell takes "
-            f"{area['median']:.0%} of an image (median), which evenly spread heat would read."
+            f"Heat on the cell: {inside['median']:.0%} (median of {_cells(inside)}, quartiles "
+            f"{inside['low']:.0%} to {inside['high']:.0%}). Evenly spread heat would have "
+            f"{area['median']:.0%} there, the cell's share of the image (median)."
         )
         if inside["median"] < area["median"]:
             said.append(
@@ -190,9 +190,12 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
             )
     unfound = int(figures["cells"]) - int(figures["cell_found"])  # type: ignore[call-overload]
     if unfound:
-        said.append(f"In {unfound} of {figures['cells']} images no cell was found: not counted.")
+        said.append(f"In {unfound} of {figures['cells']} images no cell was found; not counted.")
     if figures["without_heat"]:
-        said.append(f"{figures['without_heat']} maps are empty: nothing spoke for that class.")
+        empty = figures["without_heat"]
+        said.append(
+            f"{empty} {'map is' if empty == 1 else 'maps are'} empty: nothing spoke for that class."
+        )
     random, random_inside = figures["random_agreement"], figures["random_heat_inside"]
     if isinstance(random, dict):
         also = ""
@@ -200,12 +203,12 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
             also = f"; their heat on the cell: {random_inside['median']:.0%}"
         close = random["median"] >= 0.5
         said.append(
-            f"Random weights: their maps agree with the trained ones at a rank correlation of "
-            f"{random['median']:.2f} (median{also}). "
+            f"Random weights: their maps agree with the trained network's at a rank correlation of "
+            f"{random['median']:.2f} (median of {_cells(random)}{also}). "
             + (
                 "That is close: the maps show the image more than what was learnt."
                 if close
-                else "So the maps depend on what was learnt."
+                else "So the maps show what was learnt."
             )
         )
     occlusion = figures["occlusion_agreement"]
@@ -215,7 +218,11 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
             f"; {where['median']:.0%} of the drops on the cell" if isinstance(where, dict) else ""
         )
         said.append(
-            f"Occlusion agrees with Grad-CAM at {occlusion['median']:.2f} (median of "
-            f"{occlusion['count']} cells{also})."
+            f"Occlusion (cover a place, see how far the score falls) agrees with Grad-CAM at rank "
+            f"correlation of {occlusion['median']:.2f} (median of {_cells(occlusion)}{also})."
         )
     return said
+
+
+def _cells(figure: Mapping[str, object]) -> str:
+    return f"{figure['count']} cell{'' if figure['count'] == 1 else 's'}"

@@ -54,7 +54,7 @@ class Layer:
 
     def __str__(self) -> str:
         """Return name and size of the map."""
-        return f"{self.name}, {self.height}x{self.width} places"
+        return f"{self.name}, {self.height}×{self.width} places"
 
 
 def find_layer(model: nn.Module, image: Tensor, name: str = "") -> Layer:

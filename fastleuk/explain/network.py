@@ -13,10 +13,12 @@ import numpy as np
 from fastleuk.augment import NONE
 from fastleuk.config import Config, LoaderConfig
 from fastleuk.evaluation.average import read_metadata
+from fastleuk.evaluation.scorer import check_finite
 from fastleuk.loading import make_loader
 from fastleuk.loading.prepare import open_pixels
 from fastleuk.loading.stream import EvalStream
 from fastleuk.models.backbone import create_model
+from fastleuk.models.kept import kept_backbone
 from fastleuk.run_folder.names import BEST
 
 if TYPE_CHECKING:
@@ -35,11 +37,13 @@ class Network:
         model: On ``device``.
         metadata: What the weights say about themselves.
         device: Where it computes.
+        backbone: Name by which it is built without the hub, see :mod:`fastleuk.models.kept`.
     """
 
     model: torch.nn.Module
     metadata: dict[str, Any]
     device: torch.device
+    backbone: str
 
     def levels(self, images: torch.Tensor) -> np.ndarray:
         """Return normalised images ``(N, 3, H, W)`` as the uint8 ``(N, H, W, 3)`` they were."""
@@ -53,23 +57,26 @@ class Network:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return _ready(_create(self.metadata, "none"), self.device)
+            return _ready(_create(self.backbone, self.metadata, "none"), self.device)
 
 
 def load_network(run_dir: Path, device: torch.device) -> Network:
     """Load the best weights of a run.
 
     Raises:
-        CheckpointError: there are none, or damaged ones.
+        CheckpointError: there are none, or damaged ones, or values that are no finite numbers.
     """
     path = run_dir / BEST
     metadata = read_metadata(path)
-    return Network(_ready(_create(metadata, str(path)), device), metadata, device)
+    backbone = kept_backbone(run_dir, metadata["backbone"])
+    model = _create(backbone, metadata, str(path))
+    check_finite(model, path)
+    return Network(_ready(model, device), metadata, device, backbone)
 
 
-def _create(metadata: dict[str, Any], weights: str) -> torch.nn.Module:
+def _create(backbone: str, metadata: dict[str, Any], weights: str) -> torch.nn.Module:
     return create_model(
-        metadata["backbone"],
+        backbone,
         num_classes=len(metadata["classes"]),
         weights=weights,
         size=metadata["size"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,13 +148,14 @@ def _export_weights(member: Member, path: Path, report: Report) -> None:
     from fastleuk.models.kept import kept_backbone
 
     weights = timm_weights(member, about(member, prepared=False))
-    write_timm_folder(path.parent, weights, timm_config(member))
-    again = create_model(
-        kept_backbone(member.run_dir, member.metadata["backbone"]),
-        num_classes=len(member.class_names),
-        weights=str(path),
-        size=member.loader.size,
-    ).eval()
+    with tempfile.TemporaryDirectory(prefix="fastleuk-export-") as folder:
+        write_timm_folder(Path(folder), weights, timm_config(member))
+        again = create_model(
+            kept_backbone(member.run_dir, member.metadata["backbone"]),
+            num_classes=len(member.class_names),
+            weights=str(Path(folder) / path.name),
+            size=member.loader.size,
+        ).eval()
     size = member.loader.size
     images = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, size, size))).float()
     with torch.inference_mode():
@@ -161,8 +163,10 @@ def _export_weights(member: Member, path: Path, report: Report) -> None:
     difference = float((found - wanted).abs().max())
     if not difference <= 1e-4:
         raise FastleukError(
-            f"{path}: read back, its logits differ from the run's by {difference:.2g}."
+            f"{path} was not written: read back, its logits differ from the run's by "
+            f"{difference:.2g}."
         )
+    write_timm_folder(path.parent, weights, timm_config(member))
     result(report, f"Read back into timm's network: logits differ by {difference:.1e} at most")
     report(f'timm.create_model("local-dir:{path.parent}", pretrained=True) builds it')
 

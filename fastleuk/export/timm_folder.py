@@ -23,7 +23,15 @@ def timm_weights(member: Member, about: dict[str, Any]) -> bytes:
     """Return the weights under timm's names, with ``about`` in the metadata."""
     state = {name: value.detach().cpu() for name, value in member.model.state_dict().items()}
     state = {name: value.contiguous().clone() for name, value in state.items()}
-    return save(state, {KEY: json.dumps(about), "format": "pt"})
+    return _in_order(save(state, {KEY: json.dumps(about), "format": "pt"}))
+
+
+def _in_order(file: bytes) -> bytes:
+    """Sort the header, which safetensors writes in an order that changes from call to call."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[end:]
 
 
 def timm_config(member: Member) -> dict[str, Any]:

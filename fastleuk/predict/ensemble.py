@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+NOT_FINITE = "the network's scores are no finite numbers"
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prepared:
@@ -173,16 +175,23 @@ class Ensemble:
         spread = np.full(len(good), np.nan) if len(self.members) > 1 else None
         if good.any():
             pixels = dict(zip(self._images, prepared.pixels, strict=True))
-            with self._lock:
+            with self._lock, np.errstate(invalid="ignore"):
                 each = np.stack([m.probabilities(pixels[m.preprocessing]) for m in self.members])
             # The mean of one is itself, to the last digit.
             mean = each[0] if len(each) == 1 else each.mean(axis=0)
+            finite = np.isfinite(mean).all(axis=1)
+            good[np.flatnonzero(good)[~finite]] = False
+            mean, each = mean[finite], each[:, finite]
             chosen = self.decision.labels(mean)
             probabilities[good], labels[good] = mean, chosen
             if spread is not None:
                 of_label = each[:, np.arange(len(chosen)), chosen]
                 spread[good] = of_label.std(axis=0, ddof=1)
-        return Scored(probabilities, labels, spread, prepared.errors, prepared.notes)
+        errors = [
+            error if fine or error else NOT_FINITE
+            for error, fine in zip(prepared.errors, good, strict=True)
+        ]
+        return Scored(probabilities, labels, spread, errors, prepared.notes)
 
     def close(self) -> None:
         """Free threads and memory."""

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import fastleuk
 from fastleuk.config import LoaderConfig
-from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.errors import CheckpointError
 from fastleuk.evaluation.decision import Decision, file_hash, read_decision
 from fastleuk.evaluation.outcome import variant
 from fastleuk.evaluation.predict import predict_batch
 from fastleuk.evaluation.scorer import Scorer
-from fastleuk.run_folder.names import BEST, CONFIG
+from fastleuk.run_folder.names import BEST
 from fastleuk.run_folder.state import not_ended
 
 if TYPE_CHECKING:
@@ -145,12 +144,4 @@ def _scorer(run_dir: Path, **options: Any) -> Scorer:
             f"{run_dir}: no such run folder. Give the folder that fastleuk train made; it may "
             "have been moved or renamed (fastleuk runs lists what is there)."
         )
-    try:
-        return Scorer(run_dir, **options)
-    except ConfigError as error:
-        if str(run_dir / CONFIG) not in str(error):
-            raise
-        raise CheckpointError(
-            f"{error} Is the run of another version of fastleuk? This one is "
-            f"{fastleuk.__version__}: use that which made it."
-        ) from error
+    return Scorer(run_dir, **options)

@@ -203,7 +203,7 @@ def _fill(table: Table, ensemble: Ensemble, inputs: Inputs, start: int, total: i
 def _summary(tally: Tally, out: Path, start: int, total: int) -> list[str]:
     lines = []
     if tally.unreadable:
-        lines.append(f"{tally.unreadable} images can't be read: see the column error")
+        lines.append(f"{tally.unreadable} images can't be predicted: see the column error")
     if tally.noted:
         lines.append(f"{tally.noted} images are not used as they stand: see the column note")
     counts = ", ".join(f"{count} {name}" for name, count in sorted(tally.labels.items()))

@@ -18,7 +18,7 @@ from fastleuk.evaluation.baselines.classifiers import COLOURS, TITLES, colours_a
 from fastleuk.evaluation.baselines.measure import SIDE
 from fastleuk.evaluation.baselines.measure import colour_statistics as statistics_of
 from fastleuk.loading.prepare import decoder
-from fastleuk.protocols.predictions import make_table
+from fastleuk.protocols.predictions import PredictionTable, make_table
 
 NAME = TITLES[COLOURS]
 
@@ -46,7 +46,14 @@ def colour_statistics(dataset: DataSet, *, backend: str, workers: int) -> np.nda
 def shortcut_figures(
     dataset: DataSet, split: Split, statistics: np.ndarray, *, seed: int
 ) -> dict[str, Any]:
-    """Fit a random forest to the training and validation part; return the test's figures.
+    """Return the figures of :func:`shortcut_table`; the arguments are the same."""
+    return shortcut_table(dataset, split, statistics, seed=seed).figures()
+
+
+def shortcut_table(
+    dataset: DataSet, split: Split, statistics: np.ndarray, *, seed: int
+) -> PredictionTable:
+    """Fit a random forest to the training and validation part; return what it says of the test's.
 
     Args:
         dataset: The images.
@@ -67,4 +74,4 @@ def shortcut_figures(
         chances,
         names,
         dataset.positive,
-    ).figures()
+    )

@@ -8,7 +8,8 @@ from typing import Any
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
-from fastleuk.report.numbers import listing, plural
+from fastleuk.report.facts.decision import decision_sentence
+from fastleuk.report.numbers import capital, listing, plural, were
 from fastleuk.report.source import Source
 from fastleuk.run_folder.names import SKIPPED
 
@@ -40,7 +41,7 @@ def _of_run(text: str) -> Answer:
 
 def _title(source: Source) -> Answer:
     model, figures = facts_training.model_sentence(source), facts_results.headline_sentence(source)
-    return _of_run(f"deep learning, {model} {figures}.")
+    return _of_run(f"deep learning. {model} Tested: {figures}.")
 
 
 def _data_source(source: Source) -> Answer:
@@ -54,8 +55,8 @@ def _data_source(source: Source) -> Answer:
 
 def _eligibility(source: Source) -> Answer:
     return _of_run(
-        "every labelled image that could be read was used, copies of another image left out "
-        f"({facts.parts_sentence(source)})"
+        "every labelled image that could be read was used, and copies of another image were "
+        f"left out. {facts.parts_sentence(source)}"
     )
 
 
@@ -113,7 +114,7 @@ def _robustness(page: _Page) -> Answer:
     again = "One seed: fastleuk cv --seeds 3 repeats it over folds and seeds."
     if not told:
         return AUTHORS, again
-    return FILLED, f"{listing(told).capitalize()}. {again}"
+    return FILLED, f"{capital(listing(told))}. {again}"
 
 
 def _explanation(page: _Page) -> Answer:
@@ -156,14 +157,17 @@ def _parts_performance(source: Source) -> Answer:
 
 
 def _accuracy(source: Source) -> str:
-    return f"{facts_results.headline_sentence(source)}. {facts_results.clusters_sentence(source)}"
+    figures = capital(facts_results.headline_sentence(source))
+    return f"{figures}. {facts_results.clusters_sentence(source)}"
 
 
 def _failures(source: Source, page: _Page) -> Answer:
     matrix = source.figures["confusion_matrix"]
     wrong = sum(sum(row) for row in matrix) - sum(row[code] for code, row in enumerate(matrix))
-    text = f"{plural(wrong, 'image')} of {source.figures['samples']} were taken for another class"
-    shown = "; the most confident ones are shown" if page["cells"].get("cells") else ""
+    if not wrong:
+        return FILLED, f"Not one of {plural(source.figures['samples'], 'image')} was mistaken."
+    text = f"{wrong} of {plural(source.figures['samples'], 'image')} {were(wrong)} mistaken"
+    shown = "; the surest mistakes are shown (see Cells)" if page["cells"].get("cells") else ""
     return FILLED, f"{text}{shown}."
 
 
@@ -174,15 +178,14 @@ def _limits(source: Source) -> Answer:
 
 def _threshold(source: Source) -> str:
     names = listing(list(source.class_names))
-    return f"Probabilities of {names}; {source.decision.sentence}."
+    return f"Probabilities of {names}. {decision_sentence(source)}"
 
 
 def _metrics(source: Source) -> str:
     titles = [each["title"] for each in source.intervals.get("figures", {}).values()]
-    return (
-        f"{listing(titles) if titles else 'Those of test_metrics.json'}; ROC and precision-recall "
-        "curves, confusion matrix; see Results and Calibration."
-    )
+    figures = capital(listing(titles)) if titles else "Those of test_metrics.json"
+    curves = "; ROC and precision-recall curves" if source.positive else ""
+    return f"{figures}{curves}; confusion matrix. See Results and Calibration."
 
 
 def _missing_data(source: Source) -> str:
@@ -214,8 +217,8 @@ _FACTS: dict[str, Callable[[Source], str]] = {
     "model": facts_training.model_sentence,
     "initial_weights": facts_training.model_sentence,
     "training": lambda s: (
-        f"{facts_training.training_sentence(s)} Augmentation: "
-        f"{facts_training.augmentation_sentence(s)} One model; fastleuk tuned nothing."
+        f"{facts_training.training_sentence(s)} {facts_training.augmentation_sentence(s)} "
+        "One model was trained; fastleuk tuned nothing."
     ),
     "selection": _selection,
     "ensemble": _ensemble,
@@ -225,9 +228,11 @@ _FACTS: dict[str, Callable[[Source], str]] = {
     "accuracy": _accuracy,
     "development": lambda s: f"{facts_training.training_sentence(s)} {facts.parts_sentence(s)}",
     "threshold": _threshold,
-    "confusion": lambda s: f"See Results: confusion matrix of {s.figures['samples']} images.",
+    "confusion": lambda s: (
+        f"See Results: confusion matrix of {plural(s.figures['samples'], 'image')}."
+    ),
     "prediction_code": lambda s: (
-        f"fastleuk evaluate {s.run_dir} repeats them from the weights; {s.decision.sentence}."
+        f"From the weights, by fastleuk evaluate {s.run_dir}. {decision_sentence(s)}"
     ),
     "imbalance": facts_training.balance_sentence,
     "parts_compared": facts.parts_sentence,

@@ -7,7 +7,8 @@ from typing import Any
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
-from fastleuk.report.numbers import ends, estimate
+from fastleuk.report.facts.decision import decision_sentence
+from fastleuk.report.numbers import ends, estimate, listing
 from fastleuk.report.sections.external import external_lines
 from fastleuk.report.source import Source
 
@@ -79,14 +80,14 @@ def _body(source: Source, name: str, baselines: dict[str, Any], external: dict[s
 
 ## Intended use
 
-Research on telling single-cell images of {", ".join(source.class_names)} apart. Not for diagnosis,
-not for any decision about a person. An image of anything else gets one of these classes all the
-same.
+Research on telling single-cell images of {listing(list(source.class_names))} apart.
+Not for diagnosis, not for any decision about a person. An image of anything else gets one of these
+classes all the same.
 
 ## Test
 
-{facts.part_sentence(source, "test").capitalize()}. {facts.disjoint_sentence(source)[1]}
-{facts_results.clusters_sentence(source)} {source.decision.sentence}.
+The test part has {facts.part_sentence(source, "test")}. {facts.disjoint_sentence(source)[1]}
+{facts_results.clusters_sentence(source)} {decision_sentence(source)}
 
 {_table(source)}
 
@@ -102,7 +103,7 @@ same.
 
 {facts_training.training_sentence(source)} {facts_training.balance_sentence(source)}
 
-Augmentation: {facts_training.augmentation_sentence(source)}
+{facts_training.augmentation_sentence(source)}
 
 {facts.preprocessing_sentence(source)}
 

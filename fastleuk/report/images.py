@@ -125,12 +125,18 @@ def cells(
                     "subject": "" if manifest.subject_is_image else manifest.subjects[row],
                     "label": source.class_names[tested.labels[place]],
                     "predicted": source.class_names[guess],
-                    "chance": f"{tested.probabilities[place, guess]:.3f}",
+                    "chance": _chance(source, tested.probabilities[place], guess),
                     "kind": "hit" if group.hit else "miss",
                 }
             )
     told["empty"] = [_nothing(group) for group in groups if not group.rows]
     return told
+
+
+def _chance(source: Source, probabilities: np.ndarray, guess: int) -> str:
+    """Tell the positive class's probability, which the threshold is of, or that of the guess."""
+    code = source.class_names.index(source.positive) if source.positive else guess
+    return f"probability of {source.class_names[code]} {probabilities[code]:.3f}"
 
 
 def _nothing(group: Group) -> str:

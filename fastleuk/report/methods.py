@@ -7,7 +7,8 @@ from typing import Any
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
-from fastleuk.report.numbers import capital, listing, with_interval
+from fastleuk.report.facts.decision import decision_sentence
+from fastleuk.report.numbers import capital, ends, estimate, listing
 from fastleuk.report.sections.external import external_lines
 from fastleuk.report.source import Source
 
@@ -23,17 +24,17 @@ def methods(source: Source, baselines: dict[str, Any], external: dict[str, Any])
     names = listing(list(source.class_names))
     paragraphs = [
         f"Data. Single-cell images of {names} ({facts.data_name(source)}"
-        f"{', synthetic' if source.synthetic else ''}) were used. {facts.split_sentence(source)} "
-        f"{capital(facts.parts_sentence(source))} {facts.disjoint_sentence(source)[1]}",
+        f"{_drawn(source)}) were used. {facts.split_sentence(source)} "
+        f"{facts.parts_sentence(source)} {facts.disjoint_sentence(source)[1]}",
         f"Images. {facts.preprocessing_sentence(source)}",
-        f"Network. {capital(facts_training.model_sentence(source))}",
+        f"Network. {facts_training.model_sentence(source)}",
         f"Training. {facts_training.training_sentence(source)} "
         f"{facts_training.balance_sentence(source)} "
-        f"Augmentation: {facts_training.augmentation_sentence(source)} {_work(source)}",
+        f"{facts_training.augmentation_sentence(source)} {_work(source)}",
         f"Evaluation. The weights of the epoch with the best macro-F1 on the validation part were "
-        f"tested on the test part; {source.decision.sentence}. "
+        f"tested on the test part. {decision_sentence(source)} "
         f"{facts_results.clusters_sentence(source)} {_software(source.versions)}",
-        f"Results. {capital(_results(source))}. {_beside(baselines)}",
+        f"Results. {capital(_results(source))}. {_with_baselines(baselines)}",
     ]
     if not external.get("none"):
         paragraphs.append(f"Other data. {' '.join(external_lines(external))}")
@@ -44,15 +45,19 @@ def methods(source: Source, baselines: dict[str, Any], external: dict[str, Any])
     return "\n\n".join(" ".join(text.split()) for text in paragraphs)
 
 
+def _drawn(source: Source) -> str:
+    named = "synthetic" in facts.data_name(source)
+    return ", synthetic cells drawn by a program" if source.synthetic and not named else ""
+
+
 def _work(source: Source) -> str:
     work = facts_training.work(source)
+    device = work["device"].partition(", ")[0]
     if "training and validation" not in work:
-        return f"Trained on {work['device']}."
+        return f"It was trained on {device}."
     rate = work.get("images a second, median of epochs")
-    at = f" at {rate} images a second" if rate else ""
-    return (
-        f"Training and validation took {work['training and validation']} on {work['device']}{at}."
-    )
+    at = f", at {rate} images a second" if rate else ""
+    return f"Training and validation took {work['training and validation']} on {device}{at}."
 
 
 def _software(versions: dict[str, str]) -> str:
@@ -69,15 +74,14 @@ _SHOWN = (
 
 def _results(source: Source) -> str:
     figures, level = source.intervals.get("figures", {}), source.intervals.get("level", 0.95)
-    told = [
-        f"{figures[name]['title']} {with_interval(figures[name], level)}"
-        for name in _SHOWN
-        if name in figures
-    ]
-    return listing(told) if told else facts_results.headline_sentence(source)
+    there = [figures[name] for name in _SHOWN if name in figures]
+    told = [f"{figure['title']} {estimate(figure)} ({ends(figure)})" for figure in there]
+    if not told:
+        return facts_results.headline_sentence(source)
+    return f"{listing(told)}, with {level:.0%} intervals in brackets"
 
 
-def _beside(baselines: dict[str, Any]) -> str:
+def _with_baselines(baselines: dict[str, Any]) -> str:
     if baselines.get("none"):
         return f"Baselines without a network: {baselines['none']}"
     return str(baselines["sentence"])

@@ -85,6 +85,15 @@ def plural(count: int, noun: str) -> str:
     return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
 
 
+def were(count: int) -> str:
+    """Return the verb for a count.
+
+    >>> were(1), were(0), were(2)
+    ('was', 'were', 'were')
+    """
+    return "was" if count == 1 else "were"
+
+
 def capital(text: str) -> str:
     """Return a text that begins a sentence."""
     return text[:1].upper() + text[1:]

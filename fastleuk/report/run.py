@@ -13,9 +13,9 @@ from fastleuk.report.card import model_card
 from fastleuk.report.checklist import checklists
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
+from fastleuk.report.facts.decision import decision_sentence
 from fastleuk.report.images import augmentation_sheet, cells, open_images
 from fastleuk.report.methods import methods
-from fastleuk.report.numbers import capital
 from fastleuk.report.page import render, require_jinja
 from fastleuk.report.protocol import protocol_html
 from fastleuk.report.sections import data as data_section
@@ -93,6 +93,21 @@ def methods_run(run_dir: Path) -> str:
     return methods(source, baselines(source), external(source))
 
 
+def card_run(run_dir: Path) -> str:
+    """Return the model card of a tested run.
+
+    Raises:
+        ConfigError: a folder of ``cv`` or ``paper``.
+        CheckpointError: no tested run, or a damaged file in it.
+    """
+    if kind_of(run_dir) is not None:
+        raise ConfigError(
+            f"A model card is of one run: name one of the folders in {run_dir / 'runs'}."
+        )
+    source = read_source(run_dir)
+    return model_card(source, baselines(source), external(source))
+
+
 def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[str, Any]:
     opened: Any = "they were left out (--no-images)"
     if images:
@@ -107,7 +122,7 @@ def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[st
         "warnings": told,
         "where": str(source.run_dir),
         "level": f"{source.intervals.get('level', 0.95):.0%}",
-        "decision_sentence": capital(source.decision.sentence),
+        "decision_sentence": decision_sentence(source),
         "headline": results.headline(source),
         "table": results.figures_table(source),
         "classes": results.classes_table(source),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.average import read_metadata
 from fastleuk.evaluation.decision import Decision, file_hash, read_decision
 from fastleuk.evaluation.intervals.figures import figures as all_figures
+from fastleuk.files import read_rows
 from fastleuk.run_folder import names
 from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.state import RunState, read_state
@@ -196,23 +196,6 @@ def _optional(path: Path, read: Any, empty: Any, missing: dict[str, str]) -> Any
         return read(path)
     missing[path.name] = f"{path.name} is not in the run folder."
     return empty
-
-
-def read_rows(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a CSV of the run.
-
-    Raises:
-        DataError: it can't be read, is empty or lacks a column.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path.name} can't be read: {error}.") from error
-    lacking = [name for name in needed if not rows or rows[0].get(name) is None]
-    if lacking:
-        raise DataError(f"{path.name} has no rows or no {', '.join(lacking)}.")
-    return rows
 
 
 def read_split_file(path: Path) -> list[dict[str, str]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hmac
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import fastleuk
+from fastleuk.serve.around import Around
 from fastleuk.serve.limits import Refused
 from fastleuk.serve.metrics import CONTENT_TYPE
 from fastleuk.serve.schema import About, Explanation, Health, Predictions, Refusal
@@ -22,15 +22,6 @@ from fastleuk.serve.uploads import MULTIPART, uploads
 PAGES = {"": ("index.html", "text/html; charset=utf-8"),
          "style.css": ("style.css", "text/css; charset=utf-8"),
          "script.js": ("script.js", "text/javascript; charset=utf-8")}  # fmt: skip
-
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
 
 DESCRIPTION = (
     "Predictions of a leukemia cell classifier. Research use, not for diagnosis. Nothing that is "
@@ -53,7 +44,7 @@ def make_app(service: Service, *, token: str = "", hosts: Sequence[str] = ()) ->
     )  # fmt: skip
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_middleware(_Around, service=service)
+    app.add_middleware(Around, service=service)
 
     @app.exception_handler(Refused)
     def refuse(_request: Request, refused: Refused) -> Response:
@@ -171,30 +162,3 @@ def _body(*, several: bool) -> dict[str, Any]:
     form = {"type": "object", "properties": {name: files}, "required": [name]}
     content = {MULTIPART: {"schema": form}, "image/*": {"schema": file}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-class _Around:
-    """Counts requests, and sets headers that keep a browser from doing more than it must."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]], service: Service) -> None:
-        self._app, self._service = app, service
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun, status = time.perf_counter(), [500]
-
-        async def told(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                status[0] = message["status"]
-                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *extra]}
-            await send(message)
-
-        try:
-            await self._app(scope, receive, told)
-        finally:
-            known = ("/predict", "/explain", "/info", "/health", "/metrics", "/")
-            path = scope["path"] if scope["path"] in known else "other"
-            self._service.metrics.request(path, status[0], time.perf_counter() - begun)

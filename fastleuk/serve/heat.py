@@ -17,6 +17,7 @@ from fastleuk.explain.layers import Layer, find_layer
 from fastleuk.explain.network import Network
 from fastleuk.explain.overlay import enlarged, overlay
 from fastleuk.loading.images.encoded import Encoded
+from fastleuk.models.kept import kept_backbone
 from fastleuk.predict.ensemble import Ensemble
 from fastleuk.serve.limits import Refused
 
@@ -105,7 +106,8 @@ class Heats:
         if self._network is None or self._layer is None:
             member = self._ensemble.members[0]
             model = copy.deepcopy(member.model).eval()
-            self._network = Network(model, member.metadata, member.device)
+            backbone = kept_backbone(member.run_dir, member.metadata["backbone"])
+            self._network = Network(model, member.metadata, member.device, backbone)
             self._layer = find_layer(model, pixels)  # type: ignore[arg-type]
         return self._network, self._layer
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.files import write_json
 from fastleuk.run_folder.state import not_ended
 from fastleuk.tables import text_table
+from fastleuk.tracking.compared import document, ends
 from fastleuk.tracking.paired import LEVEL, Interval
 from fastleuk.tracking.pairs import (
     LETTERS,
     Paired,
+    Pairs,
     format_pairs,
     interval_of,
     no_width,
@@ -44,21 +48,26 @@ FIGURES = {
     "loss": "cross-entropy",
 }
 _PLACES = ("run.out",)
+COMMAND = "fastleuk compare"
 
 
 def compare_runs(
     run_dirs: Sequence[Path], *, out: Path, seed: int = 0, report: Callable[[str], None] = print
 ) -> None:
-    """Print how runs differ and draw their curves together.
+    """Print how runs differ, draw their curves together and write what was compared.
+
+    Beside the PNG, ``compare.png``, stands ``compare.json``: the differences of every figure with
+    their intervals, and the p-values as they are and by Holm's method.
 
     Args:
         run_dirs: Run folders, the reference first.
-        out: The PNG to write.
+        out: The PNG to write; the JSON has its name.
         seed: Of the bootstrap and of random swaps.
         report: Takes what is printed.
 
     Raises:
-        ConfigError: fewer than two runs or too many, one of them twice, or not a ``.png``.
+        ConfigError: fewer than two runs or too many, one of them twice, not a ``.png``, or another
+            program's file where the JSON goes.
         CheckpointError: not a run folder, or a damaged file in one.
         DataError: the picture can't be written.
     """
@@ -68,6 +77,8 @@ def compare_runs(
         raise ConfigError(f"--out {out}: the picture is a PNG, so give a name that ends in .png.")
     if len(run_dirs) > len(LETTERS):
         raise ConfigError(f"compare takes {len(LETTERS)} runs at most, found {len(run_dirs)}.")
+    numbers = out.with_suffix(".json")
+    _check_ours(numbers)
     records = read_records(run_dirs)
     for letter, record in zip(LETTERS, records, strict=False):
         report(f"{letter}  {record.name}{_what(record)}")
@@ -82,13 +93,60 @@ def compare_runs(
     warnings = warnings_of(records)
     if warnings:
         report("\n" + "\n".join(f"warning: {warning}" for warning in warnings))
-    if comparable:
-        report("\n" + format_pairs(pair_with_first(records, seed=seed), records))
+    pairs = pair_with_first(records, seed=seed) if comparable else None
+    if pairs is not None:
+        report("\n" + format_pairs(pairs, records))
     try:
         plot_comparison(records, intervals, out, comparable=comparable)
+        write_json(numbers, _document(records, intervals, pairs, warnings))
     except OSError as error:
         raise DataError(f"Can't write --out {out}: {error.strerror or error}.") from error
-    report(f"\nPicture: {out}")
+    report(f"\nPicture: {out}\nNumbers: {numbers}")
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to replace a JSON that :func:`compare_runs` has not written."""
+    if not path.exists():
+        return
+    try:
+        ours = json.loads(path.read_text(encoding="utf-8")).get("command") == COMMAND
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise ConfigError(
+            f"There is a {path} that {COMMAND} has not made, so it is left alone. Name another "
+            "picture with --out: the numbers go beside it."
+        )
+
+
+def _document(
+    records: Sequence[RunRecord],
+    intervals: Sequence[Interval | None],
+    pairs: Pairs | None,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Return what the JSON holds."""
+    runs = [
+        {
+            "letter": letter,
+            "name": record.name,
+            "path": str(record.path),
+            "synthetic": bool((record.figures or {}).get("synthetic")),
+            "f1_macro": None if found is None else ends(found),
+        }
+        for letter, record, found in zip(LETTERS, records, intervals, strict=False)
+    ]
+    comparisons = None
+    if pairs is not None:
+        told = [pair.comparison for pair in pairs.pairs]
+        comparisons = document(told, pairs.plan, over=pairs.over, positive=pairs.positive)
+    return {
+        "command": COMMAND,
+        "runs": runs,
+        "settings_that_differ": differing_settings(records),
+        "warnings": list(warnings),
+        "comparisons": comparisons,
+    }
 
 
 def _what(record: RunRecord) -> str:

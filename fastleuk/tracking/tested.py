@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 
 from fastleuk.errors import CheckpointError, ConfigError, DataError
 from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
+from fastleuk.evaluation.intervals.totals import Answers, Counted
+from fastleuk.files import read_rows
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
 
 
@@ -23,11 +24,13 @@ class Tested:
         samples: (SHA-256, class) of each image.
         predicted: Names of the classes predicted.
         groups: Subjects; those tied by an identical file are one.
+        probabilities: By class, float64 ``(N,)``; empty where they were not kept.
     """
 
     samples: tuple[tuple[str, str], ...]
     predicted: tuple[str, ...]
     groups: tuple[str, ...]
+    probabilities: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def right(self) -> np.ndarray:
@@ -41,6 +44,25 @@ class Tested:
         labels = np.array([codes[name] for _, name in self.samples])
         predicted = np.array([codes[name] for name in self.predicted])
         return count_subjects(labels, predicted, np.array(self.groups), len(class_names))
+
+    def classifier(self, class_names: Sequence[str], positive: str | None) -> Answers | Counted:
+        """Return what the run said: with probabilities where it has one for each class.
+
+        Args:
+            class_names: C names, all that stand in the samples and predictions among them.
+            positive: One of them, or None.
+        """
+        code = None if positive is None else list(class_names).index(positive)
+        if set(class_names) != set(self.probabilities):
+            return Counted(self.counts(class_names), code)
+        codes = {name: code for code, name in enumerate(class_names)}
+        return Answers(
+            labels=np.array([codes[name] for _, name in self.samples]),
+            probabilities=np.stack([self.probabilities[name] for name in class_names], axis=1),
+            predicted=np.array([codes[name] for name in self.predicted]),
+            groups=np.unique(self.groups, return_inverse=True)[1].reshape(-1),
+            positive=code,
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,7 +122,7 @@ def _read(run_dir: Path, name: str) -> RunRecord:
             policy = read_tables(run_dir / "policy.toml")
             settings.update({f"policy.{key}": value for key, value in _flat(policy).items()})
         metrics, figures = run_dir / "metrics.csv", run_dir / "test_metrics.json"
-        split = _rows(run_dir / "split.csv", ("path", "part", "sha256", "group"))
+        split = read_rows(run_dir / "split.csv", ("path", "part", "sha256", "group"))
         return RunRecord(
             path=run_dir,
             name=name,
@@ -124,23 +146,11 @@ def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path.name} can't be read: {error}.") from error
-    missing = [name for name in needed if not rows or rows[0].get(name) is None]
-    if missing:
-        raise DataError(f"{path.name} has no {', '.join(missing)}.")
-    return rows
-
-
 def _tested(run_dir: Path, split: dict[str, dict[str, str]]) -> Tested | None:
     path = run_dir / "test_predictions.csv"
     if not path.is_file():
         return None
-    rows = _rows(path, ("path", "label", "predicted"))
+    rows = read_rows(path, ("path", "label", "predicted"))
     strangers = [row["path"] for row in rows if row["path"] not in split]
     if strangers:
         raise DataError(f"{path.name} has {strangers[0]}, which is not in split.csv.")
@@ -149,4 +159,30 @@ def _tested(run_dir: Path, split: dict[str, dict[str, str]]) -> Tested | None:
         samples=tuple((split[row["path"]]["sha256"], row["label"]) for row in rows),
         predicted=tuple(row["predicted"] for row in rows),
         groups=tuple(split[row["path"]]["group"] for row in rows),
+        probabilities=_probabilities(path.name, rows),
     )
+
+
+def _probabilities(name: str, rows: Sequence[dict[str, str]]) -> dict[str, np.ndarray]:
+    """Return the columns ``p_<class>``.
+
+    Raises:
+        DataError: a value that is no number from 0 to 1.
+    """
+    found = {}
+    for key in rows[0]:
+        if not (key or "").startswith("p_"):
+            continue
+        try:
+            values = np.array([float(row[key]) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{name}, column {key}: {error}.") from error
+        bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+        if len(bad):
+            row = rows[bad[0]]
+            raise DataError(
+                f"{name}: {row['path']} has {key} = {row[key]}, which is no probability. Write the "
+                "predictions anew with fastleuk evaluate."
+            )
+        found[key[2:]] = values
+    return found

@@ -6,8 +6,12 @@ from sklearn.metrics import roc_auc_score
 
 from fastleuk.errors import DataError
 from fastleuk.evaluation.baselines import measure as measuring
-from fastleuk.evaluation.baselines.beside import beside, format_beside, verdict
 from fastleuk.evaluation.baselines.classifiers import size_alone
+from fastleuk.evaluation.baselines.comparison import (
+    compare_with_baselines,
+    format_comparison,
+    verdict,
+)
 from fastleuk.evaluation.baselines.measure import Measured, measure
 from fastleuk.evaluation.evaluate import evaluate_run
 
@@ -74,7 +78,7 @@ def test_without_cells_there_is_no_size(known, asked, says):
     assert says in told
 
 
-def _beside(network, *, positive="large", seed=0):
+def _with_baselines(network, *, positive="large", seed=0):
     """Sixty known and sixty asked images of 12 subjects each; size parts the classes mostly."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(12) % 2, 5)
@@ -87,7 +91,7 @@ def _beside(network, *, positive="large", seed=0):
     asked = images()
     scores = {"perfect": np.clip(labels * 1.0, 0.02, 0.98), "chance": rng.uniform(0.1, 0.9, 60)}
     second = scores[network]
-    told = beside(
+    told = compare_with_baselines(
         images(), labels, asked, labels, np.stack([1 - second, second], 1), subjects, NAMES,
         positive,
     )  # fmt: skip
@@ -96,7 +100,7 @@ def _beside(network, *, positive="large", seed=0):
 
 @pytest.mark.parametrize(("network", "beaten"), [("perfect", True), ("chance", False)])
 def test_a_network_beats_size_or_that_is_not_shown(network, beaten):
-    told, labels, second = _beside(network)
+    told, labels, second = _with_baselines(network)
     size = told["size"]
     auc = size["intervals"]["figures"]["auc"]["estimate"]
     assert 0.6 < auc < 0.9
@@ -105,7 +109,7 @@ def test_a_network_beats_size_or_that_is_not_shown(network, beaten):
     assert size["difference"]["auc"]["low"] < own - auc < size["difference"]["auc"]["high"]
     assert size["beaten"] is beaten
     assert ("is not shown" in verdict(size)) is not beaten
-    text = format_beside(told)
+    text = format_comparison(told)
     for name in ("size alone (logistic regression)", "colours alone (random forest)"):
         assert name in text
     assert f"{auc:.4f}" in text

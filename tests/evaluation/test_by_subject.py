@@ -100,4 +100,4 @@ def test_subjects_of_several_classes_are_left_out_and_counted():
     )
     assert (told["subjects"], told["mixed"]) == (2, 1)
     assert [row["subject"] for row in table] == ["a", "b"]
-    assert "1 subjects with images of several classes" in format_by_subject(told)
+    assert "1 subject with images of several classes has" in format_by_subject(told)

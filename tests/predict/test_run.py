@@ -279,3 +279,30 @@ def test_the_challenges_file_is_not_written_with_a_gap(runs, pictures, tmp_path)
     nameless = untrained_run(tmp_path / "nameless", classes=("large", "small"))
     with pytest.raises(ConfigError, match="trained without --positive"):
         run_over([nameless], [pictures], tmp_path / "s.csv", isbi=True)
+
+
+def test_scores_that_are_no_numbers_become_a_row_and_no_label(
+    runs, pictures, whole, tmp_path, monkeypatch
+):
+    """Half precision can overflow for some images: no label is made up for them."""
+    from fastleuk.predict.member import Member
+
+    real = Member.logits
+
+    def overflowing(self, pixels):
+        found = real(self, pixels)
+        found[1:3] = [[np.inf, np.inf], [np.nan, 0]]
+        return found
+
+    monkeypatch.setattr(Member, "logits", overflowing)
+    out = tmp_path / "p.csv"
+    tally = run_over(runs[:1], [pictures], out)
+    found, sound = rows_of(out), rows_of(whole)
+    bad = [row for row in found if row["error"]]
+    assert tally.unreadable == len(bad) == 6  # two in each of three batches
+    for row, plain in zip(found, sound, strict=True):
+        if row["error"]:
+            assert row["error"] == "the network's scores are no finite numbers"
+            assert row["predicted"] == row["p_hem"] == row["p_ALL"] == ""
+        else:
+            assert row == plain

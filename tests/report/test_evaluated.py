@@ -62,7 +62,8 @@ def test_calibration_before_and_after_is_that_of_the_figures(page, kept):
     assert f"{kept['calibration']['temperature']:.3f}" in section.text or (
         "No temperature was fitted" in section.text
     )
-    assert "--threshold sensitivity:0.95" in section.text
+    assert "the highest that keeps a sensitivity of 0.95" in section.text
+    assert section.text.count("chosen on the validation part") == 1
     assert len(section.all("figure")) == 2
 
 

@@ -112,6 +112,38 @@ def test_limits_are_kept_and_named(small):
     assert (status, "at most 0.2 MB" in told["detail"]) == (413, True)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "reason"),
+    [
+        (bytes(100 << 20), {"Content-Type": "image/png"}, 413, "at most 64 MB"),
+        (b"x" * (30 << 20), {"Content-Type": "text/plain"}, 415, "text/plain"),
+    ],
+)
+def test_who_sends_all_before_reading_is_told_the_reason(server, body, headers, status, reason):
+    found, _, told = server.ask("POST", "/predict", body, **headers)
+    assert found == status
+    assert reason in json.loads(told)["detail"]
+    assert server.service.budget.held == 0
+
+
+def test_ten_thousand_files_are_refused_with_the_reason(server):
+    cell = picture(0, 20)
+    files = [(f"{number}.png", cell) for number in range(10_000)]
+    status, told = server.post("/predict", files)
+    assert (status, told["detail"]) == (
+        413, "A request holds at most 100 images: send them in several."
+    )  # fmt: skip
+    assert server.service.budget.held == 0
+
+
+def test_a_client_that_asks_first_sends_nothing(server):
+    head = (f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+            f"Content-Length: {100 << 20}\r\nExpect: 100-continue\r\n\r\n")  # fmt: skip
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(head.encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+
+
 def test_a_body_of_unknown_length_is_cut_off_at_the_limit(small):
     head = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
     with socket.create_connection(("127.0.0.1", small.port), timeout=30) as client:

@@ -112,7 +112,7 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     records = read_records([a, b])
     assert same_tests(records)
     assert warnings_of(records) == []
-    (pair,) = pair_with_first(records)
+    (pair,) = pair_with_first(records).pairs
     assert (pair.only_first, pair.only_second) == (0, 2)
     # Subjects 0 and 1 differ: of their four swaps, two differ as much as what was seen.
     assert (pair.test.differing, pair.test.exact) == (2, True)
@@ -133,9 +133,11 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     assert "warning" not in said
     assert "without width" not in said
     assert _compare([a, b], tmp_path)[0] == said
-    rough = [pair_with_first(records, resamples=9, seed=seed)[0].difference for seed in range(6)]
+    rough = [
+        pair_with_first(records, resamples=9, seed=seed).pairs[0].difference for seed in range(6)
+    ]
     assert len({(each.low, each.high) for each in rough}) > 1
-    assert rough[0] == pair_with_first(records, resamples=9, seed=0)[0].difference
+    assert rough[0] == pair_with_first(records, resamples=9, seed=0).pairs[0].difference
 
 
 def test_several_runs_are_corrected_for_and_their_seeds_are_said(tmp_path):
@@ -146,7 +148,7 @@ def test_several_runs_are_corrected_for_and_their_seeds_are_said(tmp_path):
     config = runs[2] / "config.toml"
     config.write_text(config.read_text().replace("seed = 0", "seed = 5"))
     records = read_records(runs)
-    pairs = pair_with_first(records)
+    pairs = pair_with_first(records).pairs
     assert [pair.test.p_value for pair in pairs] == [2 / 2**7, 2 / 2**5, 1.0]
     assert [pair.corrected for pair in pairs] == pytest.approx([6 / 2**7, 4 / 2**5, 1.0])
     said, _ = _compare(runs, tmp_path)

@@ -16,7 +16,7 @@ from nvidia.dali.data_node import DataNode
 
 from fastleuk.errors import MissingDependencyError
 
-TESTED = "2.2 to 2.4"
+TESTED = "2.3 to 2.4"
 
 
 def _named(*paths: str) -> Any:
@@ -33,7 +33,7 @@ def _named(*paths: str) -> Any:
             return found
     raise MissingDependencyError(
         f"NVIDIA DALI {dali.__version__} has no nvidia.dali.fn.{paths[0]}. fastleuk was tested "
-        f"with DALI {TESTED}: pip install 'nvidia-dali-cuda120>=2.2', or use the loader "
+        f"with DALI {TESTED}: pip install 'nvidia-dali-cuda120>=2.3', or use the loader "
         "torchvision."
     )
 

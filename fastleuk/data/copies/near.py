@@ -25,9 +25,9 @@ from PIL import Image
 from fastleuk.data.images.decode import decode_rgb
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import image_bytes
+from fastleuk.data.user_cache.arrays import keep, read_kept
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.errors import DataError
-from fastleuk.files import write_atomically
 from fastleuk.progress import Progress
 
 SIDE = 16
@@ -245,7 +245,7 @@ def describe_all(
         DataError: a file can't be read any more.
     """
     store = _store_path(manifest.root, cache_dir)
-    known = _read_store(store)
+    known = read_kept(store, SIDE * SIDE, np.float16)
     todo = [i for i, digest in enumerate(pixels) if digest not in known]
     if progress:
         progress(len(manifest) - len(todo), len(manifest))
@@ -263,33 +263,11 @@ def describe_all(
             if progress:
                 progress(len(manifest) - len(todo) + done, len(manifest))
     if todo:
-        _write_store(store, known)
+        keep(store, known)
     rows = [known[digest] for digest in pixels]
     return np.array(rows, np.float32).reshape(-1, SIDE * SIDE)
 
 
 def _store_path(root: Path, cache_dir: Path | None) -> Path:
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
-    return (cache_dir or cache_root()) / "near" / f"{name}.npz"
-
-
-def _read_store(store: Path) -> dict[str, np.ndarray]:
-    """Read kept descriptions; a missing or damaged file simply means that there are none."""
-    try:
-        with store.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            pixels, described = arrays["pixels"].tolist(), arrays["described"]
-        if described.shape != (len(pixels), SIDE * SIDE) or described.dtype != np.float16:
-            return {}
-        return dict(zip(pixels, described, strict=True))
-    except Exception:  # zipfile, zlib and NumPy raise many kinds on damaged files
-        return {}
-
-
-def _write_store(store: Path, known: dict[str, np.ndarray]) -> None:
-    """Keep descriptions; a folder that can't be written to only makes the next start slower."""
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        pixels, described = np.array(list(known)), np.array(list(known.values()))
-        write_atomically(store, lambda file: np.savez(file, pixels=pixels, described=described))
-    except OSError:
-        pass
+    return (cache_dir or cache_root()) / "near" / f"{name}-2.npz"

@@ -85,6 +85,11 @@ def read_split_rows(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         DataError: the file can't be read as a split.
     """
+    if not path.exists():
+        raise DataError(
+            f"{path} is missing: it says which images a run trains, validates and tests on. Copy "
+            "it back from where it was made; a new one would mix them."
+        )
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")  # line ends as they are
     except OSError as error:

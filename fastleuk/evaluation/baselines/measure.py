@@ -12,8 +12,8 @@ import numpy as np
 
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.images.cell import find_cell
+from fastleuk.data.user_cache.arrays import keep, read_kept
 from fastleuk.data.user_cache.folder import cache_root
-from fastleuk.files import write_atomically
 from fastleuk.loading.prepare import decoder
 from fastleuk.progress import Progress, no_progress
 
@@ -67,7 +67,7 @@ def measure(
     manifest = dataset.manifest
     keys = [f"{a}:{b}" for a, b in zip(dataset.sha256, manifest.crops.tolist(), strict=True)]
     file = _store_file(dataset, store)
-    known = _read(file)
+    known = read_kept(file, _COLUMNS, np.float64)
     todo = np.array([row for row, key in enumerate(keys) if key not in known], dtype=np.int64)
     progress(len(keys) - len(todo), len(keys))
     decode = decoder(dataset, SIDE, "torchvision", workers)
@@ -78,7 +78,7 @@ def measure(
             done += 1
         progress(len(keys) - len(todo) + done, len(keys))
     if len(todo):
-        _write(file, known)
+        keep(file, known)
     values = np.array([known[key] for key in keys]).reshape(-1, _COLUMNS)
     pixels = _shown(dataset).prod(axis=1)
     share = values[:, 7]
@@ -120,25 +120,3 @@ def colour_statistics(image: np.ndarray) -> np.ndarray:
 def _store_file(dataset: DataSet, store: Path | None) -> Path:
     name = hashlib.sha256(os.fsencode(dataset.manifest.root)).hexdigest()[:24]
     return (store or cache_root() / "measured") / f"{name}-{_VERSION}.npz"
-
-
-def _read(file: Path) -> dict[str, np.ndarray]:
-    """Read kept measures; a missing or damaged file simply means that there are none."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            keys, values = arrays["keys"].tolist(), arrays["values"]
-        if values.shape != (len(keys), _COLUMNS) or values.dtype != np.float64:
-            return {}
-        return dict(zip(keys, values, strict=True))
-    except Exception:  # zipfile, zlib and NumPy raise many kinds on damaged files
-        return {}
-
-
-def _write(file: Path, known: dict[str, np.ndarray]) -> None:
-    """Keep measures; a folder that can't be written to only makes the next time slower."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        keys, values = np.array(list(known)), np.array(list(known.values()))
-        write_atomically(file, lambda stream: np.savez(stream, keys=keys, values=values))
-    except OSError:
-        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.data.labels.positive import no_positive
+from fastleuk.protocols.comparisons import about_comparisons, difference, format_comparisons
 from fastleuk.protocols.figures import SYNTHETIC, fraction, notes_list, title_of
 from fastleuk.tables import markdown_table
 
@@ -24,6 +25,8 @@ def format_cv(result: dict[str, Any]) -> str:
         f"{model['weights']}, at most {optim['epochs']} epochs, {len(result['runs'])} runs."
     )
     parts += ["## By fold", _by_fold(result), "## Together", _together(result)]
+    if result["comparisons"] is not None:
+        parts += ["## Seeds compared", format_comparisons(result["comparisons"])]
     if result["ensemble"] is not None:
         parts += ["## Ensemble", _ensemble(result["ensemble"])]
     parts += ["## What the figures mean", notes_list(_notes(result))]
@@ -44,13 +47,17 @@ def _by_fold(result: dict[str, Any]) -> str:
 def _together(result: dict[str, Any]) -> str:
     first, seeds = result["runs"][0], len(result["seeds"])
     head = ["figure", "mean ± sd over folds"]
-    head += ["sd over seeds"] * (seeds > 1) + ["pooled, out of fold"]
+    intervals = result["pooled"]["intervals"]
+    over = f"{intervals['level']:.0%} interval over {intervals['clusters']} {intervals['over']}"
+    head += ["sd over seeds"] * (seeds > 1) + ["pooled, out of fold", over]
     rows = []
     for name, value in result["summary"].items():
         pooled = result["pooled"]["figures"][name]
         row = [title_of(name, first), fraction(value["mean"], value["sd_folds"])]
         row += [fraction(value["sd_seeds"])] * (seeds > 1)
-        rows.append([*row, fraction(pooled["mean"], pooled["sd"])])
+        each = intervals["figures"][name]
+        ends = "–" if each["low"] is None else f"{each['low']:.3f} to {each['high']:.3f}"
+        rows.append([*row, fraction(pooled["mean"], pooled["sd"]), ends])
     return markdown_table(head, rows)
 
 
@@ -67,12 +74,16 @@ def _ensemble(ensemble: dict[str, Any]) -> str:
             f"The mean over {ensemble['members']} seeds of the out-of-fold probabilities of "
             f"{ensemble['samples']} images of {ensemble['subjects']} subjects."
         )
-    head = ["figure", "ensemble", "single runs, mean ± sd"]
+    found = ensemble["comparisons"]
+    head = ["figure", "ensemble", "single runs, mean ± sd", f"gain ({found['level']:.0%})"]
     rows = [
-        [title_of(name, figures), fraction(figures[name]), fraction(single["mean"], single["sd"])]
+        [title_of(name, figures), fraction(figures[name]), fraction(single["mean"], single["sd"]),
+         difference(found["from_mean"].get(name))]
         for name, single in ensemble["single"].items()
-    ]
-    return f"{what}\n\n{markdown_table(head, rows)}"
+    ]  # fmt: skip
+    gains = f"gain: the ensemble's figure less the single runs' mean. {about_comparisons(found)}"
+    table = format_comparisons(found).partition("\n\n")[0]
+    return "\n\n".join([what, markdown_table(head, rows), table, gains])
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
@@ -90,7 +101,8 @@ def _notes(result: dict[str, Any]) -> list[str]:
     notes.append(
         "Pooled: every image once, scored by the model that was not trained on its fold"
         + (" (mean ± sd over seeds)" if seeds > 1 else "")
-        + ". Its AUC compares scores of different models, so it can fall below the folds' own."
+        + ". Its AUC compares scores of different models, so it can fall below the folds' own. Its "
+        "interval resamples subjects, not trainings."
     )
     if seeds > 1:
         notes.append(

@@ -17,6 +17,7 @@ from fastleuk.files import write_json, write_rows, write_text
 from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.protocols.checks import check_free_split, check_seeds
+from fastleuk.protocols.comparisons import compare_all, compare_ensemble, mean_intervals
 from fastleuk.protocols.cv.plan import Plan, parse_folds, plan_runs
 from fastleuk.protocols.cv.plot import plot_cv
 from fastleuk.protocols.cv.report import format_cv
@@ -140,6 +141,8 @@ def _collect(
     by_seed = [tables[k : k + shape[1]] for k in range(0, len(tables), shape[1])]
     pooled = [pool(of_seed) for of_seed in by_seed]
     mean = average(pooled)
+    of_seeds = {f"seed {seed}": table for seed, table in zip(plan.seeds, pooled, strict=True)}
+    by_image = dataset.manifest.subject_is_image
     fold_of = {
         path: mode
         for mode, table in zip(plan.modes, by_seed[0], strict=True)
@@ -154,10 +157,11 @@ def _collect(
             predict_rows(run, dataset, plan.unseen, device=plan.config.run.device, report=report)
             for run in runs
         ]
-        ensemble = _ensemble("unseen part", singles)
+        members = {job.name: each for job, each in zip(plan.jobs, singles, strict=True)}
+        ensemble = _ensemble("unseen part", members, by_image)
         rows += average(singles).rows(part="unseen", fold="")
     elif len(plan.seeds) > 1:
-        ensemble = _ensemble("out-of-fold", pooled)
+        ensemble = _ensemble("out-of-fold", of_seeds, by_image)
     config, manifest = plan.config, dataset.manifest
     jobs = plan.jobs
     result = {
@@ -175,7 +179,13 @@ def _collect(
             for job, each in zip(jobs, figures, strict=True)
         ],
         "summary": _summary(figures, shape),
-        "pooled": _pooled(pooled),
+        "pooled": {
+            **_pooled(pooled),
+            "intervals": mean_intervals(pooled, subject_is_image=by_image),
+        },
+        "comparisons": compare_all(
+            {name: [table] for name, table in of_seeds.items()}, subject_is_image=by_image
+        ),
         "ensemble": ensemble,
         "notes": list(plan.notes),
     }
@@ -210,10 +220,11 @@ def _pooled(pooled: list[PredictionTable]) -> dict[str, Any]:
     }
 
 
-def _ensemble(on: str, members: list[PredictionTable]) -> dict[str, Any]:
+def _ensemble(on: str, members: dict[str, PredictionTable], by_image: bool) -> dict[str, Any]:
     """Return the figures of the averaged probabilities beside those of the single models."""
-    single = [table.figures() for table in members]
-    together = average(members).figures()
+    single = [table.figures() for table in members.values()]
+    mean = average(list(members.values()))
+    together = mean.figures()
     return {
         "on": on,
         "members": len(members),
@@ -221,4 +232,5 @@ def _ensemble(on: str, members: list[PredictionTable]) -> dict[str, Any]:
         "subjects": together["subjects"],
         "figures": together,
         "single": {name: mean_sd([f[name] for f in single]) for name in reported(together)},
+        "comparisons": compare_ensemble(mean, members, subject_is_image=by_image),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.data.labels.positive import no_positive
+from fastleuk.protocols.comparisons import format_comparisons
 from fastleuk.protocols.figures import SYNTHETIC, notes_list, percent
 from fastleuk.protocols.gaps import format_gaps
 from fastleuk.protocols.paper.published import PUBLISHED, SOURCE, Published
@@ -36,6 +37,7 @@ def format_paper(result: dict[str, Any]) -> str:
         parts.append("Published, of other backbones on C-NMC 2019, split by image:")
         parts.append(_published_table(others))
     parts += ["## The split by subject against the split by image", _gaps(result)]
+    parts += ["## Each against each", *_against(result)]
     parts += ["## What was run, and what the figures mean", notes_list(_notes(result))]
     return "\n\n".join(parts) + "\n"
 
@@ -94,6 +96,19 @@ def _gaps(result: dict[str, Any]) -> str:
     if average == "macro":
         names = {name: "macro-F1" if name == "f1_macro" else t for name, t in names.items()}
     return format_gaps(all_rows(result), names, len(result["seeds"]))
+
+
+def _against(result: dict[str, Any]) -> list[str]:
+    parts = []
+    for split, found in result["comparisons"].items():
+        parts += [f"Split by {split}:", format_comparisons(found)]
+    if len(result["seeds"]) > 1:
+        parts.append(
+            "The test images of all seeds are taken together, each said by the network of its "
+            "seed; a subject that several seeds test is one. These are comparisons of the networks "
+            "as trained."
+        )
+    return parts
 
 
 def _notes(result: dict[str, Any]) -> list[str]:

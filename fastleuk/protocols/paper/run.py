@@ -16,22 +16,23 @@ from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.make import make_split
 from fastleuk.data.split.parts import Split
-from fastleuk.errors import ConfigError, WeightsError, listed
+from fastleuk.errors import ConfigError
 from fastleuk.files import write_json, write_text
 from fastleuk.loading import resolve_loader
-from fastleuk.models.backbone import check_backbone, check_weights
 from fastleuk.models.backbone_name import file_name
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.models.weights import BUNDLED_BACKBONE
 from fastleuk.protocols.checks import check_free_split, check_seeds
+from fastleuk.protocols.comparisons import compare_all
 from fastleuk.protocols.figures import data_facts, mean_sd
 from fastleuk.protocols.jobs import RESULTS, Job, refuse_busy, run_jobs
 from fastleuk.protocols.paper.plot import plot_leak
 from fastleuk.protocols.paper.published import PUBLISHED
 from fastleuk.protocols.paper.report import format_paper
-from fastleuk.protocols.predictions import read_predictions
+from fastleuk.protocols.paper.weights import weights_of
+from fastleuk.protocols.predictions import PredictionTable, read_predictions
 from fastleuk.protocols.shortcut import NAME as SHORTCUT
-from fastleuk.protocols.shortcut import colour_statistics, shortcut_figures
+from fastleuk.protocols.shortcut import colour_statistics, shortcut_table
 
 SPLITS = ("image", "subject")
 QUICK_BACKBONES = (BUNDLED_BACKBONE, "test_efficientnet", "test_resnet")
@@ -108,7 +109,7 @@ def run_paper(
     twice = sorted({name for name in folders if folders.count(name) > 1})
     if twice:
         raise ConfigError(f"--backbones names {', '.join(twice)} more than once.")
-    weights = _weights(chosen, config.model.weights)
+    weights = weights_of(chosen, config.model.weights)
     refuse_busy(out)
     for backbone in chosen:
         size_arguments(backbone, config.loader.size)
@@ -132,40 +133,6 @@ def run_paper(
     run_log.result(report, "\n" + format_paper(result))
     report(f"Written: {', '.join(str(out / f'paper{end}') for end in ('.json', '.md', '.png'))}")
     return result
-
-
-def _weights(backbones: Sequence[str], weights: str) -> tuple[str, ...]:
-    """Return the weights of each backbone, checked.
-
-    Raises:
-        ConfigError: an unknown backbone, or ``bundled`` for one that has none.
-        WeightsError: a file is missing.
-    """
-    found, missing = [], []
-    for backbone in backbones:
-        check_backbone(backbone)
-        mine = weights
-        if weights == "auto":
-            mine = "bundled" if backbone.split(".")[0] == BUNDLED_BACKBONE else "none"
-        elif Path(weights).is_dir():
-            files = [
-                Path(weights) / f"{file_name(backbone)}{end}" for end in (".safetensors", ".pth")
-            ]
-            there = [str(file) for file in files if file.is_file()]
-            if not there:
-                missing.append(f"{file_name(backbone)}.safetensors or {file_name(backbone)}.pth")
-                continue
-            mine = there[0]
-        elif Path(weights).is_file() and len(backbones) > 1:
-            raise WeightsError(
-                f"--weights {weights} is one file for {len(backbones)} backbones. Give a folder "
-                "that holds <backbone>.safetensors for each, or one of --backbones."
-            )
-        check_weights(backbone, mine)
-        found.append(mine)
-    if missing:
-        raise WeightsError(f"The folder --weights {weights} lacks:\n{listed(missing)}")
-    return tuple(found)
 
 
 def _scaled(config: Config, dataset: DataSet) -> Config:
@@ -206,17 +173,15 @@ def _splits(plan: _Plan, dataset: DataSet) -> dict[str, list[Split]]:
 
 def _shortcut(
     plan: _Plan, dataset: DataSet, splits: dict[str, list[Split]]
-) -> dict[str, dict[str, Any]]:
-    """Return the figures of what sees colours alone, in the same splits, as a row has them."""
+) -> dict[str, list[PredictionTable]]:
+    """Return what colours alone say in the same splits, a table for each seed."""
     loader = resolve_loader(plan.config.loader)
     statistics = colour_statistics(dataset, backend=loader.loader, workers=loader.workers)
     return {
-        name: _merge(
-            [
-                shortcut_figures(dataset, split, statistics, seed=seed)
-                for split, seed in zip(of_seeds, plan.seeds, strict=True)
-            ]
-        )
+        name: [
+            shortcut_table(dataset, split, statistics, seed=seed)
+            for split, seed in zip(of_seeds, plan.seeds, strict=True)
+        ]
         for name, of_seeds in splits.items()
     }
 
@@ -226,10 +191,10 @@ def _collect(
 ) -> dict[str, Any]:
     """Return what ``paper.json`` holds."""
     manifest, names = dataset.manifest, dataset.manifest.class_names
-    figures = [
-        read_predictions(run / RESULTS[1], names, dataset.positive).figures() for run in runs
-    ]
+    tables = [read_predictions(run / RESULTS[1], names, dataset.positive) for run in runs]
+    figures = [table.figures() for table in tables]
     done = list(zip(plan.jobs, figures, strict=True))
+    shortcut = _shortcut(plan, dataset, splits)
     rows = []
     for backbone, weights in zip(plan.backbones, plan.weights, strict=True):
         trained = {}
@@ -260,10 +225,38 @@ def _collect(
         "seeds": list(plan.seeds),
         "config": dataclasses.asdict(plan.config),
         "rows": rows,
-        "shortcut": {"name": SHORTCUT, "published": None, **_shortcut(plan, dataset, splits)},
+        "shortcut": {
+            "name": SHORTCUT,
+            "published": None,
+            **{split: _merge([t.figures() for t in each]) for split, each in shortcut.items()},
+        },
+        "comparisons": _comparisons(plan, rows, tables, shortcut, manifest.subject_is_image),
         "runs": [{"name": job.name, **f} for job, f in done],
         "notes": {name: list(of_seeds[0].notes) for name, of_seeds in splits.items()},
     }
+
+
+def _comparisons(
+    plan: _Plan,
+    rows: list[dict[str, Any]],
+    tables: list[PredictionTable],
+    shortcut: dict[str, list[PredictionTable]],
+    by_image: bool,
+) -> dict[str, Any]:
+    """Return for each split every row against every other, what colours alone say as well."""
+    found = {}
+    for split in SPLITS:
+        of_rows = {
+            row["name"]: [
+                table
+                for job, table in zip(plan.jobs, tables, strict=True)
+                if job.config.model.backbone == row["backbone"] and job.config.data.split == split
+            ]
+            for row in rows
+        }
+        of_rows[SHORTCUT] = shortcut[split]
+        found[split] = compare_all(of_rows, subject_is_image=by_image)
+    return found
 
 
 def _merge(figures: list[dict[str, Any]]) -> dict[str, Any]:

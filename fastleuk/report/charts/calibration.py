@@ -36,6 +36,8 @@ def decision_chart(told: Mapping[str, Any], threshold: float | None) -> Chart:
     with drawing(3.6, 3.9) as figure:
         axis = figure.subplots()
         draw_decision_curve(axis, told, threshold=threshold, colours=_COLOURS)
+        high = [v for v in (told.get("after") or told["before"])["decision_curve"]["high"] if v]
+        axis.set_ylim(top=max([axis.get_ylim()[1], *(1.03 * value for value in high)]))
         return finish(
             figure,
             f"Decision curve: net benefit of acting on {told['positive_class']} by the network, "

@@ -72,6 +72,8 @@ def _epochs(
             axis.set_ylim(bottom=0)
         else:
             axis.set_ylim(top=top)
+            low = axis.get_ylim()[0]
+            axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= 1.0001])
         axis.legend()
         return finish(figure, text)
 

@@ -79,7 +79,7 @@ def strip_chart(
     rows.sort()
     height = min(14.0, 1.0 + 0.16 * len(rows))
     shift = np.random.default_rng(0)
-    with drawing(5.4, height) as figure:
+    with drawing(4.4, height) as figure:
         axis = figure.subplots()
         for place, (code, mean, name) in enumerate(rows):
             mine = scores[(names == name) & (labels == code)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastleuk.report.numbers import listing, plural, whole
+from fastleuk.report.numbers import capital, listing, plural, whole
 from fastleuk.report.overlap import TITLES, verdict
 from fastleuk.report.source import Source
 
@@ -30,19 +30,20 @@ def counted(counts: Mapping[str, int], names: tuple[str, ...]) -> str:
 
 
 def part_sentence(source: Source, part: str) -> str:
-    """Return the size of a part, such as ``84 images of 8 subjects: 28 hem and 56 ALL``."""
+    """Return the size of a part, such as ``84 images of 8 subjects (28 hem and 56 ALL)``."""
     rows = source.part(part)
     if not rows:
         return "not in split.csv"
     people = len({row["subject"] for row in rows})
     of = "" if source.subject_is_image else f" of {plural(people, 'subject')}"
-    return f"{plural(len(rows), 'image')}{of}: {counted(source.counts(part), source.class_names)}"
+    by_class = counted(source.counts(part), source.class_names)
+    return f"{plural(len(rows), 'image')}{of} ({by_class})"
 
 
 def parts_sentence(source: Source) -> str:
     """Return the sizes of all parts."""
-    told = [f"{title} {part_sentence(source, part)}" for part, title in TITLES.items()]
-    return "; ".join(told) + "."
+    told = [f"{title}: {part_sentence(source, part)}" for part, title in TITLES.items()]
+    return capital("; ".join(told)) + "."
 
 
 def split_sentence(source: Source) -> str:
@@ -79,11 +80,13 @@ def preprocessing_sentence(source: Source) -> str:
     """Return what is done to an image before the network."""
     size = source.metadata.get("size") or source.config["loader"]["size"]
     text = (
-        f"Decoded to 8-bit RGB, EXIF orientation applied, resized to {size}×{size} pixels "
-        "(antialiased bilinear)"
+        "Images were decoded to 8-bit RGB with their EXIF orientation applied, and resized to "
+        f"{size}×{size} pixels (bilinear, antialiased)"
     )
     if "mean" in source.metadata:
         mean, std = (", ".join(f"{v:.3g}" for v in source.metadata[key]) for key in ("mean", "std"))
-        text += f", normalised by mean ({mean}) and standard deviation ({std})"
-    text += ". Every file was decoded and checked before training; of identical images one was kept"
-    return f"{text}, and the subjects that they tie together stay in one part."
+        text += f"; they were normalised by mean ({mean}) and standard deviation ({std})"
+    return (
+        f"{text}. Every file was decoded and checked before training; of identical images one was "
+        "kept, and the subjects that they tie together stay in one part."
+    )

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastleuk.report.numbers import listing, number, plural, whole, with_interval
 from fastleuk.report.source import Source
+
+FLAT = "An interval without width says nothing: its resamples are all alike."
+
+
+def flat(figure: Mapping[str, Any]) -> bool:
+    """Say whether an interval has no width."""
+    return figure.get("low") is not None and figure["low"] == figure["high"]
 
 
 def clusters_sentence(source: Source) -> str:
@@ -15,9 +25,12 @@ def clusters_sentence(source: Source) -> str:
     by_class = ", ".join(f"{whole(count)} {name}" for name, count in counts.items())
     over = found["over"]
     text = (
-        f"{found['level']:.0%} intervals by a bootstrap over {over} ({whole(found['clusters'])}: "
-        f"{by_class}), drawn within class, {whole(found['resamples'])} resamples."
+        f"{found['level']:.0%} intervals are by a bootstrap over {over} "
+        f"({whole(found['clusters'])}: {by_class}), drawn within class, with "
+        f"{whole(found['resamples'])} resamples."
     )
+    if any(flat(figure) for figure in found["figures"].values()):
+        text += f" {FLAT}"
     if over == "images":
         return (
             f"{text} No subject is known: what people differ by is not in these intervals, and "
@@ -25,9 +38,10 @@ def clusters_sentence(source: Source) -> str:
         )
     fewest = min(counts.values(), default=0)
     if fewest < 2:
-        return f"{text} A class has {fewest} subject: how people differ cannot be known from that."
+        few = plural(fewest, "subject") if fewest else "no subject"
+        return f"{text} A class has {few}: how people differ cannot be known from that."
     if fewest < 20:
-        return f"{text} With fewer than 20 subjects of a class ({fewest}) they are rough."
+        return f"{text} They are rough: a class has {plural(fewest, 'subject')}, fewer than 20."
     return text
 
 
@@ -48,21 +62,50 @@ def headline_sentence(source: Source) -> str:
 
 def plain_sentences(source: Source) -> list[str]:
     """Return what sensitivity and specificity mean for a hundred cells."""
-    figures = source.intervals.get("figures", {})
-    if source.positive is None or len(source.class_names) != 2:
+    figures, positive = source.intervals.get("figures", {}), source.positive
+    if positive is None or len(source.class_names) != 2:
         return []
-    (other,) = (name for name in source.class_names if name != source.positive)
+    (other,) = (name for name in source.class_names if name != positive)
+    matrix, code = source.figures["confusion_matrix"], source.class_names.index(positive)
+    share = sum(matrix[code]) / max(1, sum(map(sum, matrix)))
     told = []
-    for name, mine, does in (
-        ("sensitivity", source.positive, f"are called {source.positive}"),
-        ("specificity", other, f"are called {other}"),
-    ):
+    for name, of, does in (
+        ("sensitivity", f"{positive} cells", f"are called {positive}."),
+        ("specificity", f"{other} cells", f"are called {other}."),
+        ("precision_positive", f"cells called {positive}",
+         f"are {positive}: so in this test, where {hundred(share)} of 100 cells are {positive}; "
+         "fewer where it is rarer."),
+    ):  # fmt: skip
         figure = figures.get(name)
         if not figure or figure.get("low") is None:
             continue
-        low, value, high = (round(100 * figure[key]) for key in ("low", "estimate", "high"))
-        told.append(f"Of 100 {mine} cells, {value} ({low} to {high}) {does}.")
+        low, value, high = (hundred(figure[key]) for key in ("low", "estimate", "high"))
+        told.append(f"Of 100 {of}, {value} ({low} to {high}) {does}")
     return told
+
+
+def hundred(share: float) -> str:
+    """Return how many of a hundred a share is; none and all are said only where they are meant.
+
+    >>> hundred(0.957), hundred(1.0), hundred(0.998), hundred(0.9999), hundred(0.0004)
+    ('96', '100', '99.8', '99.9', '0.1')
+    """
+    if round(100 * share) in (0, 100) and share not in (0, 1):
+        return f"{min(99.9, max(0.1, round(100 * share, 1))):.1f}"
+    return f"{100 * share:.0f}"
+
+
+def meaning(source: Source, name: str) -> str:
+    """Return what a headline figure is, in a few words."""
+    positive = source.positive
+    ranks = f"how often a cell of {positive} gets a higher score than another cell"
+    return {
+        "f1_macro": "precision and recall in one, mean of the classes",
+        "auc": ranks if positive else "how well the scores rank the classes",
+        "sensitivity": f"share of the {positive} cells that are found",
+        "specificity": f"share of the other cells that are not called {positive}",
+        "balanced_accuracy": "share that is recognised, mean of the classes",
+    }[name]
 
 
 def warnings(source: Source) -> list[str]:
@@ -91,7 +134,7 @@ def warnings(source: Source) -> list[str]:
     if source.intervals.get("over") == "subjects" and min(counts.values(), default=99) < 20:
         fewest = min(counts, key=counts.get)
         told.append(
-            f"Few people: {plural(counts[fewest], 'subject')} of the class {fewest} in the test "
-            "part. The intervals are wide, and rough."
+            f"Few people: the test part has {plural(counts[fewest], 'subject')} of the class "
+            f"{fewest}. The intervals are wide, and rough."
         )
     return told

@@ -6,7 +6,7 @@ import re
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.report.facts.data import backbone
-from fastleuk.report.numbers import capital, duration, listing, plural, whole
+from fastleuk.report.numbers import duration, listing, plural, were, whole
 from fastleuk.report.source import Source
 
 _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
@@ -21,9 +21,9 @@ def model_sentence(source: Source) -> str:
         "none": "random weights",
     }.get(weights, f"weights of the file {weights.rpartition('/')[2]}")
     return (
-        f"{backbone(source)} of timm, its last layer replaced by one with "
-        f"{len(source.class_names)} outputs ({listing(list(source.class_names))}); begun from "
-        f"{origin}."
+        f"The network is {backbone(source)} of timm; its last layer was replaced by one with "
+        f"{plural(len(source.class_names), 'output')} ({listing(list(source.class_names))}), and "
+        f"it started from {origin}."
     )
 
 
@@ -37,12 +37,8 @@ def training_sentence(source: Source) -> str:
     """Return optimiser, schedule, batches and stopping."""
     optim, loader = source.config["optim"], source.config["loader"]
     name = _OPTIMIZERS.get(optim["optimizer"], optim["optimizer"])
-    parts = [
-        f"{name} at a learning rate of {optim['lr']:g}",
-        f"batches of {loader['batch_size'] * optim.get('accumulate', 1) * source.processes}",
-        f"at most {optim['epochs']} epochs, stopped after {optim['patience']} epochs "
-        "without a better macro-F1 on validation",
-    ]
+    batch = loader["batch_size"] * optim.get("accumulate", 1) * source.processes
+    parts = [f"{name} at a learning rate of {optim['lr']:g}", f"in batches of {batch} images"]
     if optim["optimizer"] == "sgd" and optim.get("momentum"):
         parts[0] += f" with Nesterov's momentum of {optim['momentum']:g}"
     extras = {
@@ -65,14 +61,21 @@ def training_sentence(source: Source) -> str:
         parts.append(source.precision or ("mixed precision" if optim.get("amp") else "float32"))
     if source.processes > 1:
         parts.append(f"{source.processes} processes")
-    epoch = best_epoch(source)
-    done = (
-        f" {plural(len(source.rows), 'epoch')} were run"
-        if len(source.rows) != 1
-        else " 1 epoch was run"
+    seed = source.config["run"]["seed"]
+    how = f"The network was trained on cross-entropy by {', '.join(parts)}; seed {seed}."
+    return f"{how} {_epochs(source)}"
+
+
+def _epochs(source: Source) -> str:
+    optim, epoch = source.config["optim"], best_epoch(source)
+    most, patience = plural(optim["epochs"], "epoch"), plural(optim["patience"], "epoch")
+    text = (
+        f"It was to train for at most {most}, and to stop after {patience} without a better "
+        "macro-F1 on the validation part"
     )
-    kept = f"; the weights of epoch {epoch} were kept" if epoch else ""
-    return f"Cross-entropy, {', '.join(parts)}; seed {source.config['run']['seed']}.{done}{kept}."
+    if source.rows:
+        text += f"; {plural(len(source.rows), 'epoch')} {were(len(source.rows))} run"
+    return f"{text}{f', and the weights of epoch {epoch} were kept' if epoch else ''}."
 
 
 def balance_sentence(source: Source) -> str:
@@ -119,13 +122,13 @@ def work(source: Source) -> dict[str, str]:
 def augmentation_sentence(source: Source) -> str:
     """Return which augmentations were drawn from, with their ranges."""
     if not source.policy:
-        return "Not known: policy.toml is not in the run folder."
+        return "How images were augmented is not known: policy.toml is not in the run folder."
     policy = AugmentPolicy.from_dict(source.policy)
 
     def span(values: object) -> str:
         return " to ".join(f"{v:.3g}".replace("-", "−") for v in values)  # type: ignore[attr-defined]
 
-    shift = " and ".join(f"{share:.0%}" for share in policy.translate)
+    shift = " and ".join(dict.fromkeys(f"{share:.0%}" for share in policy.translate))
     jitter = ", ".join(
         f"{name} {span(getattr(policy, name))}"
         for name in ("brightness", "contrast", "saturation", "hue")
@@ -142,16 +145,19 @@ def augmentation_sentence(source: Source) -> str:
         "p_perspective": f"perspective (distortion {policy.distortion_scale:g})",
     }
     named = [
-        f"{text} (p = {getattr(policy, name):g})"
+        f"{text} (p\u00a0=\u00a0{getattr(policy, name):g})"
         for name, text in steps.items()
         if getattr(policy, name) > 0
     ]
     if not named:
-        return "No augmentation."
+        return "Training images were not augmented."
     augment = source.config["augment"]
     share = augment.get("originals", 0) if augment["per_class"] == "off" else 0
     plain = f" {share:.0%} of an epoch's images were left as they are." if share else ""
-    return f"{capital(listing(named))}.{plain}"
+    return (
+        f"Training images were augmented by {listing(named)}, each step with its probability p."
+        f"{plain}"
+    )
 
 
 def command(source: Source) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastleuk.evaluation.baselines.beside import verdict
+from fastleuk.evaluation.baselines.comparison import verdict
 from fastleuk.evaluation.by_subject import SHOWN, VOTE, WAYS, mixed_sentence
 from fastleuk.evaluation.calibration.choose import too_small
+from fastleuk.files import read_rows
 from fastleuk.report.charts.calibration import decision_chart, reliability_chart
-from fastleuk.report.numbers import capital, ends, estimate, number, whole
+from fastleuk.report.facts.results import FLAT, flat
+from fastleuk.report.numbers import capital, ends, estimate, plural
 from fastleuk.report.sections.results import figure_row
-from fastleuk.report.source import Source, read_rows
+from fastleuk.report.source import Source
 
 
 def baselines(source: Source) -> dict[str, Any]:
@@ -69,20 +71,13 @@ def calibration(source: Source) -> dict[str, Any]:
 
 
 def _calibration_sentences(source: Source, told: dict[str, Any]) -> list[str]:
-    counts, over = told["chosen_on"].get("subjects_by_class"), told["chosen_on"].get("over")
+    small = too_small(told["chosen_on"]) if told["chosen_on"].get("subjects_by_class") else ""
     if told["temperature"] == 1:
         return [
             "No temperature was fitted: probabilities are as the network gives them. "
             f"fastleuk evaluate {source.run_dir} --calibrate fits one on the validation part."
         ]
-    text = (
-        f"Temperature scaling divides the logits by {number(told['temperature'])}, fitted on the "
-        "validation part"
-    )
-    if counts:
-        text += f" ({', '.join(f'{whole(count)} {over} of {n}' for n, count in counts.items())})"
-    small = too_small(told["chosen_on"]) if counts else ""
-    return [f"{text}. The test part decided nothing.", *([f"{capital(small)}."] if small else [])]
+    return [f"{capital(small)}: what was chosen on it may not hold elsewhere."] if small else []
 
 
 def subject_figures(source: Source) -> dict[str, Any]:
@@ -97,13 +92,17 @@ def subject_figures(source: Source) -> dict[str, Any]:
         if name in figures[VOTE]
     ]
     caption = (
-        f"Figures of {whole(told['subjects'])} subjects, each one sample: a subject is what most "
-        "of its images are called, or what their mean probability says"
+        f"Each of {plural(told['subjects'], 'subject')} is one sample here: a subject is what most "
+        "of its images are called, or what their mean probability says."
     )
+    if told["mixed"]:
+        caption += f" {mixed_sentence(told)}"
+    if any(flat(figure) for each in figures.values() for figure in each.values()):
+        caption += f" {FLAT}"
     found: dict[str, Any] = {
         "metrics": metrics,
         "metrics_head": ["Figure", *(title.capitalize() for title in WAYS.values())],
-        "metrics_caption": caption + (f". {mixed_sentence(told)}" if told["mixed"] else ""),
+        "metrics_caption": caption,
     }
     path = source.run_dir / "test_subjects.csv"
     if path.is_file():

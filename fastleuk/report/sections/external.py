@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import CheckpointError, DataError
-from fastleuk.evaluation.baselines.beside import verdict
+from fastleuk.evaluation.baselines.comparison import verdict
 from fastleuk.evaluation.elsewhere.place import PREFIX
 from fastleuk.evaluation.elsewhere.shift import classes_sentence, feature_rows
 from fastleuk.evaluation.format import clusters_sentence

@@ -11,14 +11,16 @@ import numpy as np
 
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.intervals.figures import figures as all_figures
+from fastleuk.files import read_rows
 from fastleuk.protocols.figures import fraction, percent, title_of
 from fastleuk.protocols.gaps import gap
 from fastleuk.protocols.predictions import PredictionTable, make_table
 from fastleuk.report.charts.protocol import folds_chart, leak_chart
 from fastleuk.report.numbers import listing, plural
 from fastleuk.report.overlap import shared
+from fastleuk.report.sections.compared import compared, signed
 from fastleuk.report.sections.results import figure_row
-from fastleuk.report.source import read_rows, read_split_file
+from fastleuk.report.source import read_split_file
 
 RESULT = {"cv": "cv.json", "paper": "paper.json"}
 
@@ -81,6 +83,7 @@ def cv_page(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "chart": folds_chart(result).html,
         "pooled": _pooled(folder, result),
+        "comparisons": compared(result.get("comparisons")),
         "ensemble": _ensemble(result),
         "confusion": _confusion(result["class_names"], counts),
         "notes": list(result["notes"]),
@@ -137,12 +140,20 @@ def _ensemble(result: Mapping[str, Any]) -> dict[str, Any]:
             "none": "No ensemble: no part of the data is unseen by all runs, and one seed leaves "
             "nothing to average."
         }
-    figures = ensemble["figures"]
+    figures, found = ensemble["figures"], ensemble.get("comparisons")
+    gains = found["from_mean"] if found else {}
     return {
+        "gains": bool(gains),
+        "comparisons": compared(found),
         "what": f"Mean probability of {ensemble['members']} runs on {ensemble['samples']} images "
         f"of {ensemble['subjects']} subjects ({ensemble['on']}).",
         "rows": [
-            (title_of(name, figures), fraction(figures[name]), fraction(each["mean"], each["sd"]))
+            {
+                "title": title_of(name, figures),
+                "value": fraction(figures[name]),
+                "single": fraction(each["mean"], each["sd"]),
+                "gain": signed(gains.get(name)),
+            }
             for name, each in ensemble["single"].items()
         ],
     }
@@ -233,6 +244,11 @@ def paper_page(result: Mapping[str, Any]) -> dict[str, Any]:
         "heads": heads,
         "rows": rows,
         "gaps": gaps,
+        "comparisons": [
+            {"split": split, **each}
+            for split, found in result.get("comparisons", {}).items()
+            if (each := compared(found)) is not None
+        ],
         "chart": leak_chart(result).html,
         "notes": [note for of_split in result.get("notes", {}).values() for note in of_split],
         "quick": result.get("quick", False),

@@ -27,7 +27,10 @@ def headline(source: Source) -> dict[str, Any]:
     names = HEADLINE if source.positive else ("f1_macro", "auc", "balanced_accuracy")
     return {
         "figures": [
-            figure_row(name, PLAIN_NAMES[name], figures.get(name), source.figures.get(name))
+            {
+                **figure_row(name, PLAIN_NAMES[name], figures.get(name), source.figures.get(name)),
+                "means": facts_results.meaning(source, name),
+            }
             for name in names
         ],
         "plain": facts_results.plain_sentences(source),

@@ -235,7 +235,7 @@ def test_files_that_are_no_split(even, tmp_path, spoil):
 
 
 def test_a_missing_split_file(even, tmp_path):
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="is missing: it says which images"):
         read_split(tmp_path / "none.csv", *even)
 
 

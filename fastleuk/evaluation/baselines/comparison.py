@@ -23,7 +23,7 @@ COMPARED = ("auc", "f1_macro")
 """What says whether a baseline is beaten: the first that is defined."""
 
 
-def beside(
+def compare_with_baselines(
     known: Measured,
     known_labels: np.ndarray,
     asked: Measured,
@@ -93,7 +93,7 @@ def verdict(told: Mapping[str, Any]) -> str:
     """Say in a sentence whether the network beats a baseline.
 
     Args:
-        told: One of :func:`beside`.
+        told: One of :func:`compare_with_baselines`.
     """
     name = told["title"].partition(" (")[0]
     if "none" in told:
@@ -110,11 +110,11 @@ def verdict(told: Mapping[str, Any]) -> str:
     return f"{text}: that it has learned more than {name} tells is not shown."
 
 
-def format_beside(told: Mapping[str, Any]) -> str:
+def format_comparison(told: Mapping[str, Any]) -> str:
     """Lay the baselines out for a terminal.
 
     Args:
-        told: Of :func:`beside`.
+        told: Of :func:`compare_with_baselines`.
     """
     from fastleuk.evaluation.format import format_figure
 
