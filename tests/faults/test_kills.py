@@ -29,6 +29,8 @@ class Case:
     """Patterns below ``{out}`` of files with equal bytes."""
     fresh: bool = False
     """Whether the command refuses what is there, so that it has to be removed first."""
+    again: tuple[str, ...] = ()
+    """Words that are added where something is there already."""
     env: dict = field(default_factory=dict)
 
 
@@ -44,6 +46,11 @@ CASES = {
     "pack": Case(("pack", "{out}", *DATA, "--shard-mb", "1"), ("*.tar", "shards.json"), fresh=True),
     "evaluate": Case(
         ("evaluate", "{run}", "--out", "{out}"), ("test_predictions.csv",)
+    ),
+    "predict": Case(
+        ("predict", "{run}", "{data}", "--device", "cpu", "--batch-size", "4",
+         "--out", "{out}/table.csv"),
+        ("table.csv",), again=("--resume",),
     ),
     "cv": Case(
         ("cv", *DATA, *TINY, "--folds", "2", "--epochs", "1", "--out", "{out}"),
@@ -68,7 +75,11 @@ class Place:
         }  # fmt: skip
 
     def start(self, case, out):
-        words = [str(word).replace("{out}", str(out)) for word in case.words]
+        there = out.is_dir() and any(out.iterdir())
+        if case.again:
+            out.mkdir(exist_ok=True)
+        added = case.again if there else ()
+        words = [str(word).replace("{out}", str(out)) for word in (*case.words, *added)]
         for name, value in self.names.items():
             words = [word.replace("{" + name + "}", str(value)) for word in words]
         if "--backbones" in words:
@@ -150,8 +161,9 @@ def test_killed_twenty_times(name, place):
     try_kills(name, TIMES, place)
 
 
-def test_a_training_killed_once(place):
-    try_kills("train", 1, place, seed=5)
+@pytest.mark.parametrize("name", ["train", "predict"])
+def test_killed_once(name, place):
+    try_kills(name, 1, place, seed=5)
 
 
 @pytest.mark.slow

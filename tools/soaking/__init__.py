@@ -1,0 +1,1 @@
+"""What ``tools/soak.py`` needs: commands that are disturbed, a server, and what must not differ."""
