@@ -231,9 +231,7 @@ _FACTS: dict[str, Callable[[Source], str]] = {
     "confusion": lambda s: (
         f"See Results: confusion matrix of {plural(s.figures['samples'], 'image')}."
     ),
-    "prediction_code": lambda s: (
-        f"From the weights, by fastleuk evaluate {s.run_dir}. {decision_sentence(s)}"
-    ),
+    "prediction_code": lambda s: f"From the weights, by fastleuk evaluate. {decision_sentence(s)}",
     "imbalance": facts_training.balance_sentence,
     "parts_compared": facts.parts_sentence,
 }

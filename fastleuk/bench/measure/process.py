@@ -75,7 +75,8 @@ class Process:
             code = self._process.wait()
             words = self._words.text().strip().splitlines()
             self.close()
-            raise FastleukError(_end_of(self.name, code, words[-1] if words else ""))
+            last = words[-1] if words else "without a word"
+            raise FastleukError(f"{self.name} {_how_it_ended(code)}: {last}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -96,15 +97,12 @@ class Process:
         self._words.close()
 
 
-def _end_of(name: str, code: int, last_words: str) -> str:
-    """Say how a process ended, and its last words."""
+def _how_it_ended(code: int) -> str:
     if code == -signal.SIGKILL:
-        how = "was killed, as the kernel does where memory runs out: free some, or give --methods"
-    elif code < 0:
-        how = f"ended by {signal.Signals(-code).name}"
-    else:
-        how = f"ended with exit code {code}"
-    return f"{name} {how}{f': {last_words}' if last_words else '.'}"
+        return "was killed, as the kernel does where memory runs out (give fewer --methods)"
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
 
 
 class _Tail:

@@ -19,7 +19,7 @@ def baselines(source: Source) -> dict[str, Any]:
     """Return size alone and colours alone beside the network."""
     told = source.figures.get("baselines")
     if not told:
-        return {"none": f"Not computed. fastleuk evaluate {source.run_dir} does it."}
+        return {"none": "Not computed. fastleuk evaluate RUN does it."}
     own, rows = source.intervals.get("figures", {}), []
     for key, title in (("auc", "AUC"), ("f1_macro", "macro-F1")):
         if key in own:
@@ -40,7 +40,7 @@ def calibration(source: Source) -> dict[str, Any]:
     told = source.figures.get("calibration")
     if not told:
         return {
-            "none": f"Not computed. fastleuk evaluate {source.run_dir} does it.",
+            "none": "Not computed. fastleuk evaluate RUN does it.",
             "sentences": [],
         }
     positive, after = told["positive_class"], told.get("after")
@@ -52,7 +52,7 @@ def calibration(source: Source) -> dict[str, Any]:
     order = list(told["before"]["figures"])
     rows.sort(key=lambda row: order.index(row["order"]))
     found: dict[str, Any] = {
-        "sentences": _calibration_sentences(source, told),
+        "sentences": _calibration_sentences(told),
         "rows": rows,
         "caption": f"Calibration on the test part, intervals over {told['over']}",
         "reliability": reliability_chart(told).html,
@@ -70,12 +70,12 @@ def calibration(source: Source) -> dict[str, Any]:
     return found
 
 
-def _calibration_sentences(source: Source, told: dict[str, Any]) -> list[str]:
+def _calibration_sentences(told: dict[str, Any]) -> list[str]:
     small = too_small(told["chosen_on"]) if told["chosen_on"].get("subjects_by_class") else ""
     if told["temperature"] == 1:
         return [
             "No temperature was fitted: probabilities are as the network gives them. "
-            f"fastleuk evaluate {source.run_dir} --calibrate fits one on the validation part."
+            "fastleuk evaluate RUN --calibrate fits one on the validation part."
         ]
     return [f"{capital(small)}: what was chosen on it may not hold elsewhere."] if small else []
 

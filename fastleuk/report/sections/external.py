@@ -32,8 +32,7 @@ def external(source: Source) -> dict[str, Any]:
     files = sorted(source.run_dir.glob(f"{PREFIX}*/metrics*.json"))
     if not files:
         return {
-            "none": "Not tested on data from elsewhere. "
-            f"fastleuk evaluate {source.run_dir} --on DATA does it.",
+            "none": "Not tested on data from elsewhere. fastleuk evaluate RUN --on DATA does it.",
         }
     own = f"On the run's own test part: {facts_results.headline_sentence(source)}."
     return {"sets": [_set(source, file) for file in files], "own": own}
@@ -92,7 +91,7 @@ def _warnings(source: Source, found: dict[str, Any]) -> list[str]:
     if now and found["on"].get("weights", now) != now:
         told.append(
             "These figures are of other weights than the run has now. fastleuk evaluate "
-            f"{source.run_dir} --on {found['on']['data']} makes them anew."
+            "RUN --on DATA makes them anew."
         )
     if found.get("synthetic"):
         told.append("These are synthetic cells, drawn by a program.")
