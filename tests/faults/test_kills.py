@@ -161,7 +161,7 @@ def test_killed_twenty_times(name, place):
     try_kills(name, TIMES, place)
 
 
-@pytest.mark.parametrize("name", ["train", "predict"])
+@pytest.mark.parametrize("name", ["prepare"])  # train and predict: test_resume.py, test_run.py
 def test_killed_once(name, place):
     try_kills(name, 1, place, seed=5)
 
