@@ -67,7 +67,7 @@ def test_machine_code_is_kept_for_its_constants_only(tmp_path, capsys):
     assert capsys.readouterr().err == ""  # once a process, and never for what is kept
 
 
-KERNELS = ("cpu", "cpu_source", "cpu_batch")
+KERNELS = ("cpu", "cpu_source", "cpu_batch")  # cpu_lanes takes nothing but the compiler
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastleuk.augment.appliers import row as kernel_row
-from fastleuk.augment.appliers.compiled import numba_cache
+from fastleuk.augment.appliers.compiled import cpu_lanes, numba_cache
+from fastleuk.augment.appliers.compiled.cpu_lanes import bilinear, empty_grid
 from fastleuk.augment.appliers.compiled.numba_cache import announce_compiling, compiler, identity_of
 from fastleuk.augment.appliers.row import (
     AFFINE,
@@ -36,7 +37,7 @@ from fastleuk.augment.appliers.row import (
     SHARPNESS_ON,
 )
 
-IDENTITY = identity_of(kernel_row, numba_cache)
+IDENTITY = identity_of(kernel_row, numba_cache, callees=(cpu_lanes,))
 """Of every constant that is imported here, and of how it is compiled."""
 
 compiled = compiler(IDENTITY)
@@ -128,7 +129,8 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
             _filter(canvas, kernel, clips, y, size, planes)
             _write(planes, factor, offset, y, size, output, planar)
         return
-    framed = np.zeros((size + 3, 3 * (size + 3)), f4)  # black, one pixel wide
+    framed = empty_grid(size + 3, size + 3, f4)
+    framed[:] = 0  # black, one pixel wide
     for y in range(size):
         _filter(canvas, kernel, clips, y, size, planes)
         _interleave(planes, size, framed[y + 1, 3:])
@@ -200,7 +202,7 @@ def _interpolate(grid, gain, bgr, count, work):
     """A row of pixels from the four neighbours of each point, times ``gain``.
 
     Args:
-        grid: Values of pixels, three each, rows one behind the other.
+        grid: Of :func:`.cpu_lanes.empty_grid`: values of pixels, three each.
         gain: Levels of a value.
         bgr: Whether blue comes first in it.
         count: Pixels.
@@ -212,17 +214,10 @@ def _interpolate(grid, gain, bgr, count, work):
     reds, greens, blues = planes[2 if bgr else 0], planes[1], planes[0 if bgr else 2]
     values, stride = grid.reshape(-1), i4(grid.shape[1])
     for k in range(count):
-        p, fx, fy, factor = src_index[k], weight_x[k], weight_y[k], gain * coverage[k]
-        q = p + stride
-        one = f4(values[p]) + fx * (f4(values[p + 3]) - f4(values[p]))
-        two = f4(values[q]) + fx * (f4(values[q + 3]) - f4(values[q]))
-        reds[k] = factor * (one + fy * (two - one))
-        one = f4(values[p + 1]) + fx * (f4(values[p + 4]) - f4(values[p + 1]))
-        two = f4(values[q + 1]) + fx * (f4(values[q + 4]) - f4(values[q + 1]))
-        greens[k] = factor * (one + fy * (two - one))
-        one = f4(values[p + 2]) + fx * (f4(values[p + 5]) - f4(values[p + 2]))
-        two = f4(values[q + 2]) + fx * (f4(values[q + 5]) - f4(values[q + 2]))
-        blues[k] = factor * (one + fy * (two - one))
+        upper = src_index[k]
+        reds[k], greens[k], blues[k] = bilinear(
+            values, upper, upper + stride, weight_x[k], weight_y[k], gain * coverage[k]
+        )
 
 
 @compiled
@@ -322,6 +317,12 @@ def _filter(canvas, kernel, clips, y, size, planes):
                 left, middle, right = kernel[j]
                 for k in range(size):
                     total[k] += left * row[k] + middle * row[k + 1] + right * row[k + 2]
+                continue
+            if edge == 5:
+                outer, left, middle, right, last = kernel[j]
+                for k in range(size):
+                    near = left * row[k + 1] + middle * row[k + 2] + right * row[k + 3]
+                    total[k] += near + (outer * row[k] + last * row[k + 4])
                 continue
             for i in range(edge):
                 weight = kernel[j, i]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from fastleuk.augment import sampling
-from fastleuk.augment.appliers.compiled import numba_cache
+from fastleuk.augment.appliers.compiled import cpu_lanes, numba_cache
+from fastleuk.augment.appliers.compiled.cpu_lanes import empty_grid
 from fastleuk.augment.appliers.compiled.numba_cache import announce_compiling, compiler, identity_of
 from fastleuk.augment.sampling import BOX_RATIO
 
-IDENTITY = identity_of(sampling, numba_cache)
+IDENTITY = identity_of(sampling, numba_cache, callees=(cpu_lanes,))
 compiled = compiler(IDENTITY)
 announce_compiling(__name__)
 
@@ -34,7 +35,7 @@ def source_of_image(image, size):
     """
     height, width = image.shape[:2]
     box = _box(height, width, size)
-    grid = np.empty((height + 3, 3 * (width + 3)), u2)
+    grid = empty_grid(height + 3, width + 3, u2)
     _frame(image.reshape(-1), 0, 3 * width, width, height, box, grid)
     return _source(grid, box, height, width, size)
 
@@ -51,7 +52,7 @@ def source_of_bmp(data, layout, size):
     start, width, height = layout
     upright = abs(height)
     box = _box(upright, width, size)
-    grid = np.empty((upright + 3, 3 * (width + 3)), u2)
+    grid = empty_grid(upright + 3, width + 3, u2)
     stride = (3 * width + 3) // 4 * 4
     if height > 0:  # the last row comes first
         start, stride = start + (height - 1) * stride, -stride
