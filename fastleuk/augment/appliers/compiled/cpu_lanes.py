@@ -7,6 +7,8 @@ LLVM: four values at once, of which the fourth, the neighbour's first, is left u
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -23,6 +25,8 @@ CHANNELS, LANES = 3, 4
 SPARE = LANES - CHANNELS
 """Values behind the last pixel that are read, and not used."""
 
+emitted: Any = intrinsic  # whose types would have a caller pass numba's own first argument
+
 _FLAGS = ("nsz", "contract", "reassoc")
 _INT, _VECTOR = ir.IntType(32), ir.VectorType(ir.FloatType(), LANES)
 
@@ -34,7 +38,7 @@ def empty_grid(height, width, dtype):
     return values[: height * 3 * width].reshape(height, 3 * width)
 
 
-@intrinsic
+@emitted
 def bilinear(_typing, values, upper, lower, weight_x, weight_y, factor):  # noqa: ARG001
     """Three channels from four neighbours, times ``factor``.
 
