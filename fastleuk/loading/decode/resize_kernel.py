@@ -13,7 +13,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from fastleuk.augment.appliers.compiled import cpu_lanes, numba_cache
+from fastleuk.augment.appliers.compiled.cpu_lanes import SPARE, weighted_sum
+from fastleuk.augment.appliers.compiled.numba_cache import compiler, identity_of
 
 VECTOR = 16
 """Values that DALI rounds at once."""
@@ -21,10 +24,11 @@ VECTOR = 16
 ACROSS_COST, SIZE_COST = 1.4, 3.0
 """DALI's estimate of a horizontal pass in vertical ones, and of memory in multiplications."""
 
-f4, i4 = np.float32, np.int32
+f4, i4, u1 = np.float32, np.int32, np.uint8
 
 # No fast-math, nor fused multiply-add: the sums are to come out as DALI's.
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+IDENTITY = identity_of(numba_cache, callees=(cpu_lanes,))
+compiled = compiler(IDENTITY, fastmath=())
 
 
 class Taps(NamedTuple):
@@ -131,7 +135,7 @@ def resize_bmp(output, data, start, stride, height, width, down, across, down_fi
 
 @compiled
 def _down_across(output, data, start, stride, height, width, down, across, even):
-    row, total = np.empty(3 * width, f4), np.empty(3 * output.shape[1], f4)
+    row, total = np.zeros(3 * width + SPARE, f4), np.empty(3 * output.shape[1], f4)
     for y in range(output.shape[0]):
         row[:] = 0
         for k in range(down.weights.shape[1]):
@@ -146,7 +150,7 @@ def _down_across(output, data, start, stride, height, width, down, across, even)
 @compiled
 def _across_down(output, data, start, stride, height, width, down, across, even):
     size = output.shape[1]
-    row, narrow = np.empty(3 * width, f4), np.empty((height, 3 * size), f4)
+    row, narrow = np.zeros(3 * width + SPARE, f4), np.empty((height, 3 * size), f4)
     for y in range(height):
         source = data[start + y * stride : start + y * stride + 3 * width]
         for j in range(3 * width):
@@ -170,11 +174,7 @@ def _narrow(row, width, across, target):
         first = across.first[x]
         blue, green, red = f4(0), f4(0), f4(0)
         if first >= 0 and first + support <= width:
-            for k in range(support):
-                weight, j = across.weights[x, k], 3 * (first + k)
-                blue += weight * row[j]
-                green += weight * row[j + 1]
-                red += weight * row[j + 2]
+            blue, green, red = weighted_sum(row, i4(3) * first, across.weights, x)
         else:
             for k in range(support):
                 weight, j = across.weights[x, k], 3 * min(max(first + k, 0), width - 1)
@@ -187,13 +187,14 @@ def _narrow(row, width, across, target):
 @compiled
 def _round(values, even, target):
     """Round to uint8: halves to even in the one part of the row, up in the rest."""
-    for j in range(even[0], even[1]):
-        target[j] = np.uint8(min(max(np.rint(values[j]), f4(0)), f4(255)))
+    inner, levels = values[even[0] : even[1]], target[even[0] : even[1]]
+    for j in range(len(inner)):
+        levels[j] = u1(i4(min(max(np.rint(inner[j]), f4(0)), f4(255))))
     for begin, end in ((0, even[0]), (even[1], len(values))):
         for j in range(begin, end):
-            whole = np.floor(values[j])
-            whole += f4(values[j] - whole >= f4(0.5))
-            target[j] = np.uint8(min(max(whole, f4(0)), f4(255)))
+            level = min(max(values[j], f4(0)), f4(255))
+            whole = i4(level)
+            target[j] = u1(whole + i4(level - f4(whole) >= f4(0.5)))
 
 
 @compiled

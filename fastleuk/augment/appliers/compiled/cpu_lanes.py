@@ -1,4 +1,4 @@
-"""Red, green and blue of a pixel as one vector: the innermost step of the CPU's kernel.
+"""Red, green and blue of a pixel as one vector: the innermost steps of what the CPU is to run.
 
 The three values of a pixel lie side by side. Read one by one, each costs a load and a conversion of
 its own, and that is most of what an image costs. numba has no vectors, so what is wanted is said to
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastleuk.augment.appliers.compiled import numba_cache
@@ -69,10 +70,49 @@ def bilinear(_typing, values, upper, lower, weight_x, weight_y, factor):  # noqa
 
         result = _between(builder, pair(upper), pair(lower), down)
         result = builder.fmul(factor, result, flags=_FLAGS)
-        channels = [builder.extract_element(result, _INT(k)) for k in range(CHANNELS)]
-        return context.make_tuple(builder, signature.return_type, channels)
+        return _channels(context, builder, signature, result)
 
     return signature, generate
+
+
+@emitted
+def weighted_sum(_typing, values, first, weights, row):  # noqa: ARG001
+    """Three channels from neighbours in a row: added one by one, nothing fused, nothing reordered.
+
+    Args:
+        values: Flat float32: pixels, and :data:`SPARE` more values behind the last.
+        first: int32: index of the first neighbour's first value; nothing checks it.
+        weights: float32 ``(N, K)``, one behind the other.
+        row: int64: which of the N; nothing checks it.
+
+    Returns:
+        Three float32.
+    """
+    signature = types.UniTuple(types.float32, CHANNELS)(values, types.int32, weights, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        values, first, weights, row = arguments
+        array = signature.args[0]
+        data = context.make_array(array)(context, builder, values).data
+        given = context.make_array(signature.args[2])(context, builder, weights)
+        count = builder.extract_value(given.shape, 1)
+        own = builder.gep(given.data, [builder.mul(row, count)])
+        total = cgutils.alloca_once_value(builder, _VECTOR([0.0] * LANES))
+        with cgutils.for_range(builder, count) as loop:
+            weight = builder.load(builder.gep(own, [loop.index]))
+            at = builder.add(first, builder.mul(builder.trunc(loop.index, _INT), _INT(CHANNELS)))
+            pixel = _load(context, builder, array, data, at, 0)
+            product = builder.fmul(_spread(builder, weight), pixel)
+            builder.store(builder.fadd(builder.load(total), product), total)
+        return _channels(context, builder, signature, builder.load(total))
+
+    return signature, generate
+
+
+def _channels(context, builder, signature, vector):
+    """The three lanes that count, as a tuple."""
+    channels = [builder.extract_element(vector, _INT(k)) for k in range(CHANNELS)]
+    return context.make_tuple(builder, signature.return_type, channels)
 
 
 def _spread(builder, value):

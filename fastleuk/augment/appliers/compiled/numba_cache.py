@@ -39,12 +39,17 @@ def identity_of(*modules: ModuleType, callees: Sequence[ModuleType] = ()) -> str
     return hashlib.sha256(repr((values, sources)).encode()).hexdigest()[:12]
 
 
-def compiler(identity: str) -> Callable[[Callable], Any]:
-    """A decorator that compiles a function, and keeps it on the disk for this identity only."""
+def compiler(identity: str, fastmath: Sequence[str] = FASTMATH) -> Callable[[Callable], Any]:
+    """A decorator that compiles a function, and keeps it on the disk for this identity only.
+
+    Args:
+        identity: Of :func:`identity_of`.
+        fastmath: Liberties with the arithmetic, in LLVM's words.
+    """
 
     def compiled(function: Callable) -> Any:
         function.__qualname__ = f"{function.__name__}_{identity}"  # numba's files bear this name
-        return njit(**OPTIONS, fastmath=set(FASTMATH))(function)
+        return njit(**OPTIONS, fastmath=set(fastmath))(function)
 
     return compiled
 
