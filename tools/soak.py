@@ -3,7 +3,7 @@
 ``python tools/soak.py --minutes 60`` needs Linux, no GPU, and no data: it makes its own. A loss is
 a result that differs from the undisturbed one, another exit code than promised, a traceback, a
 temporary file that stays, a wrong answer of the server, or a server that grows. With losses the
-exit code is 1.
+exit code is 1. A round in which the machine stood still says nothing, and is counted apart.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from random import Random
 
 from soaking.faults import Disturber
 from soaking.jobs import Jobs
+from soaking.pauses import Pauses
 from soaking.place import Loss, Place
 from soaking.server import Sample, Server
 
@@ -64,6 +65,7 @@ def soak(folder: Path, minutes: float, seed: int, cells: int) -> dict:
     server = Server(place, jobs.run, jobs.all["predict"].images[:6], rng)
     counts: Counter[str] = Counter()
     losses: list[dict] = []
+    pauses, unheard = Pauses(), 0
     begun = time.monotonic()
     try:
         server.sample()
@@ -77,6 +79,7 @@ def soak(folder: Path, minutes: float, seed: int, cells: int) -> dict:
             print(
                 f"{time.monotonic() - begun:6.0f} s  {name}: {fault}", file=sys.stderr, flush=True
             )
+            before = pauses.count
             try:
                 if name == "serve":
                     server.disturb(fault)
@@ -84,6 +87,9 @@ def soak(folder: Path, minutes: float, seed: int, cells: int) -> dict:
                     disturber.disturb(name, fault)
                 server.sample()
             except (Loss, OSError, ValueError) as error:
+                if pauses.settle() > before:
+                    unheard += 1
+                    continue
                 losses.append({"round": sum(counts.values()), "command": name, "fault": fault,
                                "loss": f"{type(error).__name__}: {error}"[:3000]})  # fmt: skip
                 print(f"LOSS {losses[-1]}", file=sys.stderr, flush=True)
@@ -97,13 +103,15 @@ def soak(folder: Path, minutes: float, seed: int, cells: int) -> dict:
                        "loss": str(error)})  # fmt: skip
     finally:
         losses += _ended(server)
+        pauses.end()
     if place.leftovers():
         losses.append({"command": "serve", "loss": f"left over: {place.leftovers()[:9]}"})
     losses += [{"command": "serve", "loss": text} for text in growth(server.samples)]
     return {
         "minutes": round(seconds / 60, 2), "seed": seed, "cells": cells,
         "rounds": sum(counts.values()), "faults": dict(sorted(counts.items())),
-        "too_late": disturber.idle, "unavailable": sorted(disturber.unavailable),
+        "too_late": disturber.idle,
+        "paused": unheard, "unavailable": sorted(disturber.unavailable),
         "losses": losses, "serve": server.told(),
     }  # fmt: skip
 
@@ -129,6 +137,7 @@ def table(report: dict) -> str:
         "",
         *(f"  {count:5}  {fault}" for fault, count in report["faults"].items()),
         f"  {report['too_late']:5}  of them came when the command had ended",
+        f"  {report['paused']:5}  say nothing, since the machine stood still",
         "",
         "  the server      first    last    most",
     ]

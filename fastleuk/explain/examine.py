@@ -13,7 +13,7 @@ from fastleuk.data.load import DataSet
 from fastleuk.explain.heat import agreement, grad_cam, share_inside
 from fastleuk.explain.layers import Layer, find_layer
 from fastleuk.explain.network import Network, batches
-from fastleuk.explain.occlusion import occlude
+from fastleuk.explain.occlusion import PATCHES, occlude
 
 RANDOM_SEED = 1
 """Of the random weights that heat maps are compared with."""
@@ -60,6 +60,7 @@ def examine(
     config: Config,
     *,
     occluded: Collection[int] = (),
+    patches: int = PATCHES,
     layer: str = "",
     sanity: bool = True,
     report: Report = print,
@@ -72,7 +73,9 @@ def examine(
         dataset: The images.
         targets: The class to explain for each row of the manifest, in the order wanted.
         config: The run's, its loader resolved.
-        occluded: Rows for which occlusion is computed too: some 170 forward passes each.
+        occluded: Rows for which occlusion is computed too.
+        patches: As of :func:`fastleuk.explain.occlusion.occlude`; 7 take some 200 forward passes a
+            cell, 5 some 80.
         layer: Name of the layer; empty for the rule of :func:`find_layer`.
         sanity: Compare with random weights.
         report: Takes what is printed.
@@ -98,7 +101,7 @@ def examine(
         for place, row in enumerate(indices.tolist()):
             dropped = None
             if row in occluded:
-                dropped = occlude(network.model, images[place], classes[place])
+                dropped = occlude(network.model, images[place], classes[place], patches=patches)
             shown = network.levels(images[place : place + 1])[0]
             random_map = None if blind is None else blind[place]
             found.append(_examined(row, classes[place], shown, maps[place], random_map, dropped))

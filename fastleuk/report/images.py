@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from fastleuk.data.load import DataSet
     from fastleuk.explain.network import Network
 
-EACH, MEASURED, OCCLUDED = 6, 40, 4
-"""Cells shown of a group, measured in all, and those in which occlusion is computed."""
+EACH, MEASURED, OCCLUDED, PATCHES = 6, 40, 4, 5
+"""Cells shown of a group, measured in all, those in which occlusion is computed, and its patches:
+coarser than those of ``fastleuk explain``, since this is most of the time that a page takes."""
 
 SIDE = 176
 Report = Callable[[str], None]
@@ -168,6 +169,7 @@ def _pictures(
         targets,
         images.config,
         occluded=set(drawn[:OCCLUDED]),
+        patches=PATCHES,
         report=report,
     )
     found = {}
