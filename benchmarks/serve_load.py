@@ -102,6 +102,7 @@ def measure(client: Client, options: argparse.Namespace) -> dict:
                     assert answer.status == 503, answer.status
                     refused[0] += 1
             if answer.status == 503:
+                connection.close()  # the server keeps none as long; it opens again by itself
                 time.sleep(float(answer.headers["Retry-After"]))
         connection.close()
 

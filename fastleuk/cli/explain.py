@@ -14,6 +14,13 @@ from fastleuk.cli.app import app
 def explain(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     on: Annotated[str, typer.Option(help="Other data: folder, manifest CSV or tar shards.")] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Of --on, where names differ: its own with the run's, such as "
+            "Malignant=ALL,Normal=hem; debris= leaves that class out."
+        ),
+    ] = "",
     part: Annotated[str, typer.Option(help="Of the run's own data: test, val or train.")] = "test",
     data: Annotated[str, typer.Option(help="Where the run's data lie now, if they moved.")] = "",
     subject_regex: Annotated[
@@ -50,6 +57,7 @@ def explain(
         run,
         ExplainOptions(
             on=on,
+            classes=classes,
             part=part,
             data=data,
             subject_regex=subject_regex,

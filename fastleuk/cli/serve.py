@@ -25,7 +25,9 @@ def serve(
             show_default=False,
         ),
     ] = "",
-    queue: Annotated[int, typer.Option(help="Images that may wait; 0: one batch.")] = 0,
+    queue: Annotated[
+        int, typer.Option(help="Images let in at once, those being scored included; 0: one batch.")
+    ] = 0,
     max_images: Annotated[int, typer.Option(help="Images of a request.")] = 100,
     max_image_mb: Annotated[float, typer.Option(help="Megabytes of an image file.")] = 20,
     max_request_mb: Annotated[float, typer.Option(help="Megabytes of a request.")] = 64,

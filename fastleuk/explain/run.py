@@ -16,6 +16,7 @@ from fastleuk.data.load import DataSet
 from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import CheckpointError, ConfigError, DataError
+from fastleuk.evaluation.elsewhere.classes import parse_classes, rename_classes
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.explain.choose import Group, drawn_rows, hits_and_misses, named_cells
 from fastleuk.explain.examine import RANDOM_SEED, Examined, examine, quartiles, summary, verdicts
@@ -40,6 +41,8 @@ class ExplainOptions:
 
     Attributes:
         on: Another data set: folder, manifest or shards; empty for the run's own.
+        classes: Of ``on``: its names of the run's classes, as in
+            :func:`fastleuk.evaluation.elsewhere.classes.parse_classes`.
         part: Of the run's own split: ``test``, ``val`` or ``train``.
         data: Where the run's own data lie now, if they have moved.
         subject_regex: Of ``on``.
@@ -55,6 +58,7 @@ class ExplainOptions:
     """
 
     on: str = ""
+    classes: str = ""
     part: str = "test"
     data: str = ""
     subject_regex: str = ""
@@ -89,8 +93,8 @@ def explain_run(
     Raises:
         MissingDependencyError: grad-cam is not installed.
         ConfigError: an option that makes no sense.
-        CheckpointError: no run, no weights, or data of other classes.
-        DataError: the data can't be used, or a cell isn't in them.
+        CheckpointError: no run, or no weights.
+        DataError: the data can't be used, have labels that the run doesn't know, or lack a cell.
     """
     require_grad_cam()
     _check(options)
@@ -103,7 +107,7 @@ def explain_run(
             f"--target {options.target!r}: give predicted, label or a class, one of "
             f"{', '.join(names)}."
         )
-    dataset, rows, where = _images(run_dir, options, scorer.config.data, report)
+    dataset, rows, where = _images(run_dir, options, scorer, report)
     name = plain_name(Path(options.on.rstrip("/")).stem) if options.on else options.part
     place = Path(options.out) if options.out else run_dir / f"explain-{name}"
     if not options.out:
@@ -159,18 +163,25 @@ def _check(options: ExplainOptions) -> None:
         raise ConfigError(f"--part is {options.part!r}, but must be one of {', '.join(PARTS[1:])}.")
     if options.each < 1 or options.measure < 1:
         raise ConfigError("--each and --measure must be at least 1.")
+    if options.classes and not options.on:
+        raise ConfigError("--classes renames the classes of other data: give those by --on.")
     if options.on and options.data:
         raise ConfigError("--on names other data, --data where the run's own lie: give one.")
 
 
 def _images(
-    run_dir: Path, options: ExplainOptions, own: DataConfig, report: Report
+    run_dir: Path, options: ExplainOptions, scorer: Scorer, report: Report
 ) -> tuple[DataSet, np.ndarray, str]:
     """Return the data, which of their rows are meant, and what they are."""
     if options.on:
         config = DataConfig(data=options.on, subject_regex=options.subject_regex)
-        dataset = open_dataset(config, report=report)
-        return dataset, np.arange(len(dataset.manifest)), options.on
+        other = open_dataset(config, report=report, least_classes=1)
+        names = tuple(scorer.metadata["classes"])
+        matched = rename_classes(other, names, parse_classes(options.classes))
+        for note in matched.notes:
+            report(f"note: {note}.")
+        return matched.dataset, matched.rows, options.on
+    own = scorer.config.data
     config = dataclasses.replace(own, data=options.data or own.data)
     dataset = open_dataset(config, report=report)
     split = read_split(run_dir / SPLIT, dataset.manifest, dataset.groups, dataset.sha256)

@@ -23,6 +23,9 @@ PAGES = {"": ("index.html", "text/html; charset=utf-8"),
          "style.css": ("style.css", "text/css; charset=utf-8"),
          "script.js": ("script.js", "text/javascript; charset=utf-8")}  # fmt: skip
 
+KEPT_ALIVE = 5
+"""Seconds that uvicorn keeps an idle connection, unless it is told otherwise."""
+
 DESCRIPTION = (
     "Predictions of a leukemia cell classifier. Research use, not for diagnosis. Nothing that is "
     "sent is kept. With a token, send `Authorization: Bearer TOKEN`."
@@ -48,7 +51,9 @@ def make_app(service: Service, *, token: str = "", hosts: Sequence[str] = ()) ->
 
     @app.exception_handler(Refused)
     def refuse(_request: Request, refused: Refused) -> Response:
-        headers = {"connection": "close"} if refused.status in (408, 413) else {}
+        # Who comes back later than the server keeps a connection is told that it is closed.
+        away = (refused.retry_after or 0) >= KEPT_ALIVE
+        headers = {"connection": "close"} if away or refused.status in (408, 413) else {}
         if refused.retry_after is not None:
             headers["retry-after"] = str(refused.retry_after)
         if refused.status == 401:

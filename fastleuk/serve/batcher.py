@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,6 +14,9 @@ from dataclasses import dataclass, field
 from fastleuk.loading.images.encoded import Encoded
 from fastleuk.predict.ensemble import Scored
 from fastleuk.serve.limits import Refused
+
+LONGEST_AWAY = 30
+"""Seconds after which everybody who was refused may come back."""
 
 Score = Callable[[Sequence[Encoded]], Scored]
 
@@ -48,14 +54,14 @@ class Batcher:
     """Takes what waits, up to a batch, whenever the networks are free.
 
     An image waits for the batch that is running and is then in the next one, or in the one after
-    where a larger request was before it: with the queue's bound at one batch, nobody who was let
-    in waits for much more than two.
+    where a larger request was before it. The bound counts the running batch, too: at one batch, who
+    is let in under load waits for two parts of one.
 
     Args:
         score: Shows images to the networks.
         batch_size: Images at once.
-        bound: Images that wait, beyond which requests are refused. A request that meets an empty
-            queue is taken in any case.
+        bound: Images that wait or are being scored, beyond which requests are refused. A request
+            that meets an empty queue is taken in any case.
         told: Is told the size of every batch.
     """
 
@@ -68,8 +74,12 @@ class Batcher:
         told: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._score, self._batch_size, self._bound, self._told = score, batch_size, bound, told
-        self._waiting, self._closed = 0, False
+        self._waiting, self._running, self._closed = 0, 0, False
         self._queue: deque[tuple[_Job, int]] = deque()
+        self._rate = 0.0
+        """Images per second, of late."""
+        self._returns: list[float] = []
+        """A heap: when those who were refused come back."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
@@ -93,20 +103,34 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise Refused(503, "The server is closing.")
-            if self._waiting and self._waiting + count > self._bound:
+            if self._waiting and self._waiting + self._running + count > self._bound:
                 raise self.full()
             self._waiting += count
 
     def full(self) -> Refused:
-        """Return the refusal of a request that meets a full queue."""
-        return Refused(
-            503, f"{self._waiting} images wait already. Try again in a second.", retry_after=1
-        )
+        """Return the refusal of a request that meets a full queue: with its turn to come back.
+
+        Whoever was refused and isn't due yet comes first, so returns are spread over the time that
+        the networks need, and don't meet another refusal.
+        """
+        with self._changed:
+            now = time.monotonic()
+            while self._returns and self._returns[0] <= now:
+                heapq.heappop(self._returns)
+            ahead = self._waiting + len(self._returns)
+            due = math.ceil(ahead / self._rate) if self._rate else 1
+            seconds = min(max(due, 1), LONGEST_AWAY)
+            heapq.heappush(self._returns, now + seconds)
+            return Refused(
+                503,
+                f"{self._waiting} images wait already. Try again in {seconds} s.",
+                retry_after=seconds,
+            )
 
     @property
     def is_full(self) -> bool:
         """Whether not even one image more would be let in."""
-        return self._waiting >= self._bound > 0
+        return self._waiting > 0 and self._waiting + self._running >= self._bound
 
     def release(self, count: int) -> None:
         """Take back the reservation of ``count`` images."""
@@ -151,10 +175,15 @@ class Batcher:
                 count = min(len(self._queue), self._batch_size)
                 batch = [self._queue.popleft() for _ in range(count)]
                 self._waiting -= count
+                self._running = count
             # The images of a request that has failed already are of no use to anybody.
             batch = [(job, place) for job, place in batch if not job.future.done()]
             if batch:
+                begun = time.monotonic()
                 self._run(batch)
+                rate = len(batch) / max(time.monotonic() - begun, 1e-6)
+                self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
+            self._running = 0
 
     def _run(self, batch: list[tuple[_Job, int]]) -> None:
         self._told(len(batch))

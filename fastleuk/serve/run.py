@@ -60,7 +60,7 @@ def serve_runs(
         host: Address to listen at.
         port: 0: any that is free.
         token: What clients must show; without one nobody beyond this machine is let in.
-        queue: Images that may wait; 0: one batch.
+        queue: Images that are let in at once, those being scored included; 0: one batch.
         limits: What a request may hold.
         device: ``auto``, ``cpu`` or ``cuda[:N]``; each run's own by default.
         tta: Views whose probabilities are averaged.

@@ -25,7 +25,7 @@ class Service:
     Args:
         ensemble: The runs.
         limits: What a request may hold.
-        queue: Images that may wait; 0: one batch.
+        queue: Images that are let in at once, those being scored included; 0: one batch.
     """
 
     def __init__(self, ensemble: Ensemble, limits: Limits, *, queue: int = 0) -> None:

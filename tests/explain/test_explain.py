@@ -140,14 +140,28 @@ def test_what_makes_no_sense_is_refused(run, tmp_path, options, error, text):
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_data_of_other_classes_are_refused(run, tmp_path):
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        Image.new("RGB", (40, 40), "red" if name == "cat" else "blue").save(
-            tmp_path / name / "1.png"
-        )
-    with pytest.raises(CheckpointError, match="cat, dog"):
-        explain_run(run, ExplainOptions(on=str(tmp_path), out=str(tmp_path / "o")), report=_quiet)
+def test_data_of_other_classes_are_refused_until_they_are_named(run, tmp_path):
+    data = write_cells(tmp_path / "data", subjects=1, per_subject=2)
+    for foreign, own in (("big", "large"), ("tiny", "small")):
+        (data / own).rename(data / foreign)
+    (data / "debris").mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 64), (90 * number, 30, 60)).save(data / "debris" / f"{number}.png")
+    told = []
+    options = {"on": str(data), "occlusion": False, "out": str(tmp_path / "out")}
+    with pytest.raises(DataError, match=r"--classes big=CLASS,debris=CLASS,tiny=CLASS"):
+        explain_run(run, ExplainOptions(**options), report=told.append)
+    named = ExplainOptions(**options, classes="big=large,tiny=small,debris=")
+    figures = explain_run(run, named, report=told.append)
+    assert figures["of"] == 4
+    assert {row["label"] for row in _rows(tmp_path / "out" / "cells.csv")} == {"large", "small"}
+    assert "note: 2 images of debris are left out (--classes)." in told
+
+
+def test_classes_are_renamed_of_other_data_only(run, tmp_path):
+    options = ExplainOptions(classes="big=large", out=str(tmp_path))
+    with pytest.raises(ConfigError, match="--on"):
+        explain_run(run, options, report=_quiet)
 
 
 def test_no_run_and_no_weights(run, tmp_path):

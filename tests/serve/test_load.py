@@ -133,6 +133,49 @@ def test_a_large_request_meets_an_empty_queue_or_waits_its_turn():
     batcher.close()
 
 
+def test_the_bound_counts_the_batch_that_is_running():
+    gate = threading.Event()
+
+    def score(images):
+        gate.wait(30)
+        return told(images)
+
+    batcher = Batcher(score, batch_size=4, bound=4)
+    batcher.reserve(3)
+    first = batcher.submit([image(9)] * 3)
+    while batcher.waiting:
+        time.sleep(0.005)
+    batcher.reserve(1)  # with it, one batch is on its way
+    assert batcher.is_full
+    with pytest.raises(Refused) as refused:
+        batcher.reserve(1)
+    assert refused.value.status == 503
+    second = batcher.submit([image(9)])
+    gate.set()
+    assert len(first.result(30) + second.result(30)) == 4
+    batcher.reserve(4)  # nothing is running any more
+    batcher.release(4)
+    batcher.close()
+
+
+def test_who_is_refused_comes_back_in_turn():
+    def score(images):
+        time.sleep(0.05 * len(images))  # 20 images a second
+        return told(images)
+
+    batcher = Batcher(score, batch_size=4, bound=1)
+    batcher.reserve(1)
+    assert batcher.full().retry_after == 1  # nothing is known of the speed
+    batcher.submit([image(9)]).result(30)
+    batcher.reserve(1)
+    waits = [batcher.full().retry_after for _ in range(60)]
+    assert waits == sorted(waits)
+    assert 2 <= waits[-1] <= 6  # 60 images, 20 a second: 3 s and what the machine adds
+    waits = [batcher.full().retry_after for _ in range(5000)]
+    assert max(waits) == 30
+    batcher.close()
+
+
 def test_closing_refuses_what_waits():
     gate = threading.Event()
 

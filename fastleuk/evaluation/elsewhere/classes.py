@@ -21,7 +21,7 @@ class Matched:
 
     Attributes:
         dataset: The same images; labels that no class was given for are unknown.
-        rows: int64 ``(N,)``, those that are scored.
+        rows: int64 ``(N,)``, those that count: labels that were left out don't.
         renamed: The class that each name of the data stands for; None: left out.
         notes: What was taken for what, and what was left out.
     """
@@ -56,7 +56,31 @@ def parse_classes(text: str) -> dict[str, str]:
 
 
 def match_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]) -> Matched:
-    """Bring other data under a run's class names.
+    """Bring other data that are to be scored under a run's class names.
+
+    Args:
+        dataset: The other data.
+        own: The run's classes, in the order of its scores.
+        asked: See :func:`parse_classes`.
+
+    Raises:
+        ConfigError: ``asked`` names a class that isn't there.
+        DataError: a label that the run doesn't know, or no labelled image.
+    """
+    found = rename_classes(dataset, own, asked)
+    labels = found.dataset.manifest.labels
+    rows = found.rows[labels[found.rows] >= 0]
+    if not len(rows):
+        raise DataError(
+            f"{dataset.manifest.root}: no image of a known class is left to be scored. To have "
+            "probabilities of unlabelled images: fastleuk predict."
+        )
+    notes = (*found.notes, *_lacking(dataset, labels, own))
+    return dataclasses.replace(found, rows=rows, notes=notes)
+
+
+def rename_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]) -> Matched:
+    """Bring other data under a run's class names, those without a label with them.
 
     A name counts as that class which ``asked`` gives it, else as the class of that name, else as
     the only one that differs from it by case or blanks alone.
@@ -68,7 +92,7 @@ def match_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]
 
     Raises:
         ConfigError: ``asked`` names a class that isn't there.
-        DataError: a label that the run doesn't know, or no labelled image.
+        DataError: a label that the run doesn't know.
     """
     manifest = dataset.manifest
     names = manifest.class_names
@@ -90,12 +114,7 @@ def match_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]
         )
     codes = np.array([own.index(given[name]) if given[name] else -1 for name in names] + [-1])
     labels = codes[manifest.labels]
-    rows = np.flatnonzero(labels >= 0)
-    if not len(rows):
-        raise DataError(
-            f"{manifest.root}: no image of a known class is left to be scored. To have "
-            "probabilities of unlabelled images: fastleuk predict."
-        )
+    rows = np.flatnonzero((labels >= 0) | (manifest.labels < 0))
     relabelled = dataclasses.replace(
         manifest, labels=labels.astype(np.int64), class_names=tuple(own)
     )
@@ -103,7 +122,7 @@ def match_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]
         dataclasses.replace(dataset, manifest=relabelled),
         rows,
         {name: class_ or None for name, class_ in given.items()},
-        tuple(_notes(dataset, given, counts, labels, own)),
+        tuple(_renamed(given, counts)),
     )
 
 
@@ -144,22 +163,20 @@ def _check(asked: Mapping[str, str], names: Sequence[str], own: Sequence[str]) -
         )
 
 
-def _notes(
-    dataset: DataSet,
-    given: Mapping[str, str | None],
-    counts: np.ndarray,
-    labels: np.ndarray,
-    own: Sequence[str],
-) -> list[str]:
+def _renamed(given: Mapping[str, str | None], counts: np.ndarray) -> list[str]:
     told = []
     others = [f"{name} as {class_}" for name, class_ in given.items() if class_ not in ("", name)]
     if others:
         told.append(f"classes: {', '.join(others)}")
-    told += [
+    return told + [
         f"{count} images of {name} are left out (--classes)"
         for (name, class_), count in zip(given.items(), counts.tolist(), strict=True)
         if class_ == ""
     ]
+
+
+def _lacking(dataset: DataSet, labels: np.ndarray, own: Sequence[str]) -> list[str]:
+    told = []
     unlabelled = int((dataset.manifest.labels < 0).sum())
     if unlabelled:
         told.append(f"{unlabelled} images without a label are not scored")
