@@ -10,6 +10,7 @@ import numpy as np
 
 from fastleuk.data.demo.showcase import showcase
 from fastleuk.errors import ConfigError
+from fastleuk.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,8 @@ def save_figure(figure: Figure, path: Path, *, synthetic: bool) -> None:
     """Write a PNG; ``synthetic`` data are told of under the picture."""
     if synthetic:
         figure.supxlabel(_SYNTHETIC, fontsize=9, color="0.4")
-    figure.savefig(path, dpi=120, metadata={"Software": _SOFTWARE})
+    told, kind = {"Software": _SOFTWARE}, path.suffix.lstrip(".") or "png"
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=120, metadata=told))
 
 
 def is_ours(path: Path) -> bool:
@@ -203,7 +205,8 @@ def contact_sheet(
     if synthetic:
         middle = (sheet.width / 2, sheet.height - strip)
         draw.text(middle, _SYNTHETIC, fill=(255, 200, 120), font=font, anchor="ma")
-    sheet.save(path)
+    kind = Image.registered_extensions().get(path.suffix.lower(), "PNG")
+    write_atomically(path, lambda file: sheet.save(file, format=kind))
 
 
 def class_contact_sheet(manifest: Manifest, path: Path, *, tiles: int = 64, seed: int = 0) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import fastleuk
@@ -146,3 +147,43 @@ def test_a_changed_constant_of_another_file_reaches_the_compiled_kernel(tmp_path
     assert swapped != text
     row.write_text(swapped)
     assert run() == (50.0, 1)
+
+
+COMPILED_AND_KEPT = """
+import sys
+import numpy as np
+from fastleuk.augment import PAPER, draw, param_arrays
+from fastleuk.augment.appliers.compiled.cpu_batch import augment_batch
+
+count, size, edge = 400, 64, 100
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (count, edge, edge, 3), dtype=np.uint8)
+params = draw(PAPER, seed=0, epoch=0, indices=np.arange(count), size=size)
+_, rows, kernels = param_arrays(params, "compiled")
+kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
+table = np.array([
+    [image.ctypes.data, edge, edge, kernel.ctypes.data, len(kernel)]
+    for image, kernel in zip(images, kernels, strict=True)
+])
+output = np.empty((count, 3, size, size), np.float32)
+one = np.ones(3, np.float32)
+augment_batch(output, True, table, rows, one, 0 * one, 0, 1)
+np.save(sys.argv[1], output)
+"""
+
+
+@pytest.mark.slow
+def test_what_was_just_compiled_computes_what_is_read_from_the_disk(tmp_path):
+    """To the last bit: a function that was called and not inlined had two versions."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    found = []
+    for number in range(2):
+        file = tmp_path / f"{number}.npy"
+        command = [sys.executable, "-c", COMPILED_AND_KEPT, str(file)]
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert ("compiling" in ended.stderr) == (number == 0)
+        found.append(np.load(file))
+    assert np.array_equal(*found)

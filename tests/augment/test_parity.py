@@ -134,7 +134,10 @@ def test_chain_on_cells(chain, applier, tolerance):
     assert np.median(foreground) <= tolerance.median_foreground, tolerance.reason
 
 
-@pytest.fixture(scope="module", params=["demo", "cnmc", "pbc"])
+@pytest.fixture(
+    scope="module",
+    params=["demo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cnmc", "pbc"))],
+)
 def ideal_images(request):
     """Images, parameters, and what mathematics makes of them."""
     from fastleuk.augment.appliers import ideal

@@ -107,6 +107,7 @@ def test_version(fastleuk):
     assert fastleuk("--version")[1] == f"fastleuk {package.__version__}\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(cells, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "fastleuk", "train", "--data", cells, "--out", out]

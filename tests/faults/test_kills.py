@@ -161,11 +161,6 @@ def test_killed_twenty_times(name, place):
     try_kills(name, TIMES, place)
 
 
-@pytest.mark.parametrize("name", ["prepare"])  # train and predict: test_resume.py, test_run.py
-def test_killed_once(name, place):
-    try_kills(name, 1, place, seed=5)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "prepare", "pack"])
 def test_two_of_the_same_command_at_once(name, place):

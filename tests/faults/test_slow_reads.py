@@ -10,6 +10,7 @@ from tests.faults.slow_reads import slow
 from tests.makers.untrained_runs import untrained_run
 
 
+@pytest.mark.slow
 def test_late_answers_change_no_weight(cells, tmp_path, monkeypatch):
     """All libraries' reads wait for 4 ms: the run ends, with the same bytes."""
     with mounted(tmp_path / "disk", "size=16m") as disk:
@@ -40,7 +41,7 @@ def test_predict_answers_for_each_file_of_a_slow_file_system(cells, tmp_path):
     assert late == (tmp_path / "fast.csv").read_text()
 
 
-@pytest.mark.parametrize("after", [40, 200])
+@pytest.mark.parametrize("after", [40, pytest.param(200, marks=pytest.mark.slow)])
 def test_reads_that_are_refused_from_some_moment_on(after, cells, tmp_path, monkeypatch):
     """A share that is no longer mine: a file is named, and the same command goes on later."""
     monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path / "cache"))

@@ -93,6 +93,7 @@ def test_resuming_a_finished_table_predicts_nothing(runs, pictures, whole, tmp_p
     assert any("p.csv.json is gone" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_gone_on_with(runs, pictures, tmp_path):
     """Also: what is resumed equals what was never stopped, bit for bit."""
     many = tmp_path / "many.csv"

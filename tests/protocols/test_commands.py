@@ -24,6 +24,7 @@ def test_cv_takes_a_file_and_options(fastleuk, pretended, cells, tmp_path):
     assert len(pretended.calls) == 2
 
 
+@pytest.mark.slow
 def test_paper_quick_sets_the_miniature_and_options_override_it(
     fastleuk, pretended, demo, tmp_path
 ):

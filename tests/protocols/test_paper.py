@@ -56,6 +56,7 @@ def test_the_miniature_scales_the_papers_balance(paper):
     assert result["config"]["augment"]["per_class"] == str(round(60 * 10000 / 8491))
 
 
+@pytest.mark.slow
 def test_the_papers_backbones_stand_beside_the_published_figures(pretended, demo, tmp_path):
     result = run_paper(tiny_config(demo), out=tmp_path, seeds=2, report=quiet)
     assert [row["backbone"] for row in result["rows"]] == list(PUBLISHED)

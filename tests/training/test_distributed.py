@@ -123,6 +123,7 @@ def test_stopped_killed_and_resumed_is_as_if_nothing_had_been(cells, tmp_path, p
     resume(alone, report=quiet)  # it is one process's now
 
 
+@pytest.mark.slow
 def test_an_error_that_all_meet_is_told_once(cells, tmp_path, processes):
     config = _file(small_config(cells, tmp_path / "run"), tmp_path / "config.toml")
     codes, said = processes("train", "--config", config, "--batch-size", 4096)
@@ -132,6 +133,7 @@ def test_an_error_that_all_meet_is_told_once(cells, tmp_path, processes):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_the_other(cells, tmp_path, processes):
     config = _file(small_config(cells, tmp_path / "run"), tmp_path / "config.toml")
     failing = STOPPING.format(what="raise RuntimeError('the second is out of memory')")

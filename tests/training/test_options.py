@@ -215,6 +215,7 @@ def test_the_strong_recipe_trains_and_says_what_had_no_effect(cells, tmp_path):
     assert any("--class-weights balanced has no effect" in line for line in said)  # 32 of each
 
 
+@pytest.mark.slow
 def test_a_profile_is_a_trace_and_a_table_whose_parts_add_up(cells, tmp_path):
     said, steps = [], 3
     config = small_config(cells, tmp_path / "run", profile=steps, tensorboard=True)

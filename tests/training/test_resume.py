@@ -39,7 +39,9 @@ def _moments(total):
     return [*steps, ("validation", 2), ("checkpoint", 7), ("metrics", 2)]
 
 
-@pytest.mark.parametrize("options", [EVERYTHING, {"freeze_epochs": 1, "ema": 0.99}])
+@pytest.mark.parametrize(
+    "options", [pytest.param(EVERYTHING, marks=pytest.mark.slow), {"freeze_epochs": 1, "ema": 0.99}]
+)
 def test_killed_anywhere_and_resumed_is_as_if_nothing_had_been(tmp_path, monkeypatch, options):
     options = {**options, "checkpoint_every": 1e-9}
     tiny_trainer(tmp_path / "whole", **options).fit()

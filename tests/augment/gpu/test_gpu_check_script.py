@@ -116,6 +116,7 @@ def test_without_dali_the_kernels_are_still_tried_and_what_is_left_out_is_named(
         assert chosen == ["triton-cache-gpu", "triton-cache", "triton-files", "torchvision-pil"]
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_is_named_and_the_others_go_on(gpu_check):
     everything = gpu_check()[2]
     code, said, commands = gpu_check(BREAKS="gpu-check")

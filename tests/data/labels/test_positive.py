@@ -167,6 +167,7 @@ def test_the_data_set_says_its_positive_class(folder, monkeypatch, capsys):
     assert "leukemia, normal" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_score_the_diseased(folder, monkeypatch, capsys, tmp_path):
     run = tmp_path / "run"
     assert not _run(

@@ -19,7 +19,9 @@ from numba.core import event
 
 FASTMATH = ("nsz", "arcp", "contract", "reassoc")
 """Not the whole of it: nothing may assume that a value is finite."""
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {
+    "cache": True, "nogil": True, "error_model": "numpy", "forceinline": True,
+}  # fmt: skip
 
 
 def identity_of(*modules: ModuleType, callees: Sequence[ModuleType] = ()) -> str:
@@ -69,7 +71,7 @@ class _Notice(event.Listener):
             return
         self._said.add(self._room)
         print(
-            "fastleuk: compiling the augmentation for this processor, once: some 20 seconds "
+            "fastleuk: compiling the augmentation for this processor, once: some 30 seconds "
             f"(kept in {dispatcher.stats.cache_path})",
             file=sys.stderr,
             flush=True,
