@@ -20,17 +20,11 @@ def interpolated(grid, i, j, weight_x, weight_y, factor):
     return bilinear(grid.reshape(-1), first, below, weight_x, weight_y, factor)
 
 
-@njit
-def filled(pixels):
-    grid = empty_grid(pixels.shape[0], pixels.shape[1] // 3, pixels.dtype)
-    grid[:] = pixels
-    return grid
-
-
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint16, 1020), (np.float32, 255)])
 def test_every_pixel_the_last_included(dtype: type, top: int) -> None:
     rng = np.random.default_rng(0)
-    grid = filled(rng.integers(0, top + 1, (HEIGHT, 3 * WIDTH)).astype(dtype))
+    grid = empty_grid(HEIGHT, WIDTH, dtype)
+    grid[:] = rng.integers(0, top + 1, grid.shape)
     pixels = grid.reshape(HEIGHT, WIDTH, 3).astype(np.float64)
     for j in range(HEIGHT - 1):
         for i in range(WIDTH - 1):
@@ -42,6 +36,7 @@ def test_every_pixel_the_last_included(dtype: type, top: int) -> None:
 
 
 def test_the_largest_sums_do_not_lose_their_sign() -> None:
-    grid = filled(np.full((2, 6), 65535, np.uint16))
+    grid = empty_grid(2, 2, np.uint16)
+    grid[:] = 65535
     half = np.float32(0.5)
     assert interpolated(grid, 0, 0, half, half, np.float32(1)) == (65535, 65535, 65535)

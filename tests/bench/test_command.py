@@ -108,6 +108,7 @@ def test_on_a_gpu_the_table_shows_bytes_and_shares(spec, tmp_path, pretended_gpu
 
 
 @needs_dali
+@pytest.mark.slow
 def test_the_whole_command_writes_what_the_schema_says(spec, tmp_path):
     import jsonschema
 
