@@ -7,6 +7,13 @@ from typing import Annotated
 import typer
 
 RootOption = Annotated[str, typer.Option(help="Folder that a manifest's paths are relative to.")]
+ClassesOption = Annotated[
+    str,
+    typer.Option(
+        help="Of --on, where names differ: its own with the run's, such as "
+        "Malignant=ALL,Normal=hem; debris= leaves that class out."
+    ),
+]
 LayoutOption = Annotated[
     str,
     typer.Option(help="Of a folder: folders (are classes), cnmc (UID_ names), parts or auto."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.cli.data_options import LayoutOption, RootOption
+from fastleuk.cli.data_options import ClassesOption, LayoutOption, RootOption
 from fastleuk.errors import ConfigError
 
 
@@ -20,13 +20,7 @@ def evaluate(
     on: Annotated[
         str, typer.Option(help="Other labelled data: folder, manifest CSV or tar shards.")
     ] = "",
-    classes: Annotated[
-        str,
-        typer.Option(
-            help="Of --on, where names differ: its own with the run's, such as "
-            "Malignant=ALL,Normal=hem; debris= leaves that class out."
-        ),
-    ] = "",
+    classes: ClassesOption = "",
     subject_regex: Annotated[
         str, typer.Option(help="Of --on: group = subject; searched in the path or file name.")
     ] = "",

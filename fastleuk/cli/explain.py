@@ -8,19 +8,14 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
+from fastleuk.cli.data_options import ClassesOption
 
 
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     on: Annotated[str, typer.Option(help="Other data: folder, manifest CSV or tar shards.")] = "",
-    classes: Annotated[
-        str,
-        typer.Option(
-            help="Of --on, where names differ: its own with the run's, such as "
-            "Malignant=ALL,Normal=hem; debris= leaves that class out."
-        ),
-    ] = "",
+    classes: ClassesOption = "",
     part: Annotated[str, typer.Option(help="Of the run's own data: test, val or train.")] = "test",
     data: Annotated[str, typer.Option(help="Where the run's data lie now, if they moved.")] = "",
     subject_regex: Annotated[

@@ -24,7 +24,7 @@ PAGES = {"": ("index.html", "text/html; charset=utf-8"),
          "script.js": ("script.js", "text/javascript; charset=utf-8")}  # fmt: skip
 
 KEPT_ALIVE = 5
-"""Seconds that uvicorn keeps an idle connection, unless it is told otherwise."""
+"""Seconds that the server keeps an idle connection."""
 
 DESCRIPTION = (
     "Predictions of a leukemia cell classifier. Research use, not for diagnosis. Nothing that is "

@@ -107,7 +107,7 @@ def _serve(
 ) -> None:
     import uvicorn
 
-    from fastleuk.serve.app import make_app
+    from fastleuk.serve.app import KEPT_ALIVE, make_app
     from fastleuk.serve.service import Service
 
     service = Service(ensemble, limits, queue=queue)
@@ -121,6 +121,7 @@ def _serve(
             access_log=False,
             server_header=False,
             limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEPT_ALIVE,
             timeout_graceful_shutdown=10,
         )
         shown = f"[{host}]" if ":" in host else host

@@ -133,13 +133,19 @@ def test_a_large_request_meets_an_empty_queue_or_waits_its_turn():
     batcher.close()
 
 
-def test_the_bound_counts_the_batch_that_is_running():
+def gated():
+    """Return a gate, and what scores images once it is open."""
     gate = threading.Event()
 
     def score(images):
         gate.wait(30)
         return told(images)
 
+    return gate, score
+
+
+def test_the_bound_counts_the_batch_that_is_running():
+    gate, score = gated()
     batcher = Batcher(score, batch_size=4, bound=4)
     batcher.reserve(3)
     first = batcher.submit([image(9)] * 3)
@@ -177,12 +183,7 @@ def test_who_is_refused_comes_back_in_turn():
 
 
 def test_closing_refuses_what_waits():
-    gate = threading.Event()
-
-    def score(images):
-        gate.wait(30)
-        return told(images)
-
+    gate, score = gated()
     batcher = Batcher(score, batch_size=2, bound=100)
     batcher.reserve(6)
     first, second = batcher.submit([image(9)] * 2), batcher.submit([image(9)] * 4)

@@ -56,16 +56,11 @@ def parse_classes(text: str) -> dict[str, str]:
 
 
 def match_classes(dataset: DataSet, own: Sequence[str], asked: Mapping[str, str]) -> Matched:
-    """Bring other data that are to be scored under a run's class names.
-
-    Args:
-        dataset: The other data.
-        own: The run's classes, in the order of its scores.
-        asked: See :func:`parse_classes`.
+    """As :func:`rename_classes`, for data that are to be scored: rows with a label only.
 
     Raises:
-        ConfigError: ``asked`` names a class that isn't there.
-        DataError: a label that the run doesn't know, or no labelled image.
+        ConfigError: see there.
+        DataError: likewise; or no labelled image.
     """
     found = rename_classes(dataset, own, asked)
     labels = found.dataset.manifest.labels
