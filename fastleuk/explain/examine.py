@@ -74,8 +74,8 @@ def examine(
         targets: The class to explain for each row of the manifest, in the order wanted.
         config: The run's, its loader resolved.
         occluded: Rows for which occlusion is computed too.
-        patches: As of :func:`fastleuk.explain.occlusion.occlude`; 7 take some 200 forward passes a
-            cell, 5 some 80.
+        patches: As of :func:`fastleuk.explain.occlusion.occlude`; 7 take some 170 forward passes a
+            cell, 4 some 50.
         layer: Name of the layer; empty for the rule of :func:`find_layer`.
         sanity: Compare with random weights.
         report: Takes what is printed.

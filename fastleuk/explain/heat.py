@@ -35,6 +35,9 @@ def require_grad_cam() -> None:
 def grad_cam(model: nn.Module, layer: Layer, images: Tensor, targets: Sequence[int]) -> np.ndarray:
     """Return Grad-CAM (Selvaraju et al., 2017) of a batch, each map from 0 to its maximum, 1.
 
+    Gradients flow from the logits back to the layer and end there: what lies before it is computed
+    once and keeps nothing, where the parameters ask for no gradient.
+
     Args:
         model: A network in evaluation mode; its parameters' gradients are left empty.
         layer: Of :func:`fastleuk.explain.layers.find_layer`.
@@ -48,13 +51,20 @@ def grad_cam(model: nn.Module, layer: Layer, images: Tensor, targets: Sequence[i
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with (
-        torch.enable_grad(),
-        GradCAM(model, [model.get_submodule(layer.name)], layer.transform) as cam,
-    ):
-        maps = cam(images, [ClassifierOutputTarget(int(target)) for target in targets])
+    module = model.get_submodule(layer.name)
+    start = module.register_forward_hook(_gradients_start)  # before grad-cam's hooks
+    try:
+        with torch.enable_grad(), GradCAM(model, [module], layer.transform) as cam:
+            maps = cam(images, [ClassifierOutputTarget(int(target)) for target in targets])
+    finally:
+        start.remove()
     model.zero_grad(set_to_none=True)
     return maps.astype(np.float32)
+
+
+def _gradients_start(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    # A copy, for the next layer may work in place, which a leaf of the graph forbids.
+    return output.detach().requires_grad_().clone()
 
 
 def share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:

@@ -31,7 +31,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Network:
-    """The best weights of a run in float32, in evaluation mode.
+    """The best weights of a run in float32, in evaluation mode, asking for no gradient.
 
     Attributes:
         model: On ``device``.
@@ -87,7 +87,7 @@ def _ready(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     import torch
 
     placed = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed.eval()
+    return placed.eval().requires_grad_(False)  # heat maps ask for a layer's gradient alone
 
 
 def batches(

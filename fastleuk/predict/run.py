@@ -206,6 +206,11 @@ def _summary(tally: Tally, out: Path, start: int, total: int) -> list[str]:
         lines.append(f"{tally.unreadable} images can't be predicted: see the column error")
     if tally.noted:
         lines.append(f"{tally.noted} images are not used as they stand: see the column note")
+    if start + tally.done != total:
+        lines.append(
+            f"{total} images were counted at the start, and {start + tally.done} were there when "
+            "they were read: files came or went meanwhile."
+        )
     counts = ", ".join(f"{count} {name}" for name, count in sorted(tally.labels.items()))
     speed = f" in {tally.seconds:.1f} s ({tally.rate:.0f} images/s)" if tally.done else ""
     before = f", {start} rows were there" if start else ""

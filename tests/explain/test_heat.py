@@ -112,6 +112,9 @@ def test_every_kind_of_network_has_a_layer(backbone, size, kind):
     np.testing.assert_allclose(together[1], alone, atol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in model.parameters())
+    # A network that asks for no gradient has the same maps: they begin at the layer.
+    model.requires_grad_(False)
+    np.testing.assert_array_equal(grad_cam(model, layer, images, [0, 1, 0]), together)
 
 
 def test_a_class_tokens_last_outputs_are_passed_over():

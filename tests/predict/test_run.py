@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,19 @@ def test_a_table_that_was_cut_anywhere_is_completed_to_the_same_bytes(
     tally = run_over(runs[:1], [pictures], out, resume=True)
     assert out.read_bytes() == data
     assert tally.done >= 21 * (1 - share) - 1
+
+
+def test_a_file_that_goes_between_counting_and_reading_is_told(runs, pictures, tmp_path):
+    folder, said = tmp_path / "set", []
+    shutil.copytree(pictures, folder)
+
+    def on_the_way(text):
+        (folder / "4.png").unlink(missing_ok=True)  # all were counted before anything is said
+        said.append(text)
+
+    predict_files(runs[:1], [str(folder)], tmp_path / "p.csv", report=on_the_way)
+    assert len(rows_of(tmp_path / "p.csv")) == 20
+    assert any("21 images were counted at the start, and 20 were there" in text for text in said)
 
 
 def test_resuming_a_finished_table_predicts_nothing(runs, pictures, whole, tmp_path):

@@ -103,7 +103,11 @@ class Disturber:
             _names(ended, Path(image.name), ())
         self.idle += ended.code == 0 and job.name != "predict"
         if job.name == "predict":
-            check_others(rows(out), self.jobs.table, image)
+            there = rows(out)
+            if str(image) not in there and "came or went" in ended.said:
+                self.idle += 1  # it went before the images were listed, and that was said
+                there[str(image)] = {"error": "went", "predicted": ""}
+            check_others(there, self.jobs.table, image)
             out.unlink()
         self._again(job, out)
 
