@@ -18,7 +18,12 @@ pixels on two cores: 64 at once take 1.7 times as long as 16 at once), and needs
 
 
 def occlude(
-    model: nn.Module, image: Tensor, target: int, *, patches: int = PATCHES, batch_size: int | None = None
+    model: nn.Module,
+    image: Tensor,
+    target: int,
+    *,
+    patches: int = PATCHES,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """Return by how much the target's log-odds fall where a plain patch lies (Zeiler, 2014).
 
