@@ -37,6 +37,15 @@ def test_subject_regex(tmp_path, regex):
     assert not manifest.subject_is_image
 
 
+@pytest.mark.parametrize(
+    ("regex", "warned"), [(r"^([^_]+)_", True), (r"([^/_]+)_[^/]*$", False), (r"^(.*)$", False)]
+)
+def test_one_name_in_two_folders_is_told_where_the_folder_parts_it(tmp_path, regex, warned):
+    put(tmp_path, "a/p1_x.png", "a/p2_x.png", "b/p1_y.png", "b/p3_y.png")
+    notes = " ".join(discover(tmp_path, subject_regex=regex).remarks)
+    assert ("1 names, such as 'p1' in a and b, count as different people" in notes) is warned
+
+
 def test_subject_regex_that_misses_names_every_file(tmp_path):
     put(tmp_path, "a/p1_x.png", "a/q.png", "b/r.png")
     with pytest.raises(DataError, match=r"(?s)2 of 3.*a/q\.png.*b/r\.png"):

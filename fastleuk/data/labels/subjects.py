@@ -64,7 +64,24 @@ def match_subjects(
     note = (
         f"Subjects by --subject-regex, matched against the {what}: {len(set(subjects))}; {example}"
     )
-    return subjects, (note,)
+    return subjects, (note, *_twice(subjects))
+
+
+def _twice(subjects: Sequence[str]) -> tuple[str, ...]:
+    """Warn where a folder that the group took in parts what may be one person."""
+    folders: dict[str, set[str]] = {}
+    for subject in set(subjects):
+        folder, _, name = subject.rpartition("/")
+        folders.setdefault(name, set()).add(folder)
+    apart = sorted(name for name, those in folders.items() if len(those) > 1)
+    if not apart:
+        return ()
+    those = " and ".join(sorted(folders[apart[0]])[:2])
+    return (
+        f"note: --subject-regex takes the folder into the subject: {len(apart)} names, such as "
+        f"{apart[0]!r} in {those}, count as different people. Where folders are classes, that is "
+        "one person twice: let the group match no slash, such as '([^/_]+)_[^/]*$'",
+    )
 
 
 def _subject(pattern: re.Pattern[str], text: str) -> str:
