@@ -44,7 +44,7 @@ def format_metrics(figures: Mapping[str, Any]) -> str:
     if undecided:
         lines.append(no_positive(names))
     if "intervals" in figures:
-        lines += ["", clusters_sentence(figures["intervals"])]
+        lines += ["", "In brackets: " + clusters_sentence(figures["intervals"])]
     lines += ["", "confusion matrix (rows: true, columns: predicted)"]
     width = max(6, *map(len, names))
     table = [["", *names]]
@@ -126,7 +126,7 @@ def clusters_sentence(intervals: Mapping[str, Any]) -> str:
     """
     over, by_class = intervals["over"], intervals["clusters_by_class"]
     counts = ", ".join(f"{count} {name}" for name, count in by_class.items())
-    text = f"In brackets: {intervals['level']:.0%} intervals over {intervals['clusters']} {over}"
+    text = f"{intervals['level']:.0%} intervals over {intervals['clusters']} {over}"
     text += f" ({counts})" if len(by_class) <= 10 else ""
     text += f", drawn within class, {intervals['resamples']:,} resamples"
     there = [count for count in by_class.values() if count]

@@ -23,12 +23,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def whole(value: float) -> str:
-    r"""Return a count with thin spaces between thousands.
+    """Return a count with commas between thousands.
 
     >>> whole(12345)
-    '12\u202f345'
+    '12,345'
     """
-    return f"{value:,.0f}".replace(",", "\u202f")
+    return f"{value:,.0f}"
 
 
 def ends(figure: Mapping[str, Any] | None) -> str:

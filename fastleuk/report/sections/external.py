@@ -64,7 +64,7 @@ def _shown(source: Source, file: Path, found: dict[str, Any]) -> dict[str, Any]:
         "name": f"{name} ({views})" if views else name,
         "warnings": [*_warnings(source, found)],
         "sentences": [
-            f"{plural(found['samples'], 'image')} in {on['data']}. {_classes(on)}"
+            f"{plural(found['samples'], 'image')} in {on['data']}. "
             "Temperature and threshold are those that the run keeps: these data decided nothing.",
             f"{clusters_sentence(intervals)}.",
             *(f"{capital(text)}." for text in found.get("notes", ())),
@@ -96,12 +96,6 @@ def _warnings(source: Source, found: dict[str, Any]) -> list[str]:
     if found.get("synthetic"):
         told.append("These are synthetic cells, drawn by a program.")
     return told
-
-
-def _classes(on: dict[str, Any]) -> str:
-    renamed = on.get("classes", {})
-    others = [f"{name} as {own}" for name, own in renamed.items() if own not in (None, name)]
-    return f"Classes: {listing(others)}. " if others else ""
 
 
 def _headline(intervals: dict[str, Any], images: int) -> str:
