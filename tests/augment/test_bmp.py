@@ -13,6 +13,7 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import DataError
 from tests.makers.augment_images import needs_numba
 from tests.makers.bmp_files import bmp, photo
+from tests.makers.kernel_calls import kernel_levels
 
 pytestmark = needs_numba
 pytest.importorskip("nvidia.dali")
@@ -22,16 +23,11 @@ SIZE = 48
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (61, 50), (90, 101), (119, 30)])
 @pytest.mark.parametrize("options", [{}, {"top_down": True}, {"gap": 84}], ids=str)
 def test_the_kernel_reads_what_pil_reads(height, width, options):
-    from fastleuk.augment.appliers.compiled import cpu_batch as kernel
-
     pixels, file = photo(height, width), bmp(photo(height, width), **options)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), pixels)
     params = draw(PAPER, seed=1, epoch=0, indices=[3], size=SIZE)
     _, rows, kernels = param_arrays(params, "compiled")
-    rest = rows[0], kernels[0], np.ones(3, np.float32), np.zeros(3, np.float32)
-    read, given = np.empty((SIZE, SIZE, 3), np.float32), np.empty((SIZE, SIZE, 3), np.float32)
-    kernel.augment_bmp(read, False, np.frombuffer(file, np.uint8).copy(), *rest)
-    kernel.augment_image(given, False, pixels, *rest)
+    read, given = (kernel_levels(each, rows[0], kernels[0], SIZE) for each in (file, pixels))
     np.testing.assert_array_equal(read, given)
 
 
@@ -49,15 +45,10 @@ def test_the_kernel_reads_what_pil_reads(height, width, options):
     ],
 )
 def test_the_kernel_reads_nothing_else(damage):
-    from fastleuk.augment.appliers.compiled import cpu_batch as kernel
-
     params = draw(PAPER, seed=1, epoch=0, indices=[3], size=SIZE)
     _, rows, kernels = param_arrays(params, "compiled")
-    output = np.zeros((SIZE, SIZE, 3), np.float32)
-    data = np.frombuffer(damage(bmp(photo(50, 50))), np.uint8).copy()
-    rest = rows[0], kernels[0], np.ones(3, np.float32), np.zeros(3, np.float32)
-    kernel.augment_bmp(output, False, data, *rest)
-    assert np.isnan(output).all()
+    data = damage(bmp(photo(50, 50)))
+    assert np.isnan(kernel_levels(data, rows[0], kernels[0], SIZE)).all()
 
 
 @pytest.fixture

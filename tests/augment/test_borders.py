@@ -87,16 +87,13 @@ def test_a_flipped_image_has_no_frame(shape, applier):
 @pytest.mark.parametrize("shape", [(28, 40), (100, 100), (200, 150), (181, 70)])
 def test_raw_bmps_have_the_same_edges(shape):
     """The kernel reads files without a decoder; it has the rule from the same place."""
-    from fastleuk.augment.appliers.compiled.on_arrays import load_kernel
     from fastleuk.augment.appliers.lowering import compiled_arrays
+    from tests.makers.kernel_calls import kernel_levels
 
     pixels = gradient(*shape)
     params = geometry("rotate", 1)
     row, kernel = (compiled_arrays(params)[name][0] for name in ("row", "kernel"))
-    output = np.empty((SIZE, SIZE, 3), np.float32)
-    data = np.frombuffer(bmp(pixels), np.uint8)
-    one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
-    load_kernel().augment_bmp(output, False, data, row, kernel, one, zero)
+    output = kernel_levels(bmp(pixels), row, np.ascontiguousarray(kernel), SIZE)
     assert np.array_equal(output, levels([pixels], params, "compiled")[0])
 
 

@@ -15,6 +15,7 @@ from fastleuk.augment import PAPER, draw, param_arrays
 from fastleuk.data.images.bmp import read_layout
 from fastleuk.data.images.decode import decode_rgb, encode_bmp, examine
 from tests.faults.mutate import mutant
+from tests.makers.kernel_calls import kernel_levels
 
 
 class Dali:
@@ -56,23 +57,19 @@ class Kernels:
     """Our two readers of plain BMPs: numba's, for augmentation, and the cache's."""
 
     def __init__(self):
-        from fastleuk.augment.appliers.compiled import cpu_batch as cpu
         from fastleuk.loading.decode import resize_kernel
 
-        self.cpu, self.resize_kernel = cpu, resize_kernel
+        self.resize_kernel = resize_kernel
         params = draw(PAPER, seed=1, epoch=0, indices=[3], size=32)
         _, rows, kernels = param_arrays(params, "compiled")
-        self.rest = rows[0], kernels[0], np.ones(3, np.float32), np.zeros(3, np.float32)
+        self.rest = rows[0], kernels[0], 32
 
     def augmented(self, data: bytes) -> np.ndarray | None:
-        output = np.zeros((32, 32, 3), np.float32)
-        self.cpu.augment_bmp(output, False, np.frombuffer(data, np.uint8).copy(), *self.rest)
+        output = kernel_levels(data, *self.rest)
         return None if np.isnan(output).any() else output
 
     def augmented_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        output = np.zeros((32, 32, 3), np.float32)
-        self.cpu.augment_image(output, False, pixels, *self.rest)
-        return output
+        return kernel_levels(pixels, *self.rest)
 
     def copied(self, data: bytes) -> np.ndarray | None:
         layout = read_layout(data)

@@ -124,16 +124,18 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
     planes, src_index, weights = work
     clips = row[SHARPNESS_ON] != 0
     _reflect_margin(canvas, kernel.shape[0] // 2)
-    if row[PERSPECTIVE_ON] == 0:
-        for y in range(size):
-            _filter(canvas, kernel, clips, y, size, planes)
-            _write(planes, factor, offset, y, size, output, planar)
-        return
-    framed = empty_grid(size + 3, size + 3, f4)
-    framed[:] = 0  # black, one pixel wide
+    warped = row[PERSPECTIVE_ON] != 0
+    frame = size + 3 if warped else 3
+    framed = empty_grid(frame, frame, f4)
+    _fill(framed.reshape(-1), f4(0))  # black, one pixel wide
     for y in range(size):
         _filter(canvas, kernel, clips, y, size, planes)
-        _interleave(planes, size, framed[y + 1, 3:])
+        if warped:
+            _interleave(planes, size, framed[y + 1, 3:])
+        else:
+            _write(planes, factor, offset, y, size, output, planar)
+    if not warped:
+        return
     last = f4(framed.shape[0] - 1)
     for y in range(size):
         for x in range(size):
@@ -300,8 +302,8 @@ def _reflect_margin(canvas, reach):
                 row[reach - 1 - k] = row[reach + _reflect(-1 - k, size)]
                 row[edge - reach + k] = row[reach + _reflect(size + k, size)]
         for k in range(reach):
-            canvas[c, reach - 1 - k] = canvas[c, reach + _reflect(-1 - k, size)]
-            canvas[c, edge - reach + k] = canvas[c, reach + _reflect(size + k, size)]
+            _copy(canvas[c, reach + _reflect(-1 - k, size)], canvas[c, reach - 1 - k])
+            _copy(canvas[c, reach + _reflect(size + k, size)], canvas[c, edge - reach + k])
 
 
 @compiled
@@ -310,7 +312,7 @@ def _filter(canvas, kernel, clips, y, size, planes):
     edge = kernel.shape[0]
     for c in range(3):
         total = planes[c]
-        total[:] = 0
+        _fill(total, f4(0))
         for j in range(edge):
             row = canvas[c, y + j]
             if edge == 3:  # one pass over the row is twice as fast as three
@@ -342,9 +344,21 @@ def _write(planes, factor, offset, y, size, output, planar):
             plane[k] = plane[k] * times + plus
     if planar:
         for c in range(3):
-            output[c, y] = planes[c]
+            _copy(planes[c], output[c, y])
     else:
         _interleave(planes, size, output[y].reshape(-1))
+
+
+@compiled
+def _fill(target, value):
+    for k in range(len(target)):  # a slice would bring code for errors along, and time to compile
+        target[k] = value
+
+
+@compiled
+def _copy(values, target):
+    for k in range(len(target)):
+        target[k] = values[k]
 
 
 @compiled

@@ -33,66 +33,42 @@ def _pointer(_typing, _address, dtype=None):
 def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
     """Augment every ``step``-th image of a batch from ``first`` on, all without Python's lock.
 
+    A file that is no uncompressed 24-bit BMP, or too short, leaves NaN in its output.
+
     Args:
         outputs: ``(N, size, size, 3)`` or, if ``planar``, ``(N, 3, size, size)`` float32; written.
         planar: Which of the two.
-        table: ``(N, 5)`` int64: the address of an image's bytes, its height and its width, as in
-            :func:`augment_image`; or of a file's, 0 and its length, as in :func:`augment_bmp`.
-            Then the address and the edge of the kernel.
-        rows: ``(N, ROW)`` float32.
-        factor: See :func:`augment_image`.
-        offset: Likewise.
+        table: ``(N, 5)`` int64: the address of an image's ``(H, W, 3)`` uint8, its height and its
+            width; or the address of a file's bytes, 0 and their number. Then the address and the
+            edge of a ``(k, k)`` float32 kernel: blur and sharpness.
+        rows: ``(N, ROW)`` float32, see :mod:`fastleuk.augment.appliers.row`.
+        factor: ``(3,)`` float32, by which the levels of each channel are multiplied at last.
+        offset: ``(3,)`` float32, which is added then.
         first: The first image's number.
         step: How many take part in this batch.
     """
+    size = outputs.shape[2]
+    work = np.empty((3, size), f4), np.empty(size, i4), np.empty((4, size), f4)
     for i in range(first, len(outputs), step):
         address, height, width, weights, edge = table[i]
         kernel = carray(_pointer(weights, f4), (edge, edge))
-        if height == 0:
+        of_file = height == 0
+        if of_file:
             data = carray(_pointer(address, u1), (width,))
-            augment_bmp(outputs[i], planar, data, rows[i], kernel, factor, offset)
+            layout = bmp_layout(data)
+            if layout[1] == 0:
+                values = outputs[i].reshape(-1)
+                for k in range(len(values)):
+                    values[k] = np.nan
+                continue
+            source = source_of_bmp(data, layout, size)
         else:
             image = carray(_pointer(address, u1), (height, width, 3))
-            augment_image(outputs[i], planar, image, rows[i], kernel, factor, offset)
-
-
-@compiled
-def augment_image(output, planar, image, row, kernel, factor, offset):
-    """Augment one image.
-
-    Args:
-        output: ``(size, size, 3)`` or, if ``planar``, ``(3, size, size)`` float32; written.
-        planar: Which of the two.
-        image: ``(H, W, 3)`` uint8.
-        row: ``(ROW,)`` float32, see :mod:`fastleuk.augment.appliers.row`.
-        kernel: ``(k, k)`` float32: blur and sharpness.
-        factor: ``(3,)`` float32, by which the levels of each channel are multiplied at last.
-        offset: ``(3,)`` float32, which is added then.
-    """
-    source = source_of_image(image, output.shape[1])
-    _augment(output, planar, source, False, row, kernel, factor, offset)
-
-
-@compiled
-def augment_bmp(output, planar, data, row, kernel, factor, offset):
-    """As :func:`augment_image`, from the bytes of an uncompressed 24-bit BMP.
-
-    A file that is anything else, or too short, leaves NaN in the output.
-    """
-    layout = bmp_layout(data)
-    if layout[1] == 0:
-        output[:] = np.nan
-        return
-    source = source_of_bmp(data, layout, output.shape[1])
-    _augment(output, planar, source, True, row, kernel, factor, offset)
-
-
-@compiled
-def _augment(output, planar, source, bgr, row, kernel, factor, offset):
-    """The three parts of the kernel, for one image."""
-    size, reach = output.shape[1], kernel.shape[0] // 2
-    work = np.empty((3, size), f4), np.empty(size, i4), np.empty((4, size), f4)
-    canvas = np.empty((3, size + 2 * reach, size + 2 * reach), f4)
-    pivot = mean_grey(source, bgr, row, size, work)
-    warp_and_jitter(source, bgr, row, pivot, canvas, size, work)
-    filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, work)
+            source = source_of_image(image, size)
+        # One call of each for both: every call is a copy of the whole, and compiled for itself.
+        reach = edge // 2
+        canvas = np.empty((3, size + 2 * reach, size + 2 * reach), f4)
+        row = rows[i]
+        pivot = mean_grey(source, of_file, row, size, work)
+        warp_and_jitter(source, of_file, row, pivot, canvas, size, work)
+        filter_and_write(canvas, row, kernel, factor, offset, outputs[i], planar, size, work)

@@ -71,7 +71,7 @@ class _Notice(event.Listener):
             return
         self._said.add(self._room)
         print(
-            "fastleuk: compiling the augmentation for this processor, once: up to a minute "
+            "fastleuk: compiling the augmentation for this processor, once: up to half a minute "
             f"(kept in {dispatcher.stats.cache_path})",
             file=sys.stderr,
             flush=True,
