@@ -131,4 +131,20 @@ def test_an_interval_without_width_is_told(source):
     assert results.FLAT not in results.clusters_sentence(source)
     sure = {**source.intervals["figures"]["auc"], "low": 1.0, "high": 1.0}
     found = {**source.intervals, "figures": {**source.intervals["figures"], "auc": sure}}
-    assert results.FLAT in results.clusters_sentence(dataclasses.replace(source, intervals=found))
+    told = results.clusters_sentence(dataclasses.replace(source, intervals=found))
+    assert results.FLAT in told
+    assert "None mistaken" not in told
+
+
+@pytest.mark.parametrize(
+    ("over", "fewest", "share"), [("images", 40, "7%"), ("subjects", 1, "95%")]
+)
+def test_no_mistake_among_few_is_said_to_prove_little(source, over, fewest, share):
+    right = {"accuracy": {"estimate": 1.0, "low": 1.0, "high": 1.0}}
+    counts = {"hem": 90, "ALL": fewest}
+    found = {**source.intervals, "figures": right, "over": over, "clusters_by_class": counts}
+    told = results.clusters_sentence(dataclasses.replace(source, intervals=found))
+    noun = over if fewest > 1 else over.removesuffix("s")
+    assert (
+        f"None mistaken among {fewest} {noun} of a class still allows mistakes in {share}" in told
+    )

@@ -33,7 +33,7 @@ def clusters_sentence(source: Source) -> str:
         f"{whole(found['resamples'])} resamples."
     )
     if any(flat(figure) for figure in found["figures"].values()):
-        text += f" {FLAT}"
+        text += f" {FLAT}{_at_worst(found)}"
     if over == "images":
         return (
             f"{text} No subject is known: what people differ by is not in these intervals, and "
@@ -46,6 +46,21 @@ def clusters_sentence(source: Source) -> str:
     if fewest < 20:
         return f"{text} They are rough: a class has {plural(fewest, 'subject')}, fewer than 20."
     return text
+
+
+def _at_worst(found: Mapping[str, Any]) -> str:
+    """Return how many mistakes none among so few still allows; empty where there are some."""
+    accuracy = found["figures"].get("accuracy", {})
+    fewest = min(found.get("clusters_by_class", {}).values(), default=0)
+    if accuracy.get("estimate") != 1 or not fewest:
+        return ""
+    # No event in n trials: the exact one-sided bound, near the rule of three, 3 / n.
+    share = 1 - (1 - found["level"]) ** (1 / fewest)
+    return (
+        f" None mistaken among {plural(fewest, found['over'].removesuffix('s'))} of a class still "
+        f"allows mistakes in {share:.0%} of all such {found['over']} (exact one-sided "
+        f"{found['level']:.0%} bound)."
+    )
 
 
 def headline_sentence(source: Source) -> str:
