@@ -17,6 +17,7 @@ from fastleuk.data.split.file import read_split
 from fastleuk.data.split.parts import PARTS
 from fastleuk.errors import CheckpointError, ConfigError, DataError
 from fastleuk.evaluation.elsewhere.classes import parse_classes, rename_classes
+from fastleuk.evaluation.elsewhere.place import set_name
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.explain.choose import Group, drawn_rows, hits_and_misses, named_cells
 from fastleuk.explain.examine import RANDOM_SEED, Examined, examine, quartiles, summary, verdicts
@@ -26,7 +27,6 @@ from fastleuk.explain.predicted import Predicted, decided
 from fastleuk.explain.write import write_explanation
 from fastleuk.run_folder.names import CONFIG, SPLIT
 from fastleuk.run_folder.place import writing_place
-from fastleuk.run_folder.start import plain_name
 from fastleuk.run_log import logged, open_log, result
 
 OCCLUDED = 16
@@ -108,7 +108,7 @@ def explain_run(
             f"{', '.join(names)}."
         )
     dataset, rows, where = _images(run_dir, options, scorer, report)
-    name = plain_name(Path(options.on.rstrip("/")).stem) if options.on else options.part
+    name = set_name(options.on) if options.on else options.part
     place = Path(options.out) if options.out else run_dir / f"explain-{name}"
     if not options.out:
         writing_place(run_dir, None)
