@@ -83,10 +83,10 @@ def listing(items: list[str]) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    r"""Return count and noun.
+    """Return count and noun.
 
     >>> plural(1, "subject"), plural(1200, "image")
-    ('1 subject', '1\u202f200 images')
+    ('1 subject', '1,200 images')
     """
     return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
 

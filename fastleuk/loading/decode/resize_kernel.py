@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastleuk.augment.appliers.compiled import cpu_lanes, numba_cache
-from fastleuk.augment.appliers.compiled.cpu_lanes import SPARE, weighted_sum
+from fastleuk.augment.appliers.compiled.cpu_lanes import SPARE, fill, weighted_sum
 from fastleuk.augment.appliers.compiled.numba_cache import compiler, identity_of
 
 VECTOR = 16
@@ -137,7 +137,7 @@ def resize_bmp(output, data, start, stride, height, width, down, across, down_fi
 def _down_across(output, data, start, stride, height, width, down, across, even):
     row, total = np.zeros(3 * width + SPARE, f4), np.empty(3 * output.shape[1], f4)
     for y in range(output.shape[0]):
-        _clear(row)
+        fill(row, f4(0))
         for k in range(down.weights.shape[1]):
             line = start + min(max(down.first[y] + k, 0), height - 1) * stride
             source, weight = data[line : line + 3 * width], down.weights[y, k]
@@ -158,18 +158,12 @@ def _across_down(output, data, start, stride, height, width, down, across, even)
         _narrow(row, width, across, narrow[y])
     total = np.empty(3 * size, f4)
     for y in range(output.shape[0]):
-        _clear(total)
+        fill(total, f4(0))
         for k in range(down.weights.shape[1]):
             line, weight = narrow[min(max(down.first[y] + k, 0), height - 1)], down.weights[y, k]
             for j in range(3 * size):
                 total[j] += weight * line[j]
         _round(total, even, output[y].reshape(-1))
-
-
-@compiled
-def _clear(values):
-    for j in range(len(values)):  # a slice would take longer to compile
-        values[j] = f4(0)
 
 
 @compiled

@@ -110,6 +110,19 @@ def test_fold_split_keeps_ties_and_strays_out(even):
     assert np.bincount(val).tolist() == [20, 80]
 
 
+def test_all_other_folds_are_trained_on_and_what_has_no_fold_is_not(even):
+    manifest, groups = even
+    folds = manifest.folds.copy()
+    stray = np.flatnonzero(np.array(manifest.subjects) == "c1s2")
+    folds[stray] = -1
+    manifest = dataclasses.replace(manifest, folds=folds)
+    split = make_split(manifest, groups, mode="fold:1", val_fraction=0.2)
+    np.testing.assert_array_equal(split.indices("unused"), stray)
+    used = np.concatenate([split.indices("train"), split.indices("val")])
+    assert set(folds[used]) == {0, 2}
+    assert len(used) == ((folds == 0) | (folds == 2)).sum()
+
+
 def test_fold_split_refuses_a_subject_in_two_folds(even):
     manifest, groups = even
     folds = manifest.folds.copy()

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastleuk.augment.appliers import row as kernel_row
 from fastleuk.augment.appliers.compiled import cpu_lanes, numba_cache
-from fastleuk.augment.appliers.compiled.cpu_lanes import bilinear, empty_grid
+from fastleuk.augment.appliers.compiled.cpu_lanes import bilinear, copy, empty_grid, fill
 from fastleuk.augment.appliers.compiled.numba_cache import announce_compiling, compiler, identity_of
 from fastleuk.augment.appliers.row import (
     AFFINE,
@@ -127,7 +127,7 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
     warped = row[PERSPECTIVE_ON] != 0
     frame = size + 3 if warped else 3
     framed = empty_grid(frame, frame, f4)
-    _fill(framed.reshape(-1), f4(0))  # black, one pixel wide
+    fill(framed.reshape(-1), f4(0))  # black, one pixel wide
     for y in range(size):
         _filter(canvas, kernel, clips, y, size, planes)
         if warped:
@@ -302,8 +302,8 @@ def _reflect_margin(canvas, reach):
                 row[reach - 1 - k] = row[reach + _reflect(-1 - k, size)]
                 row[edge - reach + k] = row[reach + _reflect(size + k, size)]
         for k in range(reach):
-            _copy(canvas[c, reach + _reflect(-1 - k, size)], canvas[c, reach - 1 - k])
-            _copy(canvas[c, reach + _reflect(size + k, size)], canvas[c, edge - reach + k])
+            copy(canvas[c, reach + _reflect(-1 - k, size)], canvas[c, reach - 1 - k])
+            copy(canvas[c, reach + _reflect(size + k, size)], canvas[c, edge - reach + k])
 
 
 @compiled
@@ -312,7 +312,7 @@ def _filter(canvas, kernel, clips, y, size, planes):
     edge = kernel.shape[0]
     for c in range(3):
         total = planes[c]
-        _fill(total, f4(0))
+        fill(total, f4(0))
         for j in range(edge):
             row = canvas[c, y + j]
             if edge == 3:  # one pass over the row is twice as fast as three
@@ -344,21 +344,9 @@ def _write(planes, factor, offset, y, size, output, planar):
             plane[k] = plane[k] * times + plus
     if planar:
         for c in range(3):
-            _copy(planes[c], output[c, y])
+            copy(planes[c], output[c, y])
     else:
         _interleave(planes, size, output[y].reshape(-1))
-
-
-@compiled
-def _fill(target, value):
-    for k in range(len(target)):  # a slice would bring code for errors along, and time to compile
-        target[k] = value
-
-
-@compiled
-def _copy(values, target):
-    for k in range(len(target)):
-        target[k] = values[k]
 
 
 @compiled

@@ -6,12 +6,13 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from fastleuk.augment.appliers.compiled import cpu, cpu_source, numba_cache
+from fastleuk.augment.appliers.compiled import cpu, cpu_lanes, cpu_source, numba_cache
 from fastleuk.augment.appliers.compiled.cpu import filter_and_write, mean_grey, warp_and_jitter
+from fastleuk.augment.appliers.compiled.cpu_lanes import fill
 from fastleuk.augment.appliers.compiled.cpu_source import bmp_layout, source_of_bmp, source_of_image
 from fastleuk.augment.appliers.compiled.numba_cache import announce_compiling, compiler, identity_of
 
-IDENTITY = identity_of(numba_cache, callees=(cpu, cpu_source))
+IDENTITY = identity_of(numba_cache, callees=(cpu, cpu_lanes, cpu_source))
 compiled = compiler(IDENTITY)
 announce_compiling(__name__)
 
@@ -57,9 +58,7 @@ def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
             data = carray(_pointer(address, u1), (width,))
             layout = bmp_layout(data)
             if layout[1] == 0:
-                values = outputs[i].reshape(-1)
-                for k in range(len(values)):
-                    values[k] = np.nan
+                fill(outputs[i].reshape(-1), np.nan)
                 continue
             source = source_of_bmp(data, layout, size)
         else:

@@ -39,6 +39,20 @@ def empty_grid(height, width, dtype):
     return values[: height * 3 * width].reshape(height, 3 * width)
 
 
+@compiled
+def fill(target, value):
+    """Set all of a row; a slice would bring code for errors along, and time to compile it."""
+    for k in range(len(target)):
+        target[k] = value
+
+
+@compiled
+def copy(values, target):
+    """Copy a row into another; see :func:`fill`."""
+    for k in range(len(target)):
+        target[k] = values[k]
+
+
 @emitted
 def bilinear(_typing, values, upper, lower, weight_x, weight_y, factor):  # noqa: ARG001
     """Three channels from four neighbours, times ``factor``.
