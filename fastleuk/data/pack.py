@@ -70,8 +70,8 @@ def write_shards(
         DataError: ``out`` exists, can't be written or lacks room, or a file has changed since it
             was verified.
     """
-    if shard_bytes < 1 << 20:
-        raise ConfigError(f"a shard of {shard_bytes} bytes: give at least 1 MB.")
+    if shard_bytes < 10**6:
+        raise ConfigError(f"--shard-mb {shard_bytes / 10**6:g}: give at least 1.")
     samples = _samples(dataset)
     try:
         if out.exists():
