@@ -1,5 +1,7 @@
 """Folders that are a ready-made split, and the split that they make."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split, write_split
 from fastleuk.data.split.make import make_split
 from fastleuk.data.split.parts import PARTS
+from fastleuk.data.split.ready_made import folder_notes
 from fastleuk.errors import ConfigError, DataError
 from tests.makers.data_trees import put, small_cnmc
 
@@ -73,12 +76,24 @@ def test_what_an_identical_image_ties_to_another_part_is_unused(tmp_path):
     dataset, split = _parts(tmp_path, r"/(\w\w\d)_")
     unused = {dataset.manifest.paths[i] for i in split.indices("unused")}
     assert unused == {"train/x/px0_1.png"}
-    assert any("1 images of train or val are unused" in note for note in split.notes)
+    told = [note for note in split.notes if "unused" in note]
+    assert [note.split(" are ")[0] for note in told] == ["1 images of train or val"]
     path = tmp_path / "split.csv"
     write_split(split, dataset.manifest, path, dataset.sha256)
     again = read_split(path, dataset.manifest, dataset.groups, dataset.sha256)
     np.testing.assert_array_equal(again.parts, split.parts)
     assert again.notes == split.notes
+
+
+def test_labelled_images_of_no_part_are_counted(tmp_path):
+    put(tmp_path, *(f"{p}/{c}/{p}{c}{i}.png" for p in ("train", "test") for c in "xy"
+                    for i in range(3)))  # fmt: skip
+    dataset, split = _parts(tmp_path)
+    sources = list(dataset.manifest.sources)
+    sources[:2] = ["extra", "extra"]
+    manifest = dataclasses.replace(dataset.manifest, sources=tuple(sources))
+    told = [note for note in folder_notes(manifest, split.parts) if "no folder of a part" in note]
+    assert told == ["2 labelled images in no folder of a part are unused."]
 
 
 def test_a_subject_in_two_parts_is_refused(tmp_path):
