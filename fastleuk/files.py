@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
+import re
+import socket
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,8 +19,11 @@ from fastleuk.os_errors import naming
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that ``path`` always holds either its old or its new content, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file so that ``path`` always holds either its old or its new content, whole.
+
+    What a killed process has left of an earlier writing is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.tmp")
     try:
         with naming(path), temporary.open("wb") as file:
             write(file)
@@ -25,6 +32,30 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if is_abandoned(other):
+            other.unlink(missing_ok=True)
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Say whether what :func:`write_atomically` was writing belongs to no process any more.
+
+    Of files that another machine may be writing in a shared folder it says False.
+    """
+    own = re.search(rf"\.{_machine()}-(\d+)\.tmp$", temporary.name)
+    if own is None:
+        return False
+    try:
+        os.kill(int(own[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # of another user
+        return False
+    return False
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastleuk.files import write_json
+from fastleuk.files import is_abandoned, write_json
 from fastleuk.locks import Owner, is_held, read_owner
 from fastleuk.run_folder.names import (
     BEGINNING,
@@ -139,15 +139,15 @@ def not_ended(run_dir: Path) -> str:
 def clear_temporaries(run_dir: Path) -> None:
     """Remove what a killed process was writing; only for the process that holds the lock.
 
-    Files that ``fastleuk evaluate`` may be writing at this moment, without the lock, go when they
-    are an hour old.
+    Files that ``fastleuk evaluate`` may be writing on another machine at this moment, without the
+    lock, go when they are an hour old.
     """
     for file in run_dir.iterdir():
         if not _is_temporary(file.name):
             continue
         training = file.name[1:].startswith(("last.", "best", "metrics.", "config.", "run."))
         try:
-            if training or time.time() - file.stat().st_mtime > 3600:
+            if training or is_abandoned(file) or time.time() - file.stat().st_mtime > 3600:
                 file.unlink()
         except FileNotFoundError:
             pass

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from fastleuk.augment import NONE, PAPER
 from fastleuk.config import Config, LoaderConfig, OptimConfig, RunConfig
 from fastleuk.errors import CheckpointError, ConfigError, DataError
+from fastleuk.files import write_text
 from fastleuk.run_folder.identity import differences, flat, read_identity
 from fastleuk.run_folder.start import check_vacant, claim, hold, reserved
 from fastleuk.run_folder.state import (
@@ -105,6 +108,31 @@ def test_only_what_training_was_writing_is_removed_while_others_may_write(tmp_pa
         (tmp_path / name).touch()
     clear_temporaries(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [".test_metrics.json.7.tmp"]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_killed_process_was_writing_goes_with_the_next_writing(tmp_path, ends):
+    script = (
+        "import sys, time; from pathlib import Path; from fastleuk.files import write_atomically\n"
+        "write_atomically(Path(sys.argv[1]), lambda file: print(flush=True) or time.sleep(60))"
+    )
+    target = tmp_path / "test_[1].json"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        (begun,) = tmp_path.iterdir()
+        if ends:
+            process.kill()
+            process.wait()
+        write_text(target, "whole")
+        if not ends:
+            clear_temporaries(tmp_path)
+        assert begun.exists() is not ends
+        process.kill()
+        process.wait()
+    clear_temporaries(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [target.name]
 
 
 # A folder of its own
