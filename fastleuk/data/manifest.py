@@ -29,6 +29,16 @@ def natural_key(text: str) -> tuple[str | int, ...]:
     return tuple(int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", text)))
 
 
+def number_key(text: str) -> str | None:
+    """Return a whole number as it is usually written, or None where ``text`` isn't one.
+
+    >>> number_key("007"), number_key("7.0"), number_key("7a")
+    ('7', '7', None)
+    """
+    number = re.fullmatch(r"0*([0-9]+)(?:\.0+)?", text)
+    return number[1] if number else None
+
+
 def order_classes(labels: set[str], where: str, least: int = 2) -> tuple[str, ...]:
     """Return class names in label order: sorted, or ``("hem", "ALL")`` where that is the pair.
 
@@ -38,21 +48,20 @@ def order_classes(labels: set[str], where: str, least: int = 2) -> tuple[str, ..
         least: So many classes must be there.
 
     Raises:
-        DataError: two names differ only by case, blanks or Unicode's forms, or there are fewer
-            than ``least``.
+        DataError: two names differ only by case, blanks, Unicode's forms, leading zeros or a
+            ``.0``, or there are fewer than ``least``.
     """
     if {name.casefold() for name in labels} == {"hem", "all"} and len(labels) == 2:
         return ("hem", "ALL")
     by_folded: dict[str, list[str]] = {}
     for name in sorted(labels):
-        folded = unicodedata.normalize("NFKC", name).casefold()
-        by_folded.setdefault(" ".join(folded.split()), []).append(name)
+        folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        by_folded.setdefault(number_key(folded) or folded, []).append(name)
     clashes = [" / ".join(names) for names in by_folded.values() if len(names) > 1]
     if clashes:
         raise DataError(
-            f"{where}: class names that differ only by case, blanks or Unicode's forms. Spell each "
-            "class in one way:\n"
-            f"{listed(clashes)}"
+            f"{where}: class names that differ only by case, blanks, Unicode's forms, leading "
+            f"zeros or .0. Spell each class in one way:\n{listed(clashes)}"
         )
     if len(labels) < least:
         found = f"only one class, {next(iter(labels))!r}" if labels else "no class"

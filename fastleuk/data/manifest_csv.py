@@ -1,7 +1,5 @@
-"""Read a manifest CSV: any encoding and line end of a spreadsheet, any place, no escapes."""
+"""Make a manifest of a CSV's rows: any place, no escapes, what can't be used by line."""
 
-import csv
-import io
 import os
 import re
 from pathlib import Path
@@ -11,18 +9,18 @@ import numpy as np
 
 from fastleuk.data.left_out import Ignored, bad_lines
 from fastleuk.data.manifest import (
-    COLUMNS,
-    REQUIRED_COLUMNS,
     UNLABELLED,
     Manifest,
     is_synthetic,
     natural_key,
     order_classes,
 )
+from fastleuk.data.manifest_rows import find, read_rows
 from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]
 _HIGHEST_CROP = 100_000
+_NO_LABEL = frozenset(["nan", "na", "n/a", "#n/a", "<na>", "null"])
 
 
 def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manifest:
@@ -58,28 +56,40 @@ def parse_manifest(
             ``least_classes`` are left.
     """
     source = Path(csv_path).expanduser()
-    rows, remarks = _read_rows(source)
+    rows, remarks = read_rows(source)
     base, links = _base(source, rows, root)
     unknown = UNLABELLED if rows[0]["root"] is None else ""
+    remedy = f"write {UNLABELLED!r} for such an image" if unknown else "leave the cell empty"
     ownerless = not any(row["subject"] for row in rows)
     good: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
-    seen: set[str] = set()
+    seen: dict[str, dict[str, Any]] = {}
+    contradictions: list[str] = []
     outside = 0
     for row in rows:
         forgotten = not row["label"] and unknown != ""
         row["label"] = "" if row["label"] == unknown else row["label"]
         problem = (
-            f"empty label; write {UNLABELLED!r} where it isn't known"
+            f"empty label; {remedy}"
             if forgotten and row["path"].strip()
-            else _check_row(row, base, ownerless, links, seen)
+            else _check_row(row, base, ownerless, links, remedy)
         )
+        if not problem:
+            before = seen.setdefault(row["path"], row)
+            if before is not row:
+                problem = "listed more than once"
+                contradictions += _contradiction(before, row)
         if problem:
             shown = row["path"] or "(no path)"
             bad.append((shown, f"{problem} (line {row['line']} of {source.name})"))
         else:
             outside += row.get("outside", False)
             good.append(row)
+    if contradictions:
+        raise DataError(
+            f"{source}: {len(contradictions)} images that are listed again with another label or "
+            f"subject. Keep the right row of each:\n{listed(contradictions)}"
+        )
     if not good:
         raise DataError(
             f"{source}: no row can be used. Paths are read relative to {base}: name another folder "
@@ -120,118 +130,31 @@ def _base(source: Path, rows: list[dict[str, Any]], root: Path | str | None) -> 
 def _own_folder(source: Path, first: str) -> Path:
     """Return the folder of a manifest, or that of a link to it where the images are there."""
     of_link, of_file = source.parent.resolve(), source.resolve().parent
-    if of_link != of_file and not os.path.isfile(_find(of_file, first)):
-        return of_link if os.path.isfile(_find(of_link, first)) else of_file
+    if of_link != of_file and not os.path.isfile(find(of_file, first)):
+        return of_link if os.path.isfile(find(of_link, first)) else of_file
     return of_file
 
 
-def _read_text(source: Path) -> str:
-    """Decode the file; line ends stay as they are, and bytes that aren't UTF-8 become surrogates.
-
-    Raises:
-        DataError: UTF-16 without a mark that says so.
-        OSError: the file can't be read.
-    """
-    data = source.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{source}: damaged UTF-16 ({error}). Save it as UTF-8.") from error
-    if b"\0" in data[:4096]:
-        raise DataError(f"{source}: not UTF-8, but maybe UTF-16. Save it as CSV in UTF-8.")
-    return data.decode("utf-8-sig", "surrogateescape")
-
-
-def _delimiter(header: str) -> str:
-    """Spreadsheets write ``;`` or tabs where the comma is a decimal sign."""
-    for sign in (",", ";", "\t"):
-        cells = {cell.strip().strip('"') for cell in header.split(sign)}
-        if cells.issuperset(REQUIRED_COLUMNS):
-            return sign
-    return ","
-
-
-def _read_rows(source: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    if not source.is_file():
-        raise DataError(f"{source}: no such manifest file.")
-    rows: list[dict[str, Any]] = []
-    try:
-        text = _read_text(source)
-        first = re.split("[\r\n]", text, maxsplit=1)[0]
-        stream = io.StringIO(text, newline="")
-        reader = csv.reader(stream, strict=True, delimiter=_delimiter(first))
-        header = [cell.strip() for cell in next(reader, [])]
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
-        if missing:
-            raise DataError(
-                f"{source}: missing column(s) {', '.join(missing)}; the first line reads "
-                f"{first[:200]!r}. A manifest has the columns path,label,subject and, if wanted, "
-                "fold,source,crop,root."
-            )
-        for cells in reader:
-            if any(cells):
-                row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-                row["root"] = "" if "root" in header else None
-                row.update(zip(header, cells, strict=False))
-                rows.append({**row, "line": reader.line_num})
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{source}: can't be read as a CSV: {error}") from error
-    if not rows:
-        raise DataError(f"{source}: has a header but no row.")
-    return rows, _strip_and_recode(rows, source)
-
-
-def _strip_and_recode(rows: list[dict[str, Any]], source: Path) -> list[str]:
-    """Strip cells but paths, and read those that aren't UTF-8 as Windows-1252, in place."""
-    odd = 0
-    for row in rows:
-        for name in (*REQUIRED_COLUMNS[1:], *COLUMNS[3:]):
-            value = row[name]
-            if value is None:
-                continue
-            if not value.isascii() and _has_surrogates(value):
-                value = _windows_text(value)
-                odd += 1
-            row[name] = value.strip()
-    if not odd:
-        return []
-    return [f"{source.name} is not UTF-8: {odd} cells are read as Windows-1252"]
-
-
-def _has_surrogates(text: str) -> bool:
-    return any("\udc80" <= c <= "\udcff" for c in text)
-
-
-def _windows_text(text: str) -> str:
-    data = text.encode("utf-8", "surrogateescape")
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def _find(base: Path, path: str) -> str:
-    """Return the full path of what a cell names: as it stands, stripped, or as Windows wrote it."""
-    exact = os.path.normpath(base / path)
-    if path != path.strip() and not os.path.isfile(exact):
-        exact = os.path.normpath(base / path.strip())
-    if not path.isascii() and _has_surrogates(path) and not os.path.isfile(exact):
-        recoded = os.path.normpath(base / _windows_text(path.strip()))
-        if os.path.isfile(recoded):
-            return recoded
-    return exact
+def _contradiction(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Say in which column two rows of one image differ."""
+    for name in ("label", "subject", "fold", "source", "crop"):
+        if one[name] != other[name]:
+            where = " and ".join(f"{row[name]!r} (line {row['line']})" for row in (one, other))
+            return [f"{one['path']}: {name} {where}"]
+    return []
 
 
 def _check_row(
-    row: dict[str, Any], base: Path, ownerless: bool, links: bool, seen: set[str]
+    row: dict[str, Any], base: Path, ownerless: bool, links: bool, remedy: str
 ) -> str | None:
     """Normalise ``row`` in place; return what is wrong with it, or None."""
     if not row["path"].strip():
         return "empty path"
+    if row["surplus"]:
+        return "more cells than the first line names; put a cell that has a comma into quotes"
     if "\0" in row["path"]:
         return "a NUL character in the path"
-    full = _find(base, row["path"])
+    full = find(base, row["path"])
     if not Path(full).is_relative_to(base):
         return f"outside the root {base}; --root names another"
     if not Path(os.path.realpath(full)).is_relative_to(base):
@@ -241,9 +164,8 @@ def _check_row(
     if not os.path.isfile(full):
         return "no such file"
     row["path"] = Path(full).relative_to(base).as_posix()
-    if row["path"] in seen:
-        return "listed more than once"
-    seen.add(row["path"])
+    if row["label"].casefold() in _NO_LABEL:
+        return f"label {row['label']!r} says that it isn't known; {remedy}"
     if not row["subject"]:
         if not ownerless and row["label"]:
             return "empty subject (fill in every subject, or none)"

@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
-from fastleuk.data.manifest import Manifest
+from fastleuk.data.manifest import Manifest, number_key
 from fastleuk.errors import ConfigError, DataError, listed
+
+NOT_KNOWN = frozenset(
+    ["nan", "na", "n/a", "#n/a", "<na>", "null", "none", "unknown", "unk", "?", "-", "--"]
+)
+"""What tables say where a value is missing, in lower case."""
 
 
 def subject_pattern(text: str | None) -> re.Pattern[str] | None:
@@ -112,7 +118,8 @@ def settle_subjects(manifest: Manifest) -> Manifest:
 
     Raises:
         DataError: spellings such as ``12`` and ``12.0``, or (C-NMC apart, where they count as one
-            in every split) ``p1`` and ``P1``; both are named, with images.
+            in every split) ``p1`` and ``P1``; both are named, with images. Or several images
+            of a subject that is a word for "not known".
     """
     pairs = zip(manifest.subjects, manifest.paths, strict=True)
     settled = tuple(
@@ -134,13 +141,28 @@ def settle_subjects(manifest: Manifest) -> Manifest:
             "spellings. Spell one person in one way, and different people so that more than case, "
             f"leading zeros or .0 sets them apart:\n{listed(doubtful)}"
         )
+    _refuse_not_known(manifest, settled)
     if settled == manifest.subjects:
         return manifest
     return dataclasses.replace(manifest, subjects=settled)
 
 
+def _refuse_not_known(manifest: Manifest, subjects: Sequence[str]) -> None:
+    """Refuse images that would count as one person since nobody knows whose they are."""
+    nobodys = Counter(subject for subject in subjects if subject.casefold() in NOT_KNOWN)
+    lines = [
+        f"{subject!r}: {count} images, such as {manifest.paths[subjects.index(subject)]}"
+        for subject, count in sorted(nobodys.items())
+        if count > 1
+    ]
+    if lines:
+        raise DataError(
+            f"{manifest.root}: subjects that say only that the subject isn't known. All their "
+            "images would count as one person's. Give each image its subject, leave out these "
+            "images, or, if this is somebody's name, write it in another way:\n"
+            f"{listed(lines)}"
+        )
+
+
 def _key(subject: str, *, fold_case: bool) -> str:
-    number = re.fullmatch(r"0*([0-9]+)(?:\.0+)?", subject)
-    if number:
-        return number[1]
-    return subject.casefold() if fold_case else subject
+    return number_key(subject) or (subject.casefold() if fold_case else subject)

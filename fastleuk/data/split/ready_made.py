@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastleuk.data.folders.parts import part_of
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split.draw_parts import TEST, TRAIN, UNUSED, VAL
 from fastleuk.errors import DataError, listed
@@ -32,7 +33,7 @@ def hold_out_folders(
     Raises:
         DataError: no test or no train folder, or subjects that stand in several.
     """
-    sources = np.array([_PART.get(source, UNUSED) for source in manifest.sources], dtype=np.int8)
+    sources = _parts_of(manifest)
     sources[manifest.labels < 0] = UNUSED
     lacking = [name for name, part in (("train", TRAIN), ("test", TEST)) if part not in sources]
     if lacking:
@@ -64,10 +65,19 @@ def _refuse_shared_subjects(manifest: Manifest, sources: np.ndarray) -> None:
         )
 
 
+def _parts_of(manifest: Manifest) -> np.ndarray:
+    """Return (N,) int8, the part that each image's source means; a manifest has its own words."""
+    part = dict(_PART)
+    for source in set(manifest.sources) - part.keys():
+        found = part_of(source) if manifest.layout == "csv" else None
+        part[source] = _PART[found[0]] if found and not found[1] else UNUSED
+    return np.array([part[source] for source in manifest.sources], dtype=np.int8)
+
+
 def folder_notes(manifest: Manifest, parts: np.ndarray) -> list[str]:
     """Say what such a split leaves unused, and where its validation part is from."""
     notes = []
-    sources = np.array([_PART.get(source, UNUSED) for source in manifest.sources], dtype=np.int8)
+    sources = _parts_of(manifest)
     known = manifest.labels >= 0
     tied = known & (sources != UNUSED) & (parts == UNUSED)
     if tied.any():
