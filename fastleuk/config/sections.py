@@ -212,7 +212,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         expand_paths(self)
         one_of("recipe", self.recipe, RECIPES)
-        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "must be from 0 to 2**63 - 1")
         require(
             self.device in DEVICES or self.device.startswith("cuda:"),
             "device",

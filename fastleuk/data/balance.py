@@ -109,7 +109,9 @@ def plan_epoch(
 
 def _check(labels: np.ndarray, ids: np.ndarray, seed: int, epoch: int) -> None:
     if not 0 <= seed < 2**63 or not 0 <= epoch < 2**31:
-        raise ConfigError(f"seed {seed} and epoch {epoch} must not be negative (or huge).")
+        raise ConfigError(
+            f"seed {seed} and epoch {epoch} must be from 0 to 2**63 - 1 and 2**31 - 1."
+        )
     assert labels.ndim == 1, f"labels have shape {labels.shape}, not (N,)"
     assert len(labels), "no training image"
     assert labels.min() >= 0, "an unlabelled image can't be trained on"

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fastleuk.config import RECIPES, Config, assemble, read_config
-from fastleuk.errors import ConfigError, MissingDependencyError
+from fastleuk.errors import ConfigError, MissingDependencyError, WeightsError
 from fastleuk.loading import load_policy
+from fastleuk.models.backbone import create_model
 from fastleuk.models.device import check_compiler, choose_precision, kernels
+from fastleuk.training.resolve.checks import check_start
 from fastleuk.training.resolve.config import resolve_config
 from fastleuk.training.resolve.idle_options import idle_options
 from fastleuk.training.train import resume, train
@@ -42,6 +45,30 @@ def test_conflicts_are_refused_before_any_file_is_read(tmp_path, changes, says):
     with pytest.raises(ConfigError, match=says):
         train(config, report=quiet)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "says"), [("run.pth", "could run code"), ("other", "don't fit")])
+def test_weights_are_tried_before_any_file_is_read(tmp_path, name, says):
+    if name == "other":
+        weights = tmp_path / "other.safetensors"
+        save_file({"x": torch.zeros(3)}, weights)
+    else:
+        weights = tmp_path / name
+        torch.save({"x": print}, weights)
+    with pytest.raises(WeightsError, match=says):
+        train(small_config(tmp_path / "nowhere", tmp_path / "run", weights=str(weights)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_trying_weights_draws_no_random_number(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    save_file(
+        create_model("test_efficientnet", num_classes=3, weights="none").state_dict(), weights
+    )
+    config = small_config(tmp_path / "nowhere", tmp_path / "run", weights=str(weights))
+    before = torch.get_rng_state()
+    check_start(config)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_missing_writer_is_refused_before_any_file_is_read(tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def _check_numbers(val: float, test: float | None, seed: int) -> None:
     if test is not None and val + test >= 1:
         raise ConfigError(f"--val-fraction {val} and --test-fraction {test} leave no training set.")
     if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed {seed}: must not be negative (or huge).")
+        raise ConfigError(f"--seed {seed}: must be from 0 to 2**63 - 1.")
 
 
 def _hold_out_fold(

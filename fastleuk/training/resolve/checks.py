@@ -90,6 +90,22 @@ def check_model(config: Config) -> None:
             ) from error
 
 
+def check_start(config: Config) -> None:
+    """Load the weights that training starts with, and forget them; the hub's are then at hand.
+
+    Raises:
+        WeightsError: they can't be had, are no plain tensors, or don't fit the backbone.
+    """
+    if config.model.weights not in ("none", "bundled"):
+        with torch.random.fork_rng(devices=[]):
+            create_model(
+                config.model.backbone,
+                num_classes=2,
+                weights=config.model.weights,
+                size=config.loader.size,
+            )
+
+
 def check_sync_bn(config: Config, device: torch.device, ranks: Ranks) -> None:
     """Refuse ``--sync-bn`` where torch has no such batch normalisation.
 

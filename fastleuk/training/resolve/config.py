@@ -22,7 +22,12 @@ from fastleuk.run_folder.start import plain_name
 from fastleuk.tracking.writers import check_writers
 from fastleuk.training.distributed.join import rank_device
 from fastleuk.training.distributed.ranks import ALONE, Ranks
-from fastleuk.training.resolve.checks import check_combinations, check_model, check_sync_bn
+from fastleuk.training.resolve.checks import (
+    check_combinations,
+    check_model,
+    check_start,
+    check_sync_bn,
+)
 from fastleuk.training.resolve.idle_options import idle_options
 
 Report = Callable[[str], None]
@@ -58,6 +63,8 @@ def resolve_config(
     if config.augment.applier == "compiled":
         resolve_applier("compiled", NONE, device)
     check_model(_buildable(config, resuming))
+    if not resuming:
+        check_start(config)
     check_sync_bn(_buildable(config, resuming), device, ranks)
     check_writers(tensorboard=config.run.tensorboard, wandb=config.run.wandb)
     keep_freed_memory()
