@@ -25,7 +25,11 @@ def report(
     Figures with intervals, curves, cells with their heat, the split and what its parts share,
     training, limits, and the checklists CLAIM, STARD-AI and TRIPOD+AI filled from the run.
     """
+    from fastleuk.errors import ConfigError
     from fastleuk.report.run import methods_run, report_run
+
+    if Path(out).suffix.lower() in (".html", ".htm", ".md", ".pdf"):
+        raise ConfigError(f"--out {out}: name a folder; report.html and MODEL_CARD.md go there.")
 
     if methods:
         typer.echo(methods_run(run))

@@ -82,6 +82,13 @@ def test_data_that_have_gone_are_said_and_wrong_ones_refused(by_hand, tmp_path, 
         report_run(by_hand, data=str(cells), out=tmp_path / "o", report=quiet)
 
 
+def test_a_file_to_write_to_is_refused(by_hand, tmp_path, fastleuk):
+    code, _, error = fastleuk("report", by_hand, "--out", tmp_path / "page.html")
+    assert code == 2
+    assert "page.html: name a folder" in error
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_without_jinja_the_remedy_is_named(by_hand, monkeypatch):
     real = __import__("importlib.util").util.find_spec
     monkeypatch.setattr(
