@@ -1,5 +1,7 @@
 """Inside anybody's pipeline: determinism, checkpoints, epochs."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from nvidia.dali import fn, pipeline_def, types
@@ -51,6 +53,31 @@ def foreign(root, applier="fused", seed=7, shard_id=0, layout="HWC", std=(1, 1, 
 def batches(pipeline, count):
     pipeline.build()
     return [np.array(pipeline.run()[0].as_tensor()) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("numba", "interpolation", "taken"),
+    [
+        pytest.param(True, "bilinear", "compiled", marks=COMPILED.marks),
+        (False, "bilinear", "fused"),
+        (True, "nearest", "exact"),
+    ],
+)
+def test_auto_is_the_fastest_that_can_be_had(monkeypatch, numba, interpolation, taken):
+    found = importlib.util.find_spec
+    there = (lambda name: found(name)) if numba else lambda name: name != "numba" and found(name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: there(name) or None)
+    policy = PAPER.replace(interpolation=interpolation)
+
+    @pipeline_def(batch_size=6, num_threads=2, device_id=None)
+    def define(applier):
+        images = fn.external_source(lambda: IMAGES, batch=True, layout="HWC")
+        return augment(images, policy=policy, size=32, seed=7, applier=applier)
+
+    (auto,), (named,) = (batches(define(applier), 1) for applier in ("auto", taken))
+    np.testing.assert_array_equal(auto, named)
+    if taken == "compiled":
+        assert not np.array_equal(auto, batches(define("fused"), 1)[0])
 
 
 @pytest.mark.parametrize("applier", ["fused", "exact", COMPILED])

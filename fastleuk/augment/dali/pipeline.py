@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import threading
 from collections.abc import Sequence
@@ -67,7 +68,9 @@ def augment(
         size: Edge of the output in pixels.
         seed: Of the run, in [0, 2**64).
         applier: ``fused``, ``exact``, or, for images on the CPU, ``compiled``, or
-            ``compiled-host``, whose result goes to the GPU.
+            ``compiled-host``, whose result goes to the GPU. ``auto`` takes the fastest that is
+            installed: ``compiled`` for images on the CPU where numba is, else ``fused``;
+            ``exact`` where the policy interpolates by ``nearest``.
         mean: For each channel, in units of the range 0-1.
         std: Likewise.
         layout: ``HWC`` or ``CHW``.
@@ -88,6 +91,8 @@ def augment(
         raise ConfigError(f"images must be a DataNode, got {type(images).__name__}")
     if not isinstance(policy, AugmentPolicy):
         raise ConfigError(f"policy must be an AugmentPolicy, got {policy!r}")
+    if applier == "auto":
+        applier = _fastest(policy.interpolation, images.device)
     source = _ParamSource(policy, size, seed, applier, pipeline.max_batch_size, shard_id)
     nodes = fn.external_source(
         source, num_outputs=len(param_names(applier)), batch=True, batch_info=True
@@ -105,6 +110,15 @@ def augment(
         device="gpu" if applier == "compiled-host" else images.device,
         normalize=normalize,
     )
+
+
+def _fastest(interpolation: str, device: str) -> str:
+    """Triton's kernels are no part of a DALI graph, so this is not the choice for arrays."""
+    if interpolation != "bilinear":
+        return "exact"
+    if device == "cpu" and importlib.util.find_spec("numba") is not None:
+        return "compiled"
+    return "fused"
 
 
 class _ParamSource:
