@@ -13,6 +13,7 @@ from fastleuk.augment.batch import augment_batch, fastest_applier
 from fastleuk.augment.draw import draw
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from fastleuk.augment.policy import PAPER, AugmentPolicy
+from fastleuk.data.images.decode import RefusedImage, opaque_rgb
 from fastleuk.errors import ConfigError
 
 
@@ -71,10 +72,15 @@ class Augment:
         """Augment one image.
 
         Args:
-            image: A PIL image, an array ``(H, W, 3)`` or a tensor ``(3, H, W)``, uint8.
+            image: A PIL image of 8 bits (grey and the like become RGB, transparent parts are
+                laid over black), an array ``(H, W, 3)`` or a tensor ``(3, H, W)`` or
+                ``(1, H, W)``, uint8.
 
         Returns:
             ``(3, size, size)`` float32.
+
+        Raises:
+            ConfigError: any other image.
         """
         batch = augment_batch([_array(image)], self._draw(1), layout="CHW", **self.options)
         return torch.from_numpy(batch[0])
@@ -115,7 +121,12 @@ class AugmentCollate(Augment):
 
 def _array(image: Any) -> np.ndarray:
     if isinstance(image, torch.Tensor):
-        return image.permute(1, 2, 0).numpy() if image.ndim == 3 else image.numpy()
+        if image.ndim != 3 or image.shape[0] not in (1, 3):
+            raise ConfigError(f"a tensor must be (3, H, W) or (1, H, W), got {tuple(image.shape)}")
+        return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
     if hasattr(image, "convert"):  # PIL
-        return np.asarray(image.convert("RGB"))
+        try:
+            return np.asarray(opaque_rgb(image))
+        except RefusedImage as refused:
+            raise ConfigError(f"an image of the mode {image.mode}: {refused}") from refused
     return np.asarray(image)

@@ -161,6 +161,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _to_rgb(image)[0]
 
 
+def opaque_rgb(image: Image.Image) -> Image.Image:
+    """Return a decoded image of any size as mode RGB: by the rules, but never turned.
+
+    Raises:
+        RefusedImage: more than 8 bits a channel, or all transparent.
+    """
+    problem = _mode_error(image, 8)
+    if problem:
+        raise RefusedImage(problem)
+    return _opaque(image)[0]
+
+
 def encode_bmp(image: Image.Image) -> np.ndarray:
     """Return an RGB image as the bytes of a plain BMP, which every decoder reads alike."""
     width, height = image.size
@@ -240,19 +252,21 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
     """Return the upright RGB image, and whether anything in it was transparent."""
     image.load()  # before anything that would swallow its failure
     turn = _TURNS.get(_orientation(image))
-    blended = False
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        low, high = image.getchannel("A").getextrema()
-        if high == 0:
-            raise RefusedImage(
-                "every pixel is fully transparent: save it without its alpha channel"
-            )
-        blended = low != 255
-        if blended:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    rgb = image.convert("RGB")
+    rgb, blended = _opaque(image)
     return (rgb if turn is None else rgb.transpose(turn)), blended
+
+
+def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
+    if not image.has_transparency_data:
+        return image.convert("RGB"), False
+    image = image.convert("RGBA")
+    low, high = image.getchannel("A").getextrema()
+    if high == 0:
+        raise RefusedImage("every pixel is fully transparent: save it without its alpha channel")
+    if low == 255:
+        return image.convert("RGB"), False
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, image).convert("RGB"), True
 
 
 def _hash_rows(data: Bytes, layout: BmpLayout) -> str:
