@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -43,7 +41,7 @@ def _file(config, path):
     return path
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path):
+def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path, processes):
     options = {
         "backbone": "test_vit",  # has no batch normalisation
         "optimizer": "sgd",
@@ -57,13 +55,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(cells, tmp_path):
     config = _file(
         small_config(cells, tmp_path / "two", **options, batch_size=4), tmp_path / "two.toml"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "fastleuk", "train", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch   1/3") == 1
-    assert "2 processes × --batch-size 4 × --accumulate 2 = 16 images an update" in done.stdout
-    assert "--lr 0.05 is not scaled" in done.stdout
+    codes, (said, other) = processes("train", "--config", config)
+    assert codes == [0, 0], said
+    assert (said + other).count("epoch   1/3") == 1
+    assert "2 processes × --batch-size 4 × --accumulate 2 = 16 images an update" in said
+    assert "--lr 0.05 is not scaled" in said
     assert (whole / "split.csv").read_text().count(",val,") % 2  # an odd number is validated
     one, two = metrics(whole), metrics(tmp_path / "two")
     for column in ("train_loss", "val_loss", "val_f1_macro", "val_accuracy", "lr"):
