@@ -91,7 +91,6 @@ CHILD = """
 """
 
 
-@pytest.mark.slow  # tests/faults/test_kills.py kills at random in the default suite
 def test_sigkill_amid_an_epoch(cells, tmp_path, zygote):
     options = {**EVERYTHING, "epochs": 3, "checkpoint_every": 1e-9, "lr": 1e-2}
     whole = train(small_config(cells, tmp_path / "whole", **options), report=quiet)
