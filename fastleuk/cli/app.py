@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,6 +136,8 @@ def _root(
 def main() -> None:
     """Run the command line: errors that a user can mend exit with 2 and no traceback."""
     prepare_streams()
+    # PIL warns in its own words of damaged files, which are named.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
         app()
     except SystemExit as end:
