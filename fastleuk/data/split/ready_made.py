@@ -89,5 +89,5 @@ def folder_notes(manifest: Manifest, parts: np.ndarray) -> list[str]:
     if other:
         notes.append(f"{other} labelled images in no folder of a part are unused.")
     if VAL not in sources[known]:
-        notes.append("There is no folder val: the validation part is drawn from train.")
+        notes.append("Nothing is marked as val: the validation part is drawn from train.")
     return notes
