@@ -85,6 +85,7 @@ def test_views_go_to_files_of_their_own_and_are_recorded(copy):
     assert _contents(copy) == after
 
 
+@pytest.mark.slow
 def test_figures_of_views_do_not_depend_on_the_batch_size(copy):
     evaluate_run(copy, tta="8rot", report=_quiet)
     paths, chances = _probabilities(copy, ".tta-8rot")

@@ -122,6 +122,7 @@ def test_position_embeddings_of_a_file_are_resized(tmp_path):
         create_model("test_vit2", num_classes=2, weights=file, size=64)
 
 
+@pytest.mark.slow
 def test_a_run_at_another_size_is_evaluated_and_resumed(cells, tmp_path, fastleuk):
     out = tmp_path / "run"
     size = ["--backbone", "test_vit", "--size", 48, "--epochs", 1]

@@ -120,6 +120,7 @@ def test_cv_and_its_page_show_the_same_comparisons(cells, tmp_path):
     assert _shown(report_run(tmp_path, report=quiet)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretended", "undrawn_charts")
 def test_paper_compares_its_rows_and_colours_alone(demo, tmp_path):
     pytest.importorskip("jinja2")

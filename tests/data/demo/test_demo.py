@@ -242,6 +242,7 @@ def test_demo_root_with_something_in_its_way(
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path))
     roots = []
