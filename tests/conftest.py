@@ -8,6 +8,7 @@ import pytest
 
 from tests.makers.cells import PROJECT, SUBJECT_REGEX, write_cells
 from tests.makers.command_line import CommandLine, command_line
+from tests.makers.light import lighten
 from tests.makers.zygote import Zygote
 
 # Processes share the cores, and networks this small are slower on several anyway.
@@ -56,6 +57,11 @@ def _own_cache(tmp_path_factory):
         del os.environ["FASTLEUK_CACHE_DIR"]
     else:
         os.environ["FASTLEUK_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light():
+    lighten()
 
 
 REQUIRED = os.environ.get("FASTLEUK_REQUIRE_GPU") == "1"

@@ -23,6 +23,8 @@ NUMBERED = 30
 """Classes up to which a confusion matrix has numbers in its fields."""
 
 _NAMED = 100
+DPI = 120
+"""Pixels an inch of every picture."""
 _SOFTWARE = "fastleuk"
 _SYNTHETIC = "synthetic demo cells, not patients"
 
@@ -42,7 +44,7 @@ def save_figure(figure: Figure, path: Path, *, synthetic: bool) -> None:
     if synthetic:
         figure.supxlabel(_SYNTHETIC, fontsize=9, color="0.4")
     told, kind = {"Software": _SOFTWARE}, path.suffix.lstrip(".") or "png"
-    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=120, metadata=told))
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=DPI, metadata=told))
 
 
 def is_ours(path: Path) -> bool:

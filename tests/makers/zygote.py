@@ -101,6 +101,9 @@ def _become(request: dict) -> None:
 def _serve() -> None:
     for name in sys.argv[1:]:
         __import__(name)
+    from light import lighten  # it lies beside this script
+
+    lighten()
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:

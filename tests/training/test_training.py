@@ -50,9 +50,11 @@ def test_a_run_leaves_all_that_a_user_keeps(finished):
 def test_the_pictures_are_pictures(finished):
     from PIL import Image
 
+    from fastleuk.evaluation import plots
+
     for name in ("learning_curves.png", "confusion_matrix.png", "calibration.png"):
         with Image.open(finished[0] / name) as image:
-            assert min(image.size) > 200
+            assert min(image.size) > 2 * plots.DPI  # inches
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50
 
 
