@@ -86,5 +86,7 @@ def is_picture(path: Path) -> bool:
     """Say whether a file is a picture with something in it."""
     from PIL import Image
 
+    from fastleuk.evaluation import plots
+
     with Image.open(path) as image:
-        return min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 24)) > 50
+        return min(image.size) > 2 * plots.DPI and len(image.convert("RGB").getcolors(1 << 24)) > 50

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from fastleuk.errors import CheckpointError, ConfigError
+from fastleuk.evaluation import plots
 from fastleuk.run_folder.state import BEGUN, set_mark
 from fastleuk.tracking.compare import (
     compare_runs,
@@ -235,7 +236,7 @@ def test_the_picture_has_a_curve_of_each_run_and_marks_synthetic_cells(tmp_path)
         _, out = _compare(runs[:count], tmp_path)
         with Image.open(out) as image:
             found = colours(image)
-            assert min(image.size) > 500
+            assert min(image.size) > 5 * plots.DPI
         assert {blue, orange} <= found
         assert (green in found) == (count == 3)
     said, _ = _compare(runs, tmp_path)
