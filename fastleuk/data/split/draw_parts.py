@@ -68,10 +68,12 @@ def _search(
 ) -> np.ndarray:
     """Return the (G,) int8 part of each group, from its (G, C) image counts."""
     home = main_class(counts)
+    classes = [(code, np.flatnonzero(home == code)) for code in np.unique(home)]
+    shares = _Shares(counts, fractions)
     best, best_score = None, np.inf
     for _ in range(number_of_tries(counts)):
-        parts = _one_try(counts, home, fractions, rng)
-        score = _score(counts, parts, fractions)
+        parts = _one_try(counts, classes, fractions, rng)
+        score = shares.score(parts)
         if score < best_score:
             best, best_score = parts, score
     if best is None:
@@ -84,13 +86,13 @@ def _search(
 
 def _one_try(
     counts: np.ndarray,
-    home: np.ndarray,
+    classes: Sequence[tuple[int, np.ndarray]],
     fractions: Sequence[tuple[int, float]],
     rng: np.random.Generator,
 ) -> np.ndarray:
     parts = np.full(len(counts), TRAIN, dtype=np.int8)
-    for code in np.unique(home):
-        order = rng.permutation(np.flatnonzero(home == code))
+    for code, members in classes:
+        order = rng.permutation(members)
         sizes = counts[order, code]
         total = sizes.sum()
         start = 0
@@ -106,21 +108,30 @@ def _one_try(
     return parts
 
 
-def _score(counts: np.ndarray, parts: np.ndarray, fractions: Sequence[tuple[int, float]]) -> float:
-    """Return how far from the shares the parts are; infinite where a part lacks a class."""
-    totals = counts.sum(axis=0)
-    if np.any(counts[parts == TRAIN].sum(axis=0) == 0):
-        return np.inf
-    score = 0.0
-    present = counts > 0
-    for part, fraction in fractions:
-        images = counts[parts == part].sum(axis=0)
-        if np.any(images == 0):
+class _Shares:
+    """How far parts are from what each should have of each class."""
+
+    def __init__(self, counts: np.ndarray, fractions: Sequence[tuple[int, float]]) -> None:
+        self._counts, self._present = counts, counts > 0
+        totals, groups = counts.sum(axis=0), self._present.sum(axis=0)
+        self._wanted = [
+            (part, fraction * totals, np.maximum(1, np.floor(fraction * groups)))
+            for part, fraction in fractions
+        ]
+
+    def score(self, parts: np.ndarray) -> float:
+        """Return the sum of the parts' deviations; infinite where a part lacks a class."""
+        if not self._counts[parts == TRAIN].sum(axis=0).all():
             return np.inf
-        wanted = fraction * totals
-        score += float(np.abs(images - wanted).sum() / wanted.sum())
-        score += float((np.abs(images - wanted) / wanted).mean())
-        share = np.maximum(1, np.floor(fraction * present.sum(axis=0)))
-        short = np.maximum(0, share - present[parts == part].sum(axis=0)) / share
-        score += 0.5 * float(short.mean())
-    return score
+        score = 0.0
+        for part, wanted, share in self._wanted:
+            members = parts == part
+            images = self._counts[members].sum(axis=0)
+            if not images.all():
+                return np.inf
+            off = np.abs(images - wanted)
+            score += float(off.sum() / wanted.sum())
+            score += float((off / wanted).mean())
+            short = np.maximum(0, share - self._present[members].sum(axis=0)) / share
+            score += 0.5 * float(short.mean())
+        return score
