@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.augment.appliers.lowering import APPLIERS
+from fastleuk.augment.appliers.lowering import APPLIERS, fastest_in_graph
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
 from fastleuk.errors import ConfigError
@@ -136,9 +136,7 @@ def fastest_applier(interpolation: str = "bilinear", device: str = "cpu") -> str
         has_dali = False
     if not has_dali:
         return "reference"
-    if interpolation != "bilinear":
-        return "exact"
-    return "compiled" if importlib.util.find_spec("numba") is not None else "fused"
+    return fastest_in_graph(interpolation, device)
 
 
 def checked_images(images: Any) -> tuple[list[np.ndarray], bool]:

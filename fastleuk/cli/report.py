@@ -30,7 +30,6 @@ def report(
 
     if Path(out).suffix.lower() in (".html", ".htm", ".md", ".pdf"):
         raise ConfigError(f"--out {out}: name a folder; report.html and MODEL_CARD.md go there.")
-
     if methods:
         typer.echo(methods_run(run))
         return

@@ -20,6 +20,9 @@ UNLABELLED = "unlabelled"
 """What reports say in place of a label that nobody knows, and manifests did until they had a
 ``root`` column; with one, an empty cell says it, and this is a class like any other."""
 
+MISSING = frozenset({"nan", "na", "n/a", "#n/a", "<na>", "null"})
+"""What programs write into a table where a value is missing, in lower case."""
+
 REQUIRED_COLUMNS = ("path", "label", "subject")
 COLUMNS = (*REQUIRED_COLUMNS, "fold", "source", "crop", "root")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastleuk.data.left_out import Ignored, bad_lines
 from fastleuk.data.manifest import (
+    MISSING,
     UNLABELLED,
     Manifest,
     is_synthetic,
@@ -20,7 +21,6 @@ from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]
 _HIGHEST_CROP = 100_000
-_NO_LABEL = frozenset(["nan", "na", "n/a", "#n/a", "<na>", "null"])
 
 
 def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manifest:
@@ -164,7 +164,7 @@ def _check_row(
     if not os.path.isfile(full):
         return "no such file"
     row["path"] = Path(full).relative_to(base).as_posix()
-    if row["label"].casefold() in _NO_LABEL:
+    if row["label"].casefold() in MISSING:
         return f"label {row['label']!r} says that it isn't known; {remedy}"
     if not row["subject"]:
         if not ownerless and row["label"]:

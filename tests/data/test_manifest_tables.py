@@ -1,5 +1,7 @@
 """Manifests as spreadsheets, pandas and R leave them: read as meant, or refused with the reason."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -101,8 +103,10 @@ def test_a_column_that_is_not_used_is_told_and_a_split_in_it_can_be_kept(table):
     assert "'set' (Test, training)" in remark
     assert "name the column 'source' and give --split folders" in remark
     named = discover(table(*rows(*cells, head="path,label,subject,age,Source"))).manifest
-    parts = np.full(4, UNUSED, dtype=np.int8)
-    trained, validated = hold_out_folders(named, np.arange(4), parts)
-    assert [named.paths[i] for i in trained] == ["x/1.png", "y/3.png"]
-    assert parts.tolist() == [UNUSED, TEST, UNUSED, TEST]
-    assert not validated
+    for layout in ("csv", "webdataset"):  # shards that were packed of it
+        parts = np.full(4, UNUSED, dtype=np.int8)
+        packed = dataclasses.replace(named, layout=layout)
+        trained, validated = hold_out_folders(packed, np.arange(4), parts)
+        assert [named.paths[i] for i in trained] == ["x/1.png", "y/3.png"]
+        assert parts.tolist() == [UNUSED, TEST, UNUSED, TEST]
+        assert not validated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import threading
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from fastleuk.augment.appliers.exact import (
     pipeline_def,
     types,
 )
-from fastleuk.augment.appliers.lowering import Array, param_arrays, param_names
+from fastleuk.augment.appliers.lowering import Array, fastest_in_graph, param_arrays, param_names
 from fastleuk.augment.dali.fork import shield_from_fork
 from fastleuk.augment.dali.graph import HOST, apply_graph
 from fastleuk.augment.draw import draw
@@ -92,7 +91,7 @@ def augment(
     if not isinstance(policy, AugmentPolicy):
         raise ConfigError(f"policy must be an AugmentPolicy, got {policy!r}")
     if applier == "auto":
-        applier = _fastest(policy.interpolation, images.device)
+        applier = fastest_in_graph(policy.interpolation, images.device)
     source = _ParamSource(policy, size, seed, applier, pipeline.max_batch_size, shard_id)
     nodes = fn.external_source(
         source, num_outputs=len(param_names(applier)), batch=True, batch_info=True
@@ -110,15 +109,6 @@ def augment(
         device="gpu" if applier == "compiled-host" else images.device,
         normalize=normalize,
     )
-
-
-def _fastest(interpolation: str, device: str) -> str:
-    """Triton's kernels are no part of a DALI graph, so this is not the choice for arrays."""
-    if interpolation != "bilinear":
-        return "exact"
-    if device == "cpu" and importlib.util.find_spec("numba") is not None:
-        return "compiled"
-    return "fused"
 
 
 class _ParamSource:

@@ -8,13 +8,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from fastleuk.data.manifest import Manifest, number_key
+from fastleuk.data.manifest import MISSING, Manifest, number_key
 from fastleuk.errors import ConfigError, DataError, listed
 
-NOT_KNOWN = frozenset(
-    ["nan", "na", "n/a", "#n/a", "<na>", "null", "none", "unknown", "unk", "?", "-", "--"]
-)
-"""What tables say where a value is missing, in lower case."""
+NOT_KNOWN = MISSING | {"none", "unknown", "unk", "?", "-", "--"}
+"""What people say of a subject that they don't know, in lower case."""
 
 
 def subject_pattern(text: str | None) -> re.Pattern[str] | None:

@@ -66,10 +66,10 @@ def _refuse_shared_subjects(manifest: Manifest, sources: np.ndarray) -> None:
 
 
 def _parts_of(manifest: Manifest) -> np.ndarray:
-    """Return (N,) int8, the part that each image's source means; a manifest has its own words."""
+    """Return (N,) int8: the part that each image's source means, also in a user's own words."""
     part = dict(_PART)
     for source in set(manifest.sources) - part.keys():
-        found = part_of(source) if manifest.layout == "csv" else None
+        found = part_of(source)
         part[source] = _PART[found[0]] if found and not found[1] else UNUSED
     return np.array([part[source] for source in manifest.sources], dtype=np.int8)
 
