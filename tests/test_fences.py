@@ -4,7 +4,6 @@ import ast
 import functools
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping, Set
 from pathlib import Path
 
@@ -45,13 +44,6 @@ DATA = [
     "copies", "verify", "discover", "manifest_csv", "manifest_rows", "folders", "cnmc", "shards",
     "images", "labels", "tree", "left_out", "manifest", "user_cache",
 ]  # fmt: skip
-
-LONGEST, MOST_IN_A_FOLDER, LONGEST_TEST = 300, 13, 350
-KERNELS = {
-    "augment/appliers/compiled/cpu.py", "augment/appliers/compiled/gpu.py",
-    "loading/decode/resize_kernel.py",
-}  # fmt: skip
-"""A kernel is one piece for its compiler."""
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -150,28 +142,6 @@ def test_what_lies_in_a_folder_has_an_order(folder):
             others = {other.partition(".")[0] for other in below}
             graph.setdefault(child, set()).update(others - {child})
     assert _circles(graph) == []
-
-
-def _long(folder: Path, most: int) -> dict[str, int]:
-    lines = {
-        file.relative_to(folder).as_posix(): len(file.read_text(encoding="utf-8").splitlines())
-        for file in folder.rglob("*.py")
-    }
-    return {name: count for name, count in lines.items() if count > most}
-
-
-def test_no_file_is_long_but_the_kernels():
-    assert _long(PACKAGE, LONGEST).keys() <= KERNELS
-
-
-def test_no_test_is_long():
-    assert _long(Path(__file__).parent, LONGEST_TEST) == {}
-
-
-def test_few_modules_lie_flat_in_a_folder():
-    flat = Counter(file.parent for file in FILES if file.stem != "__init__")
-    del flat[PACKAGE / "cli"]  # a file a command
-    assert {str(f): count for f, count in flat.items() if count > MOST_IN_A_FOLDER} == {}
 
 
 @pytest.mark.parametrize("code", ["import fastleuk", "import fastleuk.cli", "import fastleuk.data"])
