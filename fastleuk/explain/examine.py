@@ -172,47 +172,60 @@ def quartiles(values: Sequence[float | None]) -> dict[str, float | int] | None:
     return {"median": median, "low": low, "high": high, "count": len(there)}
 
 
+CLOSE_TO_RANDOM, AGREES_WITH_OCCLUSION, MOST_EMPTY = 0.5, 0.3, 0.1
+"""Limits of the checks: rank correlation with the maps of random weights (at most) and with
+occlusion (at least), and the share of maps that may be empty."""
+
+
 def verdicts(figures: Mapping[str, object]) -> list[str]:
-    """Say in words what the figures of :func:`summary` mean.
+    """Describe the results of :func:`summary`, with a conclusion over all checks.
 
     Args:
-        figures: What :func:`summary` returns.
+        figures: As returned by :func:`summary`.
     """
-    said = []
+    lines, passed, failed = [], [], []
+
+    def check(holds: bool, yes: str, no: str) -> None:
+        (passed if holds else failed).append(yes if holds else no)
+
     inside, area = figures["heat_inside"], figures["cell_area"]
     if isinstance(inside, dict) and isinstance(area, dict):
-        said.append(
+        lines.append(
             f"Heat on the cell: {inside['median']:.0%} (median of {_cells(inside)}, quartiles "
             f"{inside['low']:.0%} to {inside['high']:.0%}). Evenly spread heat would have "
             f"{area['median']:.0%} there, the cell's share of the image (median)."
         )
-        if inside["median"] < area["median"]:
-            said.append(
-                "Less heat lies on the cell than evenly spread heat would have there: the network "
-                "may look at the background."
-            )
-    unfound = int(figures["cells"]) - int(figures["cell_found"])  # type: ignore[call-overload]
-    if unfound:
-        said.append(f"In {unfound} of {figures['cells']} images no cell was found; not counted.")
-    if figures["without_heat"]:
-        empty = figures["without_heat"]
-        said.append(
-            f"{empty} {'map is' if empty == 1 else 'maps are'} empty: nothing spoke for that class."
+        check(
+            inside["median"] >= area["median"],
+            "the heat lies on the cell",
+            "less heat lies on the cell than evenly spread heat would have there, so the network "
+            "may use the background",
         )
+    cells, empty = int(figures["cells"]), int(figures["without_heat"])  # type: ignore[call-overload]
+    undetected = cells - int(figures["cell_found"])  # type: ignore[call-overload]
+    if undetected:
+        lines.append(f"In {undetected} of {cells} images no cell was detected; they do not count.")
+    if empty:
+        lines.append(
+            f"{empty} of {cells} {'map is' if empty == 1 else 'maps are'} empty: no place in the "
+            "image speaks for the class."
+        )
+        if empty > MOST_EMPTY * cells:
+            failed.append(f"{empty} of {cells} maps are empty")
     random, random_inside = figures["random_agreement"], figures["random_heat_inside"]
     if isinstance(random, dict):
         also = ""
         if isinstance(random_inside, dict):
             also = f"; their heat on the cell: {random_inside['median']:.0%}"
-        close = random["median"] >= 0.5
-        said.append(
+        lines.append(
             f"Random weights: their maps agree with the trained network's at a rank correlation of "
-            f"{_signed(random)} (median of {_cells(random)}{also}). "
-            + (
-                "That is close: the maps show the image more than what was learnt."
-                if close
-                else "So the maps show what was learnt."
-            )
+            f"{_signed(random)} (median of {_cells(random)}{also})."
+        )
+        check(
+            random["median"] < CLOSE_TO_RANDOM,
+            "the maps differ from those of random weights",
+            "the maps resemble those of random weights, so they show the image rather than the "
+            "training",
         )
     occlusion = figures["occlusion_agreement"]
     if isinstance(occlusion, dict):
@@ -220,11 +233,26 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
         also = (
             f"; {where['median']:.0%} of the drops on the cell" if isinstance(where, dict) else ""
         )
-        said.append(
-            f"Occlusion (cover a place, see how far the score falls) agrees with Grad-CAM at a "
+        lines.append(
+            f"Occlusion (cover a place, measure the drop of the score) agrees with Grad-CAM at a "
             f"rank correlation of {_signed(occlusion)} (median of {_cells(occlusion)}{also})."
         )
-    return said
+        check(
+            occlusion["median"] >= AGREES_WITH_OCCLUSION,
+            "occlusion agrees with Grad-CAM",
+            "occlusion does not agree with Grad-CAM",
+        )
+    if failed:
+        reasons = "; ".join(failed)
+        lines.append(
+            f"Conclusion: these maps should not be relied on. {reasons[0].upper()}{reasons[1:]}."
+        )
+    elif passed:
+        lines.append(
+            f"Conclusion: no check contradicts the maps ({', '.join(passed)}). That does not prove "
+            "that they show the reason for a prediction."
+        )
+    return lines
 
 
 def _signed(figure: Mapping[str, float]) -> str:

@@ -81,6 +81,25 @@ def share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
     return float(heat[mask].sum()) / total if total > 0 else None
 
 
+def share_sentence(share: float | None, *, cell_found: bool) -> str:
+    """Describe the share of the heat on the cell, or the reason that there is none.
+
+    Args:
+        share: Of :func:`share_inside`; None without a cell or without heat.
+        cell_found: True if the image has a detected cell.
+
+    >>> share_sentence(0.823, cell_found=True)
+    '82% of the heat on the cell'
+    >>> share_sentence(None, cell_found=True)
+    'the map is empty: no place in the image speaks for this class'
+    """
+    if share is not None:
+        return f"{share:.0%} of the heat on the cell"
+    if not cell_found:
+        return "no cell was detected"
+    return "the map is empty: no place in the image speaks for this class"
+
+
 def agreement(one: np.ndarray, other: np.ndarray, *, step: int = 4) -> float | None:
     """Return Spearman's rank correlation of two maps; None where one of them is constant.
 

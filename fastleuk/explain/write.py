@@ -9,6 +9,7 @@ from typing import Any
 from fastleuk.data.load import DataSet
 from fastleuk.explain.choose import Group
 from fastleuk.explain.examine import Examined
+from fastleuk.explain.heat import share_sentence
 from fastleuk.explain.pictures import draw_gallery, draw_shares
 from fastleuk.explain.predicted import Predicted
 from fastleuk.files import write_json, write_rows
@@ -97,6 +98,6 @@ def _cell(value: float | None) -> float | str:
 
 def _caption(row: dict[str, Any]) -> list[str]:
     inside = row["heat_inside"]
-    share = "no heat or no cell found" if inside == "" else f"{inside:.0%} of the heat inside"
+    share = share_sentence(None if inside == "" else inside, cell_found=row["cell_area"] != "")
     chance = row[f"p_{row['predicted']}"]
     return [row["path"].rpartition("/")[2], f"{row['predicted']} {chance:.3f}, {share}"]

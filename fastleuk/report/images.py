@@ -16,7 +16,7 @@ from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
 from fastleuk.errors import FastleukError
 from fastleuk.explain.choose import Group, hits_and_misses, measured_rows
-from fastleuk.explain.heat import has_grad_cam
+from fastleuk.explain.heat import has_grad_cam, share_sentence
 from fastleuk.report.source import Source
 from fastleuk.run_folder.names import CONFIG, SPLIT
 
@@ -179,7 +179,7 @@ def _pictures(
         found[each.row] = {
             "image": picture(enlarged(each.image, SIDE)),
             "heat": picture(overlay(each.image, each.heat, mask, side=SIDE)),
-            "inside": "" if each.inside is None else f"{each.inside:.0%}",
+            "share": share_sentence(each.inside, cell_found=each.cell is not None),
         }
     by_row = {each.row: each for each in examined}
     figures = examine.summary([by_row[row] for row in drawn])

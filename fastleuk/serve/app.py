@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -154,9 +155,7 @@ def _add_answers(app: FastAPI, service: Service, guards: Sequence[Any]) -> None:
         async with uploads(request, service.limits, service.budget) as files:
             heat = await service.explain(files, target)
         run = service.ensemble.members[0].run_dir.resolve().name
-        return Explanation(
-            target=heat.target, image=heat.image, overlay=heat.overlay, inside=heat.inside, run=run
-        )
+        return Explanation(**dataclasses.asdict(heat), run=run)
 
 
 def _body(*, several: bool) -> dict[str, Any]:

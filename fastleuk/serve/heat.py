@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fastleuk.data.images.cell import find_cell
-from fastleuk.explain.heat import grad_cam, has_grad_cam, share_inside
+from fastleuk.explain.heat import grad_cam, has_grad_cam, share_inside, share_sentence
 from fastleuk.explain.layers import Layer, find_layer
 from fastleuk.explain.network import Network
 from fastleuk.explain.overlay import enlarged, overlay
@@ -36,13 +36,15 @@ class Heat:
         target: The class that is explained.
         image: The image as the network sees it, a PNG as a data URI.
         overlay: The heat laid over it, the same.
-        inside: Share of the heat on the cell; None where no cell or no heat is found.
+        inside: Share of the heat on the cell; None without a detected cell or without heat.
+        share: ``inside`` as a sentence, or the reason that there is none.
     """
 
     target: str
     image: str
     overlay: str
     inside: float | None
+    share: str
 
 
 class Heats:
@@ -94,11 +96,13 @@ class Heats:
         levels = network.levels(pixels)[0]
         cell = find_cell(levels)
         mask = None if cell is None else cell.mask
+        inside = None if mask is None else share_inside(heat, mask)
         return Heat(
             target,
             _data_uri(enlarged(levels, SIDE)),
             _data_uri(overlay(levels, heat, mask, side=SIDE)),
-            None if mask is None else share_inside(heat, mask),
+            inside,
+            share_sentence(inside, cell_found=mask is not None),
         )
 
     def _ready(self, pixels: object) -> tuple[Network, Layer]:

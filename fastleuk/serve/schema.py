@@ -40,6 +40,7 @@ class Explanation(BaseModel):
     image: str = Field(description="The image as the network sees it: a PNG as a data URI")
     overlay: str = Field(description="The heat laid over it, the cell outlined: the same")
     inside: float | None = Field(description="Share of the heat on the cell, 0 to 1")
+    share: str = Field(description="The same as a sentence, or the reason that there is none")
     run: str = Field(description="The run whose network is explained")
 
 

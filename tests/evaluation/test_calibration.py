@@ -12,7 +12,7 @@ from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from fastleuk.errors import ConfigError
-from fastleuk.evaluation.calibration.agreement import slope_and_intercept
+from fastleuk.evaluation.calibration.agreement import slope_and_intercept, undefined_slope
 from fastleuk.evaluation.calibration.choose import choose, chosen_on, too_small
 from fastleuk.evaluation.calibration.settle import Wish, settle
 from fastleuk.evaluation.calibration.summary import calibration
@@ -262,6 +262,26 @@ def test_slope_and_intercept_are_those_of_a_logistic_regression():
     apart = np.where(labels == 1, 0.9, 0.1)
     assert np.isnan(slope_and_intercept(apart, labels == 1, weights[:1])[0]).all()
     assert np.isnan(slope_and_intercept(scores, labels == 2, weights[:1])[0]).all()
+
+
+def test_the_slope_of_a_timid_network_is_a_number_and_an_undefined_one_has_its_reason():
+    rng = np.random.default_rng(3)
+    labels = np.arange(200) % 2
+    scores = 0.503 + 0.004 * (labels + rng.normal(0, 0.7, 200))  # 0.49 to 0.52
+    (slope,), _ = slope_and_intercept(scores, labels == 1, np.ones((1, 200)))
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    model.fit(np.log(scores / (1 - scores))[:, None], labels)
+    assert slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert slope > 100
+    assert undefined_slope(scores, labels == 1) == ""
+    for bad, true, reason in (
+        (scores, labels == 2, "one class only"),
+        (np.where(labels == 1, 0.51, 0.50), labels == 1, "the scores separate the classes"),
+        (np.where(labels == 1, 0.3, 0.4), labels == 1, "the scores separate the classes"),
+        (np.full(200, 0.5), labels == 1, "all scores are equal"),
+    ):
+        assert np.isnan(slope_and_intercept(bad, true, np.ones((1, 200)))[0][0])
+        assert undefined_slope(bad, true) == reason
 
 
 def test_a_temperature_from_other_subjects_mends_what_is_overconfident():

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from fastleuk.errors import ConfigError
-from fastleuk.explain.heat import agreement, grad_cam, share_inside
+from fastleuk.explain.examine import verdicts
+from fastleuk.explain.heat import agreement, grad_cam, share_inside, share_sentence
 from fastleuk.explain.layers import NCHW, NHWC, TOKENS, Layer, find_layer
 from fastleuk.explain.occlusion import occlude
 from fastleuk.models.backbone import create_model
@@ -147,3 +148,39 @@ def test_a_network_without_places_is_refused():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)).eval()
     with pytest.raises(ConfigError, match="none"):
         find_layer(model, torch.rand(1, 3, 8, 8))
+
+
+def _summary(**changes):
+    figure = {"low": 0.2, "median": 0.5, "high": 0.6, "count": 20}
+    figures = {
+        "cells": 20, "cell_found": 20, "without_heat": 0,
+        "cell_area": {**figure, "median": 0.2}, "heat_inside": figure,
+        "random_agreement": {**figure, "median": 0.1}, "random_heat_inside": figure,
+        "occlusion_agreement": figure, "occlusion_inside": figure,
+    }  # fmt: skip
+    for name, value in changes.items():
+        figures[name] = {**figure, "median": value} if isinstance(value, float) else value
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("changes", "relied_on"),
+    [
+        ({}, True),
+        ({"random_agreement": 0.7}, False),
+        ({"occlusion_agreement": -0.16}, False),
+        ({"without_heat": 7}, False),
+        ({"heat_inside": 0.1}, False),
+        ({"random_agreement": None, "occlusion_agreement": None}, True),
+    ],
+)
+def test_the_conclusion_considers_every_check(changes, relied_on):
+    conclusion = verdicts(_summary(**changes))[-1]
+    assert conclusion.startswith("Conclusion")
+    assert ("should not be relied on" not in conclusion) == relied_on
+
+
+@pytest.mark.parametrize("cell_found", [True, False])
+def test_an_empty_map_is_distinguished_from_an_undetected_cell(cell_found):
+    text = share_sentence(None, cell_found=cell_found)
+    assert ("empty" in text, "no cell" in text) == (cell_found, not cell_found)

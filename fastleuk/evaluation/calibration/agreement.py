@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_STEPS = 30
-_STEEPEST = 50.0
+_STEPS = 60
 
 
 def slope_and_intercept(
@@ -24,11 +23,10 @@ def slope_and_intercept(
         weights: ``(R, N)``, of the samples in each resample.
 
     Returns:
-        Slopes and intercepts, float64 ``(R,)`` each; NaN where there is none: one class only, or
-        scores that part the classes altogether.
+        Slopes and intercepts, float64 ``(R,)`` each; NaN where there is none, see
+        :func:`undefined_slope`.
     """
-    bounded = np.clip(scores, 1e-12, 1 - 1e-12)
-    logits = np.log(bounded / (1 - bounded))
+    logits = _logits(scores)
     targets, weights = positives.astype(np.float64), weights.astype(np.float64)
     share = weights @ targets / np.maximum(weights.sum(axis=1), 1e-300)
     both = (share > 0) & (share < 1)
@@ -44,16 +42,49 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(values / 2))
 
 
+def undefined_slope(scores: np.ndarray, positives: np.ndarray) -> str:
+    """Return the reason that the slope has no finite estimate; empty where it has one.
+
+    Args:
+        scores: float64 ``(N,)``, probabilities.
+        positives: bool ``(N,)``.
+
+    >>> undefined_slope(np.array([0.2, 0.8]), np.array([False, True]))
+    'the scores separate the classes'
+    """
+    if positives.all() or not positives.any():
+        return "one class only"
+    logits = _logits(scores)
+    if np.ptp(logits) == 0:
+        return "all scores are equal"
+    return "the scores separate the classes" if _separated(logits, positives) else ""
+
+
+def _logits(scores: np.ndarray) -> np.ndarray:
+    bounded = np.clip(scores, 1e-12, 1 - 1e-12)
+    return np.log(bounded / (1 - bounded))
+
+
+def _separated(logits: np.ndarray, positives: np.ndarray) -> bool:
+    """Return True if a threshold separates the classes, in either direction."""
+    high, low = logits[positives], logits[~positives]
+    return bool(high.min() >= low.max() or high.max() <= low.min())
+
+
 def _slope(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-    """Return the slope by Newton's steps, halved where the likelihood falls."""
-    offset, slope = 0.0, 1.0
+    """Fit the slope by Newton's method with step halving, on standardized logits."""
+    if np.ptp(logits) == 0 or _separated(logits, targets > 0.5):
+        return float("nan")
+    deviation = float(logits.std())
+    logits = (logits - logits.mean()) / deviation
+    offset, slope = 0.0, 0.0
     loss = _loss(offset + slope * logits, targets, weights)
     for _ in range(_STEPS):
         chances = _sigmoid(offset + slope * logits)
         missing, spread = weights * (targets - chances), weights * chances * (1 - chances)
         ones, lean, square = spread.sum(), (spread * logits).sum(), (spread * logits**2).sum()
         determinant = ones * square - lean**2
-        if determinant <= 1e-12 * max(1.0, ones * square):
+        if determinant <= 1e-12 * ones * square:
             return float("nan")
         up, right = missing.sum(), (missing * logits).sum()
         steps = (square * up - lean * right) / determinant, (ones * right - lean * up) / determinant
@@ -65,10 +96,8 @@ def _slope(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> floa
                 break
             scale /= 2
         offset, slope = there
-        if abs(slope) > _STEEPEST:
-            return float("nan")
         if loss - new < 1e-10 * max(1.0, loss):
-            return slope
+            return slope / deviation
         loss = new
     return float("nan")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.calibration.agreement import slope_and_intercept
+from fastleuk.evaluation.calibration.agreement import slope_and_intercept, undefined_slope
 from fastleuk.evaluation.calibration.curves import decision_curve, ends, reliability, scored
 from fastleuk.evaluation.decision import Decision
 from fastleuk.evaluation.intervals.few_subjects import ANY, LEVEL
@@ -98,7 +98,7 @@ def _figures(answers: Answers, plan: Plan) -> dict[str, Any]:
             "title": title, "estimate": estimate, "low": low, "high": high, "better": "neither",
         }  # fmt: skip
         if estimate is None:
-            figures[name]["undefined"] = "one class only, or scores that part the classes"
+            figures[name]["undefined"] = undefined_slope(scores, true) or "no estimate was found"
         elif low is None:
             figures[name]["undefined"] = "undefined in many resamples"
     return figures

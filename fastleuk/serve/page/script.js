@@ -206,8 +206,7 @@ async function look(file, row, cell) {
     overlay.alt = `Grad-CAM of ${row.name} for ${told.target}`;
     overlay.hidden = false;
     const inside = cell.querySelector(".inside");
-    const share = told.inside === null ? "no cell was found in it" : `${percent(told.inside)} of the heat on the cell`;
-    inside.textContent = `Grad-CAM for ${told.target} (${told.run}): ${share}`;
+    inside.textContent = `Grad-CAM for ${told.target} (${told.run}): ${told.share}`;
     inside.hidden = false;
     button.hidden = true;
   } catch (error) {
