@@ -6,19 +6,15 @@ import contextlib
 import getpass
 import json
 import platform
-import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import fastleuk
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.doctor.finding import FAILED, WARNING, Finding, ready
-
-_SYSTEM = ("/dev", "/proc", "/sys", "/usr", "/lib", "/etc")
-_PATH = re.compile(r"(?<![\w<>~/.:])/[^\s'\",;:()\[\]]+")
+from fastleuk.personal_paths import replace_paths
 
 
 def line(finding: Finding) -> str:
@@ -57,7 +53,7 @@ def as_json(findings: Sequence[Finding], places: Mapping[str, str] | None = None
         ],
     }
     hidden = known_places() if places is None else places
-    return json.dumps(_each(data, hidden), indent=1, ensure_ascii=False)
+    return json.dumps(replace_paths(data, hidden), indent=1, ensure_ascii=False)
 
 
 def known_places() -> dict[str, str]:
@@ -73,35 +69,3 @@ def known_places() -> dict[str, str]:
     with contextlib.suppress(OSError, KeyError):  # a user without an entry, as in a container
         found[getpass.getuser()] = "<user>"
     return {place: name for place, name in found.items() if len(place) > 1}
-
-
-def without_places(text: str, places: Mapping[str, str]) -> str:
-    """Return ``text`` without personal places and names.
-
-    Args:
-        text: Any.
-        places: What to replace, by what. Longer ones go first. Every other absolute path
-            outside the system's folders becomes ``<path>``, with its last part.
-
-    >>> without_places("/data/anna/x.so: no file", {})
-    '<path>/x.so: no file'
-    """
-    for place in sorted(places, key=len, reverse=True):
-        pattern = rf"(?<!\w){re.escape(place)}(?!\w)"
-        text = re.sub(pattern, places[place].replace("\\", r"\\"), text)
-
-    def shortened(match: re.Match[str]) -> str:
-        path = match.group()
-        if path.startswith(_SYSTEM):
-            return path
-        return f"<path>/{path.rstrip('/').rpartition('/')[2]}"
-
-    return _PATH.sub(shortened, text)
-
-
-def _each(data: Any, places: Mapping[str, str]) -> Any:
-    if isinstance(data, dict):
-        return {key: _each(value, places) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_each(value, places) for value in data]
-    return without_places(data, places) if isinstance(data, str) else data

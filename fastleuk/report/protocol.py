@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastleuk.personal_paths import paths_in, replace_paths
 from fastleuk.report.facts import data as facts
 from fastleuk.report.numbers import plural, whole
 from fastleuk.report.page import render
@@ -36,27 +37,32 @@ def protocol_html(folder: Path, kind: str) -> str:
     result = read_result(folder, kind)
     page = cv_page(folder, result) if kind == "cv" else paper_page(result)
     disjoint = page.get("disjoint", "")
+    places = paths_in(result["config"]) | paths_in({"data": result["data"]["root"]})
     return render(
         f"{kind}.html",
-        {
-            kind: page,
-            "kind": "Cross-validation" if kind == "cv" else "Split by image and by subject",
-            "title": _title(result, kind),
-            "subtitle": _subtitle(result),
-            "research_use": facts.RESEARCH_USE,
-            "warnings": _warnings(result, kind),
-            "where": str(folder),
-            "contents": [each for each in _CONTENTS if kind == "cv" or each[0] != "ensemble"],
-            "data_sentence": _data(result),
-            "disjoint": disjoint,
-            "apart": "no subject and no file" in disjoint,
-            "notes": page["notes"],
-            "class_names": result["class_names"],
-            "here": versions(),
-            "content": result["data"]["content"],
-            "settings": settings(result["config"]),
-            "several_seeds": len(result["seeds"]) > 1,
-        },
+        replace_paths(
+            {
+                kind: page,
+                "kind": "Cross-validation" if kind == "cv" else "Split by image and by subject",
+                "title": _title(result, kind),
+                "subtitle": _subtitle(result),
+                "research_use": facts.RESEARCH_USE,
+                "warnings": _warnings(result, kind),
+                "where": str(folder),
+                "contents": [each for each in _CONTENTS if kind == "cv" or each[0] != "ensemble"],
+                "data_sentence": _data(result),
+                "disjoint": disjoint,
+                "apart": "no subject and no file" in disjoint,
+                "notes": page["notes"],
+                "class_names": result["class_names"],
+                "here": versions(),
+                "content": result["data"]["content"],
+                "settings": settings(result["config"]),
+                "several_seeds": len(result["seeds"]) > 1,
+            },
+            places,
+            elsewhere="",
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_text
+from fastleuk.personal_paths import paths_in, replace_paths
 from fastleuk.report.answers import answers
 from fastleuk.report.card import model_card
 from fastleuk.report.checklist import checklists
@@ -69,9 +70,9 @@ def report_run(
     source = read_source(run_dir)
     place = writing_place(run_dir, out)
     page = _page(source, data=data, images=images, report=report)
-    html = render("run.html", page)
+    html = render("run.html", _without_paths(page, source))
     write_text(place / PAGE, html)
-    write_text(place / CARD, model_card(source, page["baselines"], page["external"]))
+    write_text(place / CARD, _card(source, page["baselines"], page["external"]))
     for text in _untold(page, images=images):
         report(f"note: {text}")
     result(report, f"Report: {place / PAGE} ({len(html.encode()) / 1e6:.2f} MB)")
@@ -90,7 +91,7 @@ def methods_run(run_dir: Path) -> str:
             f"--methods is of one run: name one of the folders in {run_dir / 'runs'}."
         )
     source = read_source(run_dir)
-    return methods(source, baselines(source), external(source))
+    return _without_paths(methods(source, baselines(source), external(source)), source)
 
 
 def card_run(run_dir: Path) -> str:
@@ -105,7 +106,19 @@ def card_run(run_dir: Path) -> str:
             f"A model card is of one run: name one of the folders in {run_dir / 'runs'}."
         )
     source = read_source(run_dir)
-    return model_card(source, baselines(source), external(source))
+    return _card(source, baselines(source), external(source))
+
+
+def _card(source: Source, baselines: dict[str, Any], external: dict[str, Any]) -> str:
+    """Return the model card without absolute paths."""
+    return _without_paths(model_card(source, baselines, external), source)
+
+
+def _without_paths(value: Any, source: Source) -> Any:
+    """Replace absolute paths: page, card and methods are made to be sent."""
+    name = source.run_dir.resolve().name
+    own = {str(source.run_dir): name, str(source.run_dir.resolve()): name}
+    return replace_paths(value, paths_in(source.config) | own, elsewhere="")
 
 
 def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[str, Any]:

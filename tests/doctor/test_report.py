@@ -13,7 +13,8 @@ from fastleuk.cli import app
 from fastleuk.doctor import examine as examination
 from fastleuk.doctor import network, probe
 from fastleuk.doctor.finding import FAILED, OK, WARNING, Finding
-from fastleuk.doctor.report import as_json, known_places, line, summary, without_places
+from fastleuk.doctor.report import as_json, known_places, line, summary
+from fastleuk.personal_paths import replace_paths
 
 GOOD = Finding("torch", OK, "2.9.1, built for CUDA 13.0")
 WARNED = Finding("memory", WARNING, "2.0 GB available", "Lower --batch-size.")
@@ -91,10 +92,10 @@ def test_json_has_no_personal_paths():
 
 
 def test_names_inside_of_words_and_addresses_stay():
-    assert without_places("torch is not torchvision", {"vision": "<user>"}) == (
+    assert replace_paths("torch is not torchvision", {"vision": "<user>"}) == (
         "torch is not torchvision"
     )
-    assert without_places("https://huggingface.co/timm/x", {}) == "https://huggingface.co/timm/x"
+    assert replace_paths("https://huggingface.co/timm/x", {}) == "https://huggingface.co/timm/x"
 
 
 def test_this_machine_is_known():
