@@ -7,7 +7,7 @@ import numpy as np
 from fastleuk.data.cnmc.names import compare
 from fastleuk.data.copies.identical import IdenticalSet, tied_subjects
 from fastleuk.data.dataset import DataSet
-from fastleuk.data.labels.positive import no_positive
+from fastleuk.data.labels.positive import meanings, no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
 from fastleuk.data.manifest import UNLABELLED, Manifest
 from fastleuk.errors import listed, one_line
@@ -44,7 +44,8 @@ def _head(dataset: DataSet) -> str:
     lines.append(f"{len(found)} images found, {len(kept)} used" + (
         f", {left} left out (identical copies or bad files)" if left else ""))  # fmt: skip
     codes = ", ".join(f"{name} = {code}" for code, name in enumerate(found.class_names))
-    lines.append(f"labels: {codes}")
+    expanded = meanings(found.class_names)
+    lines.append(f"labels: {codes}" + (f" ({expanded})" if expanded else ""))
     if dataset.positive is not None:
         lines.append(f"positive class: {dataset.positive}")
     elif len(found.class_names) == 2:
@@ -69,9 +70,9 @@ def _by_source(manifest: Manifest) -> str:
         numbers = [counts[source, name] for name in columns]
         rows.append([source, *numbers, sum(numbers)])
     if len(rows) > 1:
-        rows.append(["all", *(sum(c) for c in np.array([r[1:] for r in rows], dtype=int).T)])
+        rows.append(["total", *(sum(c) for c in np.array([r[1:] for r in rows], dtype=int).T)])
     return "Images by source and class\n" + text_table(
-        [["source", *columns, "all"], *rows], indent="  "
+        [["source", *columns, "total"], *rows], indent="  "
     )
 
 

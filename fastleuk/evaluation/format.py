@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastleuk.data.labels.positive import no_positive
+from fastleuk.data.labels.positive import meanings, no_positive
 from fastleuk.evaluation.intervals.few_subjects import trust
 from fastleuk.tables import text_lines
 
@@ -43,6 +43,8 @@ def format_metrics(figures: Mapping[str, Any]) -> str:
     lines += ["", *text_lines(_single(figures), align="l", least=[18, 0])]
     if undecided:
         lines.append(no_positive(names))
+    if expanded := meanings(names):
+        lines += ["", expanded]
     if "intervals" in figures:
         lines += ["", "In brackets: " + clusters_sentence(figures["intervals"])]
     lines += ["", "confusion matrix (rows: true, columns: predicted)"]

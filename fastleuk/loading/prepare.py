@@ -80,7 +80,6 @@ def open_pixels(
     if named and (folder / INFO).exists():
         return Pixels(_only(folder, dataset, config))
     cache = find_cache(dataset, folder, size=config.size, backend=config.loader, report=report)
-    file_size = ""
     if cache is None:
         reason = "" if named else _too_large(dataset, config.size, folder)
         if reason:
@@ -95,8 +94,8 @@ def open_pixels(
                 raise
             report(f"No decoded cache, reading the files: {error}")
             return None
-        file_size = f", the files {_file_bytes(dataset) / 1e9:.2f} GB"
-    report(f"Decoded cache: {cache.folder} ({cache.info.bytes / 1e9:.2f} GB{file_size})")
+        sizes = f"{cache.info.bytes / 1e9:.2f} GB, the files {_file_bytes(dataset) / 1e9:.2f} GB"
+        report(f"Decoded cache: {cache.folder} ({sizes})")
     if config.cache == "gpu":
         return Pixels(cache, to_gpu(cache, device, report))
     return Pixels(cache)

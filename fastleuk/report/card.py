@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastleuk.data.labels.positive import meanings
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
@@ -69,6 +70,8 @@ def _body(source: Source, name: str, baselines: dict[str, Any], external: dict[s
     beside = baselines.get("none") or baselines["sentence"]
     elsewhere = "\n\n".join(external_lines(external))
     software = ", ".join(f"{key} {value}" for key, value in source.versions.items()) or "not known"
+    names = listing(list(source.class_names))
+    expanded = f" {found}." if (found := meanings(source.class_names)) else ""
     work = "\n".join(f"- {key}: {value}" for key, value in facts_training.work(source).items())
     return f"""# {name}
 
@@ -80,7 +83,7 @@ def _body(source: Source, name: str, baselines: dict[str, Any], external: dict[s
 
 ## Intended use
 
-Research on telling single-cell images of {listing(list(source.class_names))} apart.
+Research on the classification of single-cell images of {names}.{expanded}
 Not for diagnosis, not for any decision about a person. An image of anything else gets one of these
 classes all the same.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastleuk.data.labels.positive import meanings
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import results as facts_results
 from fastleuk.report.facts import training as facts_training
@@ -22,8 +23,9 @@ def methods(source: Source, baselines: dict[str, Any], external: dict[str, Any])
         external: What it says of other data.
     """
     names = listing(list(source.class_names))
+    expanded = f" ({found})" if (found := meanings(source.class_names)) else ""
     paragraphs = [
-        f"Data. Single-cell images of {names} ({facts.data_name(source)}"
+        f"Data. Single-cell images of {names}{expanded} ({facts.data_name(source)}"
         f"{_drawn(source)}) were used. {facts.split_sentence(source)} "
         f"{facts.parts_sentence(source)} {facts.disjoint_sentence(source)[1]}",
         f"Images. {facts.preprocessing_sentence(source)}",

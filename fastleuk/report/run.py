@@ -129,7 +129,7 @@ def _page(source: Source, *, data: str, images: bool, report: Report) -> dict[st
     page: dict[str, Any] = {
         "kind": "Test report of a classifier of single cells",
         "title": f"{facts.backbone(source)} on {facts.data_name(source)}",
-        "subtitle": f"Run {source.run_dir.resolve().name}. "
+        "subtitle": f"Run folder: {source.run_dir.resolve().name}. "
         f"Test part: {facts.part_sentence(source, 'test')}.",
         "research_use": facts.RESEARCH_USE,
         "warnings": told,

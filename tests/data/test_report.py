@@ -26,7 +26,7 @@ def test_cnmc_report(tmp_path):
     assert "31 images found, 29 used, 2 left out" in text
     assert ["train", "12", "12", "0", "24"] in rows
     assert ["prelim", "2", "2", "0", "4"] in rows
-    assert ["all", "14", "14", "3", "31"] in rows
+    assert ["total", "14", "14", "3", "31"] in rows
     assert ["1", "4", "2", "4", "2"] in rows
     assert ["ALL", "7", "2", "2", "2"] in rows
     assert "1 sets, 1 of them across folds" in text

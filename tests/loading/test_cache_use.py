@@ -23,7 +23,7 @@ def test_training_is_the_same_with_and_without_a_cache(cells, tmp_path):
         options = {"per_class": "24", "epochs": 2, "cache": cache}
         config = small_config(cells, tmp_path / cache, applier="exact", **options)
         runs[cache] = train(config, report=said.append)
-    assert sum("Decoded cache: " in line for line in said) == 2  # training and its evaluation
+    assert sum("Decoded cache: " in line for line in said) <= 1  # the command that builds it
     assert metrics(runs["off"]) == metrics(runs["auto"])
     for name in ("test_metrics.json", "test_predictions.csv"):
         assert (runs["off"] / name).read_bytes() == (runs["auto"] / name).read_bytes()

@@ -185,9 +185,7 @@ def test_page_card_and_methods_hold_no_absolute_path(by_hand):
     )
     (by_hand / "config.toml").write_text(config, encoding="utf-8")
     with (by_hand / "log.txt").open("a") as log:
-        log.write(
-            f"# fastleuk 0.1.0: fastleuk train --data '{data}' --out /srv/jane/x\n"
-        )
+        log.write(f"# fastleuk 0.1.0: fastleuk train --data '{data}' --out /srv/jane/x\n")
     html = report_run(by_hand, images=False, report=quiet).read_text(encoding="utf-8")
     texts = [html, methods_run(by_hand), (by_hand / "MODEL_CARD.md").read_text(encoding="utf-8")]
     for text in texts:

@@ -129,6 +129,20 @@ def positive_class(class_names: Sequence[str], asked: str | None = None) -> str 
     return names[healthy.index(False)] if sum(healthy) == 1 else None
 
 
+_MEANINGS = {"hem": "normal cells", "ALL": "acute lymphoblastic leukemia"}
+
+
+def meanings(class_names: Sequence[str]) -> str:
+    """Expand the class names of C-NMC; empty for other classes.
+
+    >>> meanings(["hem", "ALL"]), meanings(["a", "ALL"])
+    ('hem: normal cells; ALL: acute lymphoblastic leukemia', '')
+    """
+    if set(class_names) != set(_MEANINGS):
+        return ""
+    return "; ".join(f"{name}: {_MEANINGS[name]}" for name in class_names)
+
+
 def no_positive(class_names: Sequence[str]) -> str:
     """Return why two classes have no positive one, and what to do."""
     first, second = class_names

@@ -90,7 +90,7 @@ def measure_of(told: Mapping[str, Any]) -> str:
 
 
 def verdict(told: Mapping[str, Any]) -> str:
-    """Say in a sentence whether the network beats a baseline.
+    """Describe the difference between the network and a baseline in a sentence.
 
     Args:
         told: One of :func:`compare_with_baselines`.
@@ -101,13 +101,22 @@ def verdict(told: Mapping[str, Any]) -> str:
     key = measure_of(told)
     title = {"auc": "AUC", "f1_macro": "macro-F1"}[key]
     gap = told["difference"][key]
-    text = (
-        f"The network's {title} less that of {name}: {gap['estimate']:+.3f} "
-        f"({gap['low']:+.3f} to {gap['high']:+.3f})"
-    )
+    estimate, low, high = (signed(gap[key]) for key in ("estimate", "low", "high"))
+    text = f"{title} of the network minus {title} of {name}: {estimate} ({low} to {high})"
     if told["beaten"]:
         return f"{text}."
-    return f"{text}: that it has learned more than {name} tells is not shown."
+    if gap["high"] < 0:
+        return f"{text}: {name} is better than the network."
+    return f"{text}: the network is not shown to be better than {name}."
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign and three decimals.
+
+    >>> signed(-0.1573), signed(0.01)
+    ('−0.157', '+0.010')
+    """
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def format_comparison(told: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastleuk.evaluation.baselines.comparison import verdict
 from fastleuk.report.numbers import NO_WIDTH, listing, number, plural, whole, with_interval
 from fastleuk.report.source import Source
 
@@ -28,9 +29,11 @@ def clusters_sentence(source: Source) -> str:
     by_class = ", ".join(f"{whole(count)} {name}" for name, count in counts.items())
     over = found["over"]
     text = (
-        f"{found['level']:.0%} intervals are by a bootstrap over {over} "
-        f"({whole(found['clusters'])}: {by_class}), drawn within class, with "
-        f"{whole(found['resamples'])} resamples."
+        f"{found['level']:.0%} intervals over {over} ({whole(found['clusters'])}: {by_class}): the "
+        f"standard error is that of {whole(found['resamples'])} bootstrap resamples of {over}, "
+        "drawn within class, corrected for the size of each class (n / (n − 1)); it is "
+        "multiplied by the quantile of Student's t distribution at Satterthwaite's degrees of "
+        "freedom. Metrics between 0 and 1 have their interval on the logit scale."
     )
     if any(flat(figure) for figure in found["figures"].values()):
         text += f" {FLAT}{_at_worst(found)}"
@@ -127,8 +130,40 @@ def meaning(source: Source, name: str) -> str:
     }[name]
 
 
+LEAST_VALIDATION_SUBJECTS = 5
+"""Subjects of a class in the validation part, below which its choices are unreliable."""
+
+
+def _unbeaten(source: Source) -> str:
+    """Describe the baselines that the network is not shown to beat."""
+    baselines = source.figures.get("baselines") or {}
+    unbeaten = [each for each in baselines.values() if "none" not in each and not each["beaten"]]
+    return " ".join(
+        ["The network is not shown to use more than a simple feature.", *map(verdict, unbeaten)]
+        if unbeaten
+        else []
+    )
+
+
+def _small_validation(source: Source) -> str:
+    """Describe a validation part with few subjects of a class."""
+    if not source.part("val") or source.by_image or source.subject_is_image:
+        return ""
+    people: dict[str, set[str]] = {name: set() for name in source.class_names}
+    for row in source.part("val"):
+        people.setdefault(row["label"], set()).add(row["group"])
+    fewest = min(people, key=lambda name: len(people[name]))
+    count = len(people[fewest])
+    if count >= LEAST_VALIDATION_SUBJECTS:
+        return ""
+    return (
+        f"Few people in the validation part: {plural(count, 'subject')} of the class {fewest}. "
+        "The epoch, the temperature and the threshold that were chosen on it may not suit others."
+    )
+
+
 def warnings(source: Source) -> list[str]:
-    """Return what a reader has to know before any figure."""
+    """List the warnings that stand before any metric."""
     told = []
     if source.synthetic:
         told.append(
@@ -149,6 +184,7 @@ def warnings(source: Source) -> list[str]:
         told.append(
             f"The run has not ended ({source.state.progress}): these are not its last figures."
         )
+    told += [text for text in (_unbeaten(source), _small_validation(source)) if text]
     counts = source.intervals.get("clusters_by_class", {})
     if source.intervals.get("over") == "subjects" and min(counts.values(), default=99) < 20:
         fewest = min(counts, key=counts.get)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.report.facts.data import backbone
@@ -139,7 +140,8 @@ def augmentation_sentence(source: Source) -> str:
         "p_rotation": f"rotation by {span(policy.degrees)}°",
         "p_jitter": f"colour jitter ({jitter})",
         "p_crop": f"crop of {span(policy.crop_scale)} of the area, resized",
-        "p_affine": f"shift by up to {shift}, scale {span(policy.scale)}, shear",
+        "p_affine": f"shift by up to {shift}, scale {span(policy.scale)}, "
+        f"shear {_shear(policy.shear)}",
         "p_blur": f"Gaussian blur (sigma {span(policy.sigma)} pixels)",
         "p_sharpness": f"sharpening by {policy.sharpness_factor:g}",
         "p_perspective": f"perspective (distortion {policy.distortion_scale:g})",
@@ -158,6 +160,13 @@ def augmentation_sentence(source: Source) -> str:
         f"Training images were augmented by {listing(named)}, each step with its probability p."
         f"{plain}"
     )
+
+
+def _shear(shear: Sequence[float]) -> str:
+    """Return the range of the shear in degrees, along x, and along y where there is one."""
+    ranges = [(low, high) for low, high in zip(shear[::2], shear[1::2], strict=True) if low or high]
+    axes = [f"{low:.3g} to {high:.3g}°" for low, high in ranges]
+    return " and ".join(axes or ["0°"]).replace("-", "−")
 
 
 def command(source: Source) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastleuk.data.labels.positive import meanings
 from fastleuk.evaluation.intervals.bands import curve_bands
 from fastleuk.report.charts.curves import pr_chart, roc_chart
 from fastleuk.report.charts.scores import histogram_chart
@@ -36,6 +37,7 @@ def headline(source: Source) -> dict[str, Any]:
         "plain": facts_results.plain_sentences(source),
         "clusters": facts_results.clusters_sentence(source),
         "images": whole(source.figures["samples"]),
+        "meanings": meanings(source.class_names),
         "computed_now": source.intervals_computed and bool(figures),
     }
 
