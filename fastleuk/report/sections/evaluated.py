@@ -30,8 +30,8 @@ def baselines(source: Source) -> dict[str, Any]:
                 rows.append(figure_row(f"{name}.{key}", f"{each['title']}, {title}", figure))
     return {
         "rows": rows,
-        "caption": "Classifiers without a network, fitted to the network's training images, tested on "
-        "its test images",
+        "caption": "Classifiers without a network, fitted to the network's training images, tested "
+        "on its test images",
         "sentence": " ".join(verdict(each) for each in told.values()),
     }
 
