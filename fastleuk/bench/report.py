@@ -111,7 +111,9 @@ def plot(document: dict[str, Any], file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    results, training = document["results"], document["training"]
+    results = sorted(document["results"], key=lambda row: -row["images_per_s"]["median"])
+    order = [row["name"] for row in results]
+    training = sorted(document["training"], key=lambda row: _place(row["name"], order))
     figure = Figure(figsize=(11 if training else 7, 0.5 * len(results) + 2.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2 if training else 1, squeeze=False)[0]
@@ -145,6 +147,12 @@ def plot(document: dict[str, Any], file: Path) -> None:
         title += "\n(synthetic demo cells)"
     figure.suptitle(title, fontsize=11)
     figure.savefig(file, dpi=150)
+
+
+def _place(name: str, order: Sequence[str]) -> int:
+    """Return the position in ``order`` of a training row's loader; those without one go last."""
+    loader = name.partition(" (")[0]
+    return order.index(loader) if loader in order else len(order)
 
 
 def _number(value: float | None, form: str, unit: float = 1) -> str:

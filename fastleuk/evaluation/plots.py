@@ -101,7 +101,6 @@ def plot_learning_curves(
         axis.axvline(best["epoch"], color="0.5", linestyle="--", linewidth=1, label="best epoch")
         axis.legend()
     losses.set_ylabel("cross-entropy")
-    losses.set_ylim(bottom=0)
     figures.set_ylabel("validation")
     figure.suptitle(title)
     save_figure(figure, path, synthetic=synthetic)

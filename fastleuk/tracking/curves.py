@@ -32,7 +32,13 @@ def plot_comparison(
         comparable: Whether all were tested on the same samples; the picture says so if not.
     """
     figure = new_figure(11, 7.6 + 0.18 * len(records))
-    (losses, scores), (rates, tests) = figure.subplots(2, 2)
+    all_rates = np.concatenate([_column(record, "lr") for record in records])
+    all_rates = all_rates[np.isfinite(all_rates)]
+    constant = len(set(all_rates.tolist())) < 2  # a flat line says nothing
+    axes = figure.subplot_mosaic(
+        [["losses", "scores"], ["tests" if constant else "rates", "tests"]]
+    )
+    losses, scores, tests = axes["losses"], axes["scores"], axes["tests"]
     # Ten colours that stay apart, then the same ones with a marker.
     styles: list[dict[str, Any]] = [
         {"color": f"C{number % 10}", "marker": "os^Dv"[number // 10]}
@@ -49,17 +55,17 @@ def plot_comparison(
         losses.plot(epochs, _column(record, "train_loss"), **dashed)
         losses.plot(epochs, _column(record, "val_loss"), **line)
         handles += scores.plot(epochs, _column(record, "val_f1_macro"), **line)
-        # Equal rates lie on each other: the first is the widest, so that every one shows.
-        width = 1.6 + 1.4 * min(len(records) - 1 - number, 3)
-        rates.plot(epochs, _column(record, "lr"), **{**line, "linewidth": width, "marker": thin})
+        if not constant:
+            # Equal rates lie on each other: the first is the widest, so that every one shows.
+            width = 1.6 + 1.4 * min(len(records) - 1 - number, 3)
+            wide = {**line, "linewidth": width, "marker": thin}
+            axes["rates"].plot(epochs, _column(record, "lr"), **wide)
         _mark_best(scores, record, style["color"])
-    for axis, title, top in (
-        (losses, "loss: validation (solid), training (dashed)", None),
-        (scores, "validation macro-F1 (ring: the epoch that was kept)", 1.0),
-        (rates, "learning rate", None),
-    ):
-        _finish(axis, title, top)
-    _spread_rates(rates)
+    _finish(losses, "loss: validation (solid), training (dashed)")
+    _finish(scores, "validation macro-F1 (ring: the best epoch)", top=1.0)
+    if not constant:
+        _finish(axes["rates"], "learning rate")
+        _spread_rates(axes["rates"])
     _plot_tests(tests, records, intervals, styles, comparable=comparable)
     synthetic = [bool((record.figures or {}).get("synthetic")) for record in records]
     names = [
@@ -94,16 +100,14 @@ def _mark_best(axis: Axes, record: RunRecord, color: str) -> None:
     )
 
 
-def _finish(axis: Axes, title: str, top: float | None) -> None:
+def _finish(axis: Axes, title: str, top: float | None = None) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_title(title, fontsize=10)
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
-    if top is None:
-        axis.set_ylim(bottom=0)
-    else:
+    if top is not None:
         axis.set_ylim(top=min(top + 0.02, axis.get_ylim()[1] + 0.02))
 
 

@@ -17,9 +17,9 @@ def run(cells, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def html_file(run):
-    """The page of that run."""
-    return report_run(run, report=quiet)
+def html_file(run, tmp_path_factory):
+    """The page of that run, in a folder of its own: other tests write pages into the run."""
+    return report_run(run, out=tmp_path_factory.mktemp("page"), report=quiet)
 
 
 @pytest.fixture(scope="session")

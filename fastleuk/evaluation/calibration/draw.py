@@ -41,7 +41,7 @@ def draw_reliability(
         ]).T.clip(0)  # fmt: skip
         axis.errorbar(
             x, y, yerr=ends, marker="o", markersize=4, linewidth=1.4, elinewidth=0.8, color=colour,
-            label=_STAGES[stage] if "after" in told else None,
+            label=_STAGES[stage] if "after" in told else "this network",
         )  # fmt: skip
     positive = told["positive_class"]
     axis.set_xlabel(f"probability of {positive or 'the predicted class'}")

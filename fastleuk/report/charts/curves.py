@@ -68,9 +68,7 @@ def _epochs(
         axis.set_xlabel("epoch")
         axis.set_ylabel(name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if top is None:
-            axis.set_ylim(bottom=0)
-        else:
+        if top is not None:
             axis.set_ylim(top=top)
             low = axis.get_ylim()[0]
             axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= 1.0001])
