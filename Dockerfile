@@ -26,7 +26,7 @@ RUN /opt/fastleuk/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --
 FROM base
 
 LABEL org.opencontainers.image.title="fastleuk" \
-      org.opencontainers.image.description="Leukemia cell classifiers trained at the speed of the GPU" \
+      org.opencontainers.image.description="Train and evaluate leukemia cell classifiers with NVIDIA DALI and PyTorch" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.documentation="docs/index.md in the sources"
 

@@ -1,4 +1,4 @@
-"""Leukemia cell classifiers trained at the speed of the GPU.
+"""Train and evaluate leukemia cell classifiers with NVIDIA DALI and PyTorch.
 
 ``import fastleuk`` is cheap: it imports neither torch nor DALI. The rooms are
 ``fastleuk.data``, ``fastleuk.augment``, ``fastleuk.loading``, ``fastleuk.training``,

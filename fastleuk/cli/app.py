@@ -122,7 +122,7 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors and results.")] = False,
 ) -> None:
-    """Train, evaluate and feed classifiers of leukemia cells at the speed of the GPU."""
+    """Train and evaluate classifiers of leukemia cells with NVIDIA DALI and PyTorch."""
     if debug:
         os.environ[DEBUG] = "1"
     if quiet:

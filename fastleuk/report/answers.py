@@ -111,7 +111,7 @@ def _robustness(page: _Page) -> Answer:
         told.append("size alone and colours alone on the same split")
     if not page["external"].get("none"):
         told.append("external data")
-    again = "One seed: fastleuk cv --seeds 3 repeats it over folds and seeds."
+    again = "One seed: `fastleuk cv --seeds 3` repeats it over folds and seeds."
     if not told:
         return AUTHORS, again
     return FILLED, f"{capital(listing(told))}. {again}"
@@ -149,7 +149,7 @@ def _parts_performance(source: Source) -> Answer:
     row = next((row for row in source.rows if row["epoch"] == epoch), {})
     score, loss = row.get("val_f1_macro"), row.get("train_loss")
     if score is None:
-        how = "fastleuk evaluate RUN --part val gives them."
+        how = "`fastleuk evaluate RUN --part val` gives them."
         return AUTHORS, f"The validation figures are not in the run folder; {how}"
     seen = "" if loss is None else f", training loss {loss:.3f}"
     tested = facts_results.headline_sentence(source)

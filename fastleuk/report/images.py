@@ -162,7 +162,7 @@ def _pictures(
         for some, tensors in batches(network, images.dataset, rows, images.config, report=report):
             for row, level in zip(some, network.levels(tensors), strict=True):
                 plain[int(row)] = {"image": picture(enlarged(level, SIDE))}
-        why = "No heat maps: they need the package grad-cam (pip install 'fastleuk[explain]')."
+        why = "No heat maps: they need the package grad-cam (`pip install 'fastleuk[explain]'`)."
         return plain, {"none": why}
     layer, examined = examine.examine(
         network,

@@ -36,6 +36,21 @@ def require_jinja() -> None:
         )
 
 
+def _code_spans(value: Any) -> Any:
+    """Turn `` `code` `` in a text into an element; everything is escaped."""
+    if type(value) is not str or "`" not in value:
+        return value
+    from markupsafe import Markup, escape
+
+    pieces = value.split("`")
+    if len(pieces) % 2 == 0:
+        return value
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
+        for number, piece in enumerate(pieces)
+    )
+
+
 def render(template: str, values: dict[str, Any]) -> str:
     """Fill a template; every text is escaped, and a name that isn't there is an error.
 
@@ -56,6 +71,7 @@ def render(template: str, values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=Loud,
+        finalize=_code_spans,
     )
     environment.filters["listing"] = lambda items: listing(list(items))
     shown = {

@@ -59,6 +59,7 @@ class About(BaseModel):
     runs: list[str]
     backbones: list[str]
     classes: list[str]
+    meanings: str = Field(description="The classes' names expanded, where they are known")
     positive: str | None
     threshold: float | None
     label_rule: str = Field(description="How probabilities become a label, and where it was chosen")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import fastleuk
+from fastleuk.data.labels.positive import meanings
 from fastleuk.export.about import USE
 from fastleuk.loading.images.encoded import Encoded
 from fastleuk.predict.ensemble import Ensemble, Scored
@@ -137,6 +138,7 @@ class Service:
             runs=[member.run_dir.resolve().name for member in members],
             backbones=[member.metadata["backbone"] for member in members],
             classes=list(self.ensemble.class_names),
+            meanings=meanings(self.ensemble.class_names),
             positive=decision.positive,
             threshold=decision.threshold,
             label_rule=decision.sentence,

@@ -12,7 +12,7 @@ from fastleuk.report.facts import data, results, training
 from fastleuk.report.facts.decision import decision_sentence
 from fastleuk.report.run import card_run, methods_run
 from fastleuk.report.source import read_source
-from tests.makers.hand_runs import hand_run
+from tests.makers.hand_runs import change_json, hand_run
 
 NAMES = ("hem", "ALL")
 CHOSEN = {
@@ -148,3 +148,30 @@ def test_no_mistake_among_few_is_said_to_prove_little(source, over, fewest, shar
     assert (
         f"None mistaken among {fewest} {noun} of a class still allows mistakes in {share}" in told
     )
+
+
+def test_commands_are_code_and_everything_else_is_escaped():
+    from fastleuk.report.page import _code_spans
+
+    assert str(_code_spans("<b> `fastleuk <x>` & ")) == (
+        "&lt;b&gt; <code>fastleuk &lt;x&gt;</code> &amp; "
+    )
+    assert _code_spans("a `single quote") == "a `single quote"
+
+
+def test_warnings_name_unbeaten_baselines_and_a_small_validation_part(by_hand):
+    gap = {"estimate": -0.157, "low": -0.3, "high": -0.02}
+    change_json(
+        by_hand / "test_metrics.json",
+        baselines={"colours": {"title": "colors alone (forest)", "beaten": False,
+                               "difference": {"auc": gap, "f1_macro": gap}}},
+    )  # fmt: skip
+    source = read_source(by_hand)
+    found = results.warnings(source)
+    (unbeaten,) = [text for text in found if "colors alone" in text]
+    assert "−0.157 (−0.300 to −0.020)" in unbeaten
+    assert "better than the network" in unbeaten
+    groups = {row["group"] for row in source.part("val")}
+    assert any("validation part" in text for text in found) == (len(groups) < 10)
+    change_json(by_hand / "test_metrics.json", baselines={})
+    assert not any("colors alone" in text for text in results.warnings(read_source(by_hand)))

@@ -115,9 +115,10 @@ def pr_chart(
 
 def _banded(axis: Axes, curve: Curve, at: tuple[float, float] | None) -> None:
     label = f"{curve.level:.0%} band"
-    axis.fill_between(
-        curve.places, curve.low, curve.high, label=label, color=FIRST, alpha=0.18, linewidth=0
-    )
+    if len(curve.places):
+        axis.fill_between(
+            curve.places, curve.low, curve.high, label=label, color=FIRST, alpha=0.18, linewidth=0
+        )
     axis.plot(curve.x, curve.y, color=FIRST)
     if at is not None:
         axis.plot(*at, "o", color=INK, markersize=5, label="as it is applied")

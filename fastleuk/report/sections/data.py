@@ -64,7 +64,7 @@ def subjects(source: Source) -> dict[str, Any]:
     if tested is None:
         return {"none": f"Not shown: {source.missing['test_predictions.csv']}"}
     if source.subject_is_image or source.intervals.get("over") == "images":
-        return {"none": "Not shown: the data name no subjects (see --subject-regex)."}
+        return {"none": "Not shown: the data name no subjects (see `--subject-regex`)."}
     if positive is None:
         return {"none": "Not shown: no class is known to be the positive one."}
     chart = strip_chart(

@@ -19,7 +19,7 @@ def baselines(source: Source) -> dict[str, Any]:
     """Return size alone and colours alone beside the network."""
     told = source.figures.get("baselines")
     if not told:
-        return {"none": "Not computed. fastleuk evaluate RUN does it."}
+        return {"none": "Not computed. `fastleuk evaluate RUN` does it."}
     own, rows = source.intervals.get("figures", {}), []
     for key, title in (("auc", "AUC"), ("f1_macro", "macro-F1")):
         if key in own:
@@ -41,7 +41,7 @@ def calibration(source: Source) -> dict[str, Any]:
     told = source.figures.get("calibration")
     if not told:
         return {
-            "none": "Not computed. fastleuk evaluate RUN does it.",
+            "none": "Not computed. `fastleuk evaluate RUN` does it.",
             "sentences": [],
         }
     positive, after = told["positive_class"], told.get("after")
@@ -76,7 +76,7 @@ def _calibration_sentences(told: dict[str, Any]) -> list[str]:
     if told["temperature"] == 1:
         return [
             "No temperature was fitted: probabilities are as the network gives them. "
-            "fastleuk evaluate RUN --calibrate fits one on the validation part."
+            "`fastleuk evaluate RUN --calibrate` fits one on the validation part."
         ]
     return [f"{capital(small)}: what was chosen on it may not hold elsewhere."] if small else []
 

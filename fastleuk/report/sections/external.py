@@ -32,7 +32,7 @@ def external(source: Source) -> dict[str, Any]:
     files = sorted(source.run_dir.glob(f"{PREFIX}*/metrics*.json"))
     if not files:
         return {
-            "none": "Not tested on data from elsewhere. fastleuk evaluate RUN --on DATA does it.",
+            "none": "Not tested on data from elsewhere. `fastleuk evaluate RUN --on DATA` does it.",
         }
     own = f"On the run's own test part: {facts_results.headline_sentence(source)}."
     return {"sets": [_set(source, file) for file in files], "own": own}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import numpy as np
 
 from fastleuk.data.labels.positive import meanings
 from fastleuk.evaluation.intervals.bands import curve_bands
 from fastleuk.report.charts.curves import pr_chart, roc_chart
 from fastleuk.report.charts.scores import histogram_chart
 from fastleuk.report.facts import results as facts_results
-from fastleuk.report.numbers import ends, estimate, number, whole, with_interval
+from fastleuk.report.numbers import ends, estimate, number, plural, whole, with_interval
 from fastleuk.report.source import Source, Tested
+
+LEAST_SUBJECTS_OF_A_BAND = 5
+"""Subjects of a class, below which a band is noise."""
 
 BAND_RESAMPLES = 1000
 """A band is drawn, not quoted: fewer than a figure's interval has will do."""
@@ -136,7 +142,7 @@ def curves(source: Source) -> dict[str, Any]:
     if positive is None:
         return {
             "none": "Not computed: no class is known to be the positive one. "
-            "fastleuk evaluate RUN --positive CLASS names it."
+            "`fastleuk evaluate RUN --positive CLASS` names it."
         }
     code = source.class_names.index(positive)
     found = curve_bands(
@@ -160,6 +166,11 @@ def curves(source: Source) -> dict[str, Any]:
         told["none"] = "ROC and precision-recall curves are undefined: the test has one class only."
         return told
     roc, pr = found
+    told["band"] = "The band holds place by place, not for the curve as a whole."
+    fewest = min(source.intervals.get("clusters_by_class", {}).values(), default=0)
+    if source.intervals.get("over") == "subjects" and fewest < LEAST_SUBJECTS_OF_A_BAND:
+        roc, pr = (dataclasses.replace(curve, places=np.empty(0)) for curve in (roc, pr))
+        told["band"] = f"No band: a class has {plural(fewest, 'subject')}."
     figures, at = source.intervals.get("figures", {}), _as_applied(tested, code)
     share = float((tested.labels == code).mean())
     auc, area = with_interval(figures.get("auc")), with_interval(figures.get("average_precision"))

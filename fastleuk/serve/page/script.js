@@ -49,6 +49,7 @@ async function begin() {
   const runs = about.runs.map((run, i) => `${run} (${about.backbones[i]})`).join(", ");
   $("what").textContent = `${about.classes.join(" or ")}, by ${runs}`;
   const threshold = about.threshold === null ? "" : ` The mark on its bar is at ${percent(about.threshold)}.`;
+  if (about.meanings) facts([["Classes", `${about.meanings}.`]]);
   facts([
     ["Label", `${capital(about.label_rule.replace(/^label: /, ""))}.${threshold}`],
     ["Probability", about.calibration],
