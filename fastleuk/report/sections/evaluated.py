@@ -66,7 +66,8 @@ def calibration(source: Source) -> dict[str, Any]:
         found["decision_caption"] = (
             f"Decision curve: what acting on {positive} is worth to someone who acts from a "
             "probability on (across): true positives less false alarms at that person's odds, per "
-            "image. The network helps where its line is above both others."
+            "image. The network helps where its line is above both others. It is about single "
+            "cells: a decision about a person needs more."
         )
     return found
 
