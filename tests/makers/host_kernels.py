@@ -9,19 +9,11 @@ from fastleuk.augment import AugmentParams
 from fastleuk.augment.appliers.compiled import on_arrays
 from fastleuk.augment.appliers.row import ROW
 from fastleuk.augment.gpu.kernels import Kernels
-from fastleuk.augment.sampling import is_resized_first
 
 
 def cpu_levels(images, params: AugmentParams) -> np.ndarray:
     """What ``compiled`` computes on the CPU, levels ``(N, size, size, 3)``; DALI isn't needed."""
-    on = np.any(list(params.active().values()), axis=0)
-    size = params.size
-    ready = []
-    for image, augmented in zip(images, on.tolist(), strict=True):
-        height, width = image.shape[:2]
-        first = is_resized_first(height, width, size) or not augmented
-        ready.append(resized(image, size) if first else image)
-    return on_arrays.levels(ready, params)
+    return on_arrays.levels([resized(image, params.size) for image in images], params)
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:

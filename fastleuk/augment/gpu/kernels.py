@@ -18,7 +18,6 @@ from fastleuk.augment.gpu.packing import (
     Images,
     Layout,
     Packed,
-    Rows,
     on_device,
     packed_rows,
 )
@@ -110,8 +109,8 @@ class Kernels:
             )
         return self.pack(on_device(tensors), self.rows(params))
 
-    def rows(self, params: AugmentParams) -> Rows:
-        """Return what the kernels read of the parameters.
+    def rows(self, params: AugmentParams) -> np.ndarray:
+        """Return the parameters as the kernels read them, see :func:`.packing.packed_rows`.
 
         Raises:
             ConfigError: they were drawn for something else.
@@ -127,7 +126,7 @@ class Kernels:
             )
         return packed_rows(params)
 
-    def pack(self, images: Images, rows: Rows, numbers: Sequence[np.ndarray] = ()) -> Packed:
+    def pack(self, images: Images, rows: np.ndarray, numbers: Sequence[np.ndarray] = ()) -> Packed:
         """Return a batch ready to go up; ``numbers`` (int64) go with it."""
         return Packed(images, rows, size=self.size, moments=self._moments, numbers=numbers)
 
