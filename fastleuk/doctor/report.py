@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 import platform
 import re
 import socket
@@ -67,7 +68,7 @@ def known_places() -> dict[str, str]:
         sys.prefix: "<environment>",
         str(Path(fastleuk.__file__).parent.parent): "<fastleuk>",
         str(Path.cwd()): "<here>",
-        str(Path.home()): "~",
+        os.path.expanduser("~"): "~",  # "~" itself for a user without a home folder
         socket.gethostname(): "<host>",
     }
     with contextlib.suppress(OSError, KeyError):  # a user without an entry, as in a container
