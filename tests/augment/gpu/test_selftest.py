@@ -236,6 +236,7 @@ def test_a_device_for_one_process_only_is_tested_in_this_one(monkeypatch, progra
     assert "illegal memory" in isolated("fused", GPU).found
 
 
+@pytest.mark.slow
 @needs_numba
 def test_the_kernels_pass_the_self_test_in_its_own_process(monkeypatch):
     """The real ones, interpreted."""
