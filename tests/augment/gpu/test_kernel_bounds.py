@@ -48,13 +48,15 @@ def test_every_address_is_a_pixel_or_an_argument_and_every_byte_is_written_once(
     assert found["stores"] > 10_000
 
 
-@pytest.fixture(scope="module")
-def mutants():
-    return run("mutants")
+QUICK = list(MUTANTS)[:3]
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_fault_is_found(mutants, mutant):
+@pytest.mark.parametrize(
+    "mutants", [QUICK, pytest.param(list(MUTANTS)[3:], marks=pytest.mark.slow)], ids=["few", "all"]
+)
+def test_faults_are_found(mutants):
     """The first one is a fault that there was: images without contrast became black."""
-    expected = MUTANTS[mutant][-1]
-    assert any(expected in problem for problem in mutants[mutant]), mutants[mutant]
+    found = run("mutants", *mutants)
+    for name in mutants:
+        expected = MUTANTS[name][-1]
+        assert any(expected in problem for problem in found[name]), (name, found[name])
