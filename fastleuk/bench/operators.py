@@ -83,7 +83,7 @@ def time_operators(
 
 def _step(operator: Callable[..., DataNode], applier: str, size: int) -> Graph:
     names = param_names(applier)
-    fixed = {"size": size, "interpolation": PAPER.interpolation, "device": "cpu", "resized": True}
+    fixed = {"size": size, "interpolation": PAPER.interpolation, "device": "cpu"}
     return lambda images, nodes: operator(images, dict(zip(names, nodes, strict=True)) | fixed)
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fastleuk.augment import NONE, PAPER, draw, param_arrays
+from fastleuk.augment import NONE, PAPER
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import DataError
+from fastleuk.loading.decode.pil import cut_centre
 from tests.makers.augment_images import needs_numba
 from tests.makers.bmp_files import bmp, photo
-from tests.makers.kernel_calls import kernel_levels
 
 pytestmark = needs_numba
 pytest.importorskip("nvidia.dali")
@@ -23,12 +23,14 @@ SIZE = 48
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (61, 50), (90, 101), (119, 30)])
 @pytest.mark.parametrize("options", [{}, {"top_down": True}, {"gap": 84}], ids=str)
 def test_the_kernel_reads_what_pil_reads(height, width, options):
+    from fastleuk.augment.appliers.compiled.cpu_resize import resize_bmp, resize_image
+
     pixels, file = photo(height, width), bmp(photo(height, width), **options)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), pixels)
-    params = draw(PAPER, seed=1, epoch=0, indices=[3], size=SIZE)
-    _, rows, kernels = param_arrays(params, "compiled")
-    read, given = (kernel_levels(each, rows[0], kernels[0], SIZE) for each in (file, pixels))
-    np.testing.assert_array_equal(read, given)
+    for crop in (0, 40, 55):
+        read = np.zeros((SIZE, SIZE, 3), np.uint8)
+        resize_bmp(read, np.frombuffer(file, np.uint8), crop)
+        np.testing.assert_array_equal(read, resize_image(cut_centre(pixels, crop), SIZE))
 
 
 @pytest.mark.parametrize(
@@ -45,10 +47,11 @@ def test_the_kernel_reads_what_pil_reads(height, width, options):
     ],
 )
 def test_the_kernel_reads_nothing_else(damage):
-    params = draw(PAPER, seed=1, epoch=0, indices=[3], size=SIZE)
-    _, rows, kernels = param_arrays(params, "compiled")
-    data = damage(bmp(photo(50, 50)))
-    assert np.isnan(kernel_levels(data, rows[0], kernels[0], SIZE)).all()
+    from fastleuk.augment.appliers.compiled.cpu_resize import resize_bmp
+
+    data = np.frombuffer(damage(bmp(photo(50, 50))), np.uint8)
+    with pytest.raises(DataError, match="no whole uncompressed BMP"):
+        resize_bmp(np.zeros((SIZE, SIZE, 3), np.uint8), data)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def mixed(tmp_path):
         (tmp_path / name).mkdir()
     for i in range(4):
         (tmp_path / "a" / f"{i}.bmp").write_bytes(bmp(photo(60 + i, 70), top_down=i == 1))
-        (tmp_path / "b" / f"{i}.bmp").write_bytes(bmp(photo(200 + i, 150)))  # is resized first
+        (tmp_path / "b" / f"{i}.bmp").write_bytes(bmp(photo(200 + i, 150)))
         Image.fromarray(photo(50, 60 + i)).save(tmp_path / "a" / f"{i}.png")
         Image.fromarray(photo(80, 60 + i)).save(tmp_path / "b" / f"{i}.jpg")
     return tmp_path
@@ -86,22 +89,29 @@ def _loader(root, policy=PAPER, applier="compiled", batch_size=5):
     )
 
 
-def test_a_mixed_set_is_the_same_read_and_decoded(mixed, monkeypatch):
-    from fastleuk.loading.dali import feed as dali_feed
+@pytest.mark.parametrize("policy", [PAPER, NONE], ids=["paper", "none"])
+@pytest.mark.parametrize("applier", ["compiled", "fused"])
+def test_a_mixed_set_is_the_same_read_and_decoded(applier, policy, mixed, monkeypatch):
+    from fastleuk.loading.dali import loader as dali_loader
 
     def batches():
-        loader = _loader(mixed)
+        loader = _loader(mixed, policy, applier)
+        names = [op._op.schema.Name() for op in _built(loader)._ops]
         kept = [batch.images.clone() for batch in loader.epoch(1)]
         loader.close()
-        return torch.cat(kept)
+        return torch.cat(kept), len([name for name in names if "PythonFunction" in name])
 
-    plain = []
-    known = dali_feed.is_plain_bmp
-    monkeypatch.setattr(dali_feed, "is_plain_bmp", lambda *a: plain.append(known(*a)) or plain[-1])
-    read = batches()
-    assert sum(plain) == 4
-    monkeypatch.setattr(dali_feed, "is_plain_bmp", lambda *_: False)
-    assert torch.equal(read, batches())
+    read, functions = batches()
+    monkeypatch.setattr(dali_loader, "has_kernel", lambda: False)
+    decoded, others = batches()
+    assert functions == others + 1
+    assert torch.equal(read, decoded)
+
+
+def _built(loader):
+    pipeline = loader.build()
+    pipeline._build_graph()
+    return pipeline
 
 
 def test_without_augmentation_nothing_is_read_by_the_kernel(mixed):

@@ -58,7 +58,7 @@ def bilinear(_typing, values, upper, lower, weight_x, weight_y, factor):  # noqa
     """Three channels from four neighbours, times ``factor``.
 
     Args:
-        values: Flat, of a grid of :func:`empty_grid`; uint16 or float32.
+        values: Flat, of a grid of :func:`empty_grid`; uint8 or float32.
         upper: int32: index of the upper left neighbour's first value; nothing checks it.
         lower: Likewise, of the lower left one's.
         weight_x: float32: of the right neighbours.
