@@ -37,8 +37,7 @@ def time_operators(
 ) -> list[dict[str, Any]]:
     """Time each step on the CPU with one thread, all samples augmented.
 
-    Steps of a chain get what the step before gives. ``fused`` and ``compiled`` sample a file's own
-    pixels, or those of the cache; ``exact`` resizes a file's first.
+    Steps of a chain get what the step before gives; a file's pixels are resized before the first.
 
     Returns:
         Rows of ``graph`` (``host``, ``both`` or an applier), ``name`` and what :func:`interval`

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastleuk.augment import NONE, PAPER
+from fastleuk.augment import NONE, PAPER, augment_batch
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.data.from_config import open_dataset
 from fastleuk.errors import DataError
@@ -67,20 +67,24 @@ def mixed(tmp_path):
     return tmp_path
 
 
-def _loader(root, policy=PAPER, applier="compiled", batch_size=5):
-    from fastleuk.loading import make_loader, resolve_loader
+def _stream(dataset, batch_size=5):
     from fastleuk.loading.stream import TrainStream
 
-    dataset = open_dataset(DataConfig(data=str(root)), report=lambda _: None)
     rows = dataset.manifest.labelled
-    stream = TrainStream(
+    return TrainStream(
         dataset.manifest.labels[rows], rows, per_class="off", originals=0.5, frozen=False, seed=3,
         batch_size=batch_size,
     )  # fmt: skip
+
+
+def _loader(root, policy=PAPER, applier="compiled", batch_size=5, loader="dali"):
+    from fastleuk.loading import make_loader, resolve_loader
+
+    dataset = open_dataset(DataConfig(data=str(root)), report=lambda _: None)
     return make_loader(
         manifest=dataset.manifest,
-        stream=stream,
-        config=resolve_loader(LoaderConfig(loader="dali", size=SIZE, workers=2)),
+        stream=_stream(dataset, batch_size),
+        config=resolve_loader(LoaderConfig(loader=loader, size=SIZE, workers=2)),
         policy=policy,
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
@@ -114,10 +118,32 @@ def _built(loader):
     return pipeline
 
 
-def test_without_augmentation_nothing_is_read_by_the_kernel(mixed):
-    images = torch.cat([b.images.clone() for b in _loader(mixed, policy=NONE).epoch()])
-    again = torch.cat([b.images.clone() for b in _loader(mixed, NONE, "exact").epoch()])
-    assert torch.equal(images, again)
+@pytest.mark.parametrize("applier", ["compiled", "fused", "exact", "reference"])
+def test_files_and_arrays_give_equal_pixels(applier, mixed):
+    """The loader from files, and ``augment_batch`` of what PIL decodes, at equal parameters."""
+    from fastleuk.loading.stream import draw_plan
+
+    loader = _loader(
+        mixed, applier="auto" if applier == "reference" else applier, batch_size=16,
+        loader="torchvision" if applier == "reference" else "dali",
+    )  # fmt: skip
+    (batch,) = loader.epoch(1)
+    dataset = open_dataset(DataConfig(data=str(mixed)), report=lambda _: None)
+    (plan,) = _stream(dataset, 16).batches(1)
+    files = [dataset.manifest.file(int(row)) for row in plan.indices]
+    lossless = np.array([file.suffix != ".jpg" for file in files])  # decoders differ by a level
+    assert lossless.sum() == 12
+    assert 3 < plan.augmented[lossless].sum() < 9
+    arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    params = draw_plan(PAPER, plan, seed=0, size=SIZE)
+    wanted = augment_batch(
+        arrays, params, applier=applier, layout="CHW", mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+    rounding = 1e-6 if applier == "reference" else 0.0  # it normalizes in another order
+    np.testing.assert_allclose(
+        batch.images.numpy()[lossless], wanted[lossless], rtol=0, atol=rounding
+    )
+    loader.close()
 
 
 def test_a_bmp_that_is_cut_off_in_the_middle_of_training_is_named(mixed):
