@@ -157,7 +157,7 @@ def test_the_gpu_kernels_are_near_the_ideal(interpreted):
 
 
 ROOM = PROJECT / "fastleuk" / "augment" / "appliers" / "compiled"
-ROW_BY_ROW = {"_index", "_reflect_margin", "_interleave"}
+ROW_BY_ROW = {"framed_grid", "_index", "_reflect_margin", "_interleave"}
 """What only the CPU needs, for it works on whole rows of one colour."""
 
 
