@@ -17,6 +17,7 @@ from typing import Any
 import fastleuk
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.doctor.finding import FAILED, WARNING, Finding, ready
+from fastleuk.errors import ConfigError
 
 _SYSTEM = ("/dev", "/proc", "/sys", "/usr", "/lib", "/etc")
 _PATH = re.compile(r"(?<![\w<>~/.:])/[^\s'\",;:()\[\]]+")
@@ -64,14 +65,15 @@ def as_json(findings: Sequence[Finding], places: Mapping[str, str] | None = None
 def known_places() -> dict[str, str]:
     """Return what is personal on this machine, and what stands for it."""
     found = {
-        str(cache_root()): "<cache>",
         sys.prefix: "<environment>",
         str(Path(fastleuk.__file__).parent.parent): "<fastleuk>",
         str(Path.cwd()): "<here>",
         os.path.expanduser("~"): "~",  # "~" itself for a user without a home folder
         socket.gethostname(): "<host>",
     }
-    with contextlib.suppress(OSError, KeyError):  # a user without an entry, as in a container
+    with contextlib.suppress(ConfigError):  # a user without a home folder, as in a container
+        found[str(cache_root())] = "<cache>"
+    with contextlib.suppress(OSError, KeyError):  # likewise, without an entry
         found[getpass.getuser()] = "<user>"
     return {place: name for place, name in found.items() if len(place) > 1}
 

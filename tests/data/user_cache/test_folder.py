@@ -9,6 +9,7 @@ import pytest
 
 from fastleuk.config import DataConfig, ModelConfig
 from fastleuk.data.user_cache.folder import cache_root
+from fastleuk.doctor.examine import _cache_folder
 from fastleuk.doctor.report import known_places
 from fastleuk.errors import ConfigError
 
@@ -66,6 +67,11 @@ def test_a_report_needs_no_home(no_home, tmp_path):
     no_home.setenv("FASTLEUK_CACHE_DIR", str(tmp_path))
     assert known_places()[str(tmp_path)] == "<cache>"
     assert "~" not in known_places()
+    no_home.delenv("FASTLEUK_CACHE_DIR")
+    assert "<cache>" not in known_places().values()
+    finding = _cache_folder()
+    assert (finding.name, finding.state) == ("cache folder", "failed")
+    assert "FASTLEUK_CACHE_DIR" in finding.remedy
 
 
 @pytest.mark.usefixtures("no_home")
