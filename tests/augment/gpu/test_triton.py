@@ -153,7 +153,7 @@ def test_the_gpu_kernels_are_near_the_ideal(interpreted):
             wanted = ideal.apply(resized(image, SIZE), params, i)[None]
             found[name, i] = psnr(interpreted[name][i][None], wanted)[0]
     assert np.median(list(found.values())) > 41, found
-    assert min(found.values()) > 33, found  # every step at once, on 48 pixels
+    assert min(found.values()) > 32, found  # every step at once, on 48 pixels
 
 
 ROOM = PROJECT / "fastleuk" / "augment" / "appliers" / "compiled"
