@@ -77,7 +77,7 @@ def _stream(dataset, batch_size=5):
     )  # fmt: skip
 
 
-def _loader(root, policy=PAPER, applier="compiled", batch_size=5, loader="dali"):
+def _loader(root, policy=PAPER, applier="auto", batch_size=5, loader="dali"):
     from fastleuk.loading import make_loader, resolve_loader
 
     dataset = open_dataset(DataConfig(data=str(root)), report=lambda _: None)
@@ -123,10 +123,8 @@ def test_files_and_arrays_give_equal_pixels(applier, mixed):
     """The loader from files, and ``augment_batch`` of what PIL decodes, at equal parameters."""
     from fastleuk.loading.stream import draw_plan
 
-    loader = _loader(
-        mixed, applier="auto" if applier == "reference" else applier, batch_size=16,
-        loader="torchvision" if applier == "reference" else "dali",
-    )  # fmt: skip
+    options = {"loader": "torchvision"} if applier == "reference" else {"applier": applier}
+    loader = _loader(mixed, batch_size=16, **options)
     (batch,) = loader.epoch(1)
     dataset = open_dataset(DataConfig(data=str(mixed)), report=lambda _: None)
     (plan,) = _stream(dataset, 16).batches(1)
@@ -144,6 +142,31 @@ def test_files_and_arrays_give_equal_pixels(applier, mixed):
         batch.images.numpy()[lossless], wanted[lossless], rtol=0, atol=rounding
     )
     loader.close()
+
+
+@pytest.mark.parametrize("applier", ["compiled", "fused", "exact", "torchvision"])
+def test_a_flip_of_a_file_changes_nothing_but_the_order_of_pixels(applier, mixed):
+    from fastleuk.loading.stream import draw_plan
+
+    def images(policy):
+        options = {"loader": applier} if applier == "torchvision" else {"applier": applier}
+        loader = _loader(mixed, policy, batch_size=16, **options)
+        (batch,) = loader.epoch(1)
+        kept = batch.images.clone()
+        loader.close()
+        return kept
+
+    policy = NONE.replace(p_hflip=0.5, p_vflip=0.5)
+    dataset = open_dataset(DataConfig(data=str(mixed)), report=lambda _: None)
+    (plan,) = _stream(dataset, 16).batches(1)
+    params = draw_plan(policy, plan, seed=0, size=SIZE)
+    assert 3 < (params.hflip | params.vflip).sum() < 12
+    for plain, flipped, across, down in zip(
+        images(NONE), images(policy), params.hflip, params.vflip, strict=True
+    ):
+        assert torch.equal(
+            flipped, plain.flip([axis for axis in (1, 2) if (down, across)[axis - 1]])
+        )
 
 
 def test_a_bmp_that_is_cut_off_in_the_middle_of_training_is_named(mixed):

@@ -165,7 +165,7 @@ kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
 table = image_table(images, kernels, size)
 output = np.empty((count, 3, size, size), np.float32)
 one = np.ones(3, np.float32)
-augment_batch(output, True, table, rows, one, 0 * one, 0, 1)
+augment_batch(output, True, table, rows, 0 * one, one, 0, 1)
 np.save(sys.argv[1], output)
 """
 

@@ -11,5 +11,5 @@ def kernel_levels(pixels: np.ndarray, row: np.ndarray, kernel: np.ndarray) -> np
     output = np.zeros((1, size, size, 3), np.float32)
     table = image_table([pixels], [kernel], size)
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
-    load_kernel().augment_batch(output, False, table, row[None], one, zero, 0, 1)
+    load_kernel().augment_batch(output, False, table, row[None], zero, one, 0, 1)
     return output[0]

@@ -126,15 +126,15 @@ def warp_and_jitter(grid, row, pivot, canvas, size, work):
 
 
 @compiled
-def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, work):
+def filter_and_write(canvas, row, kernel, mean, factor, output, planar, size, work):
     """Blur and sharpness, perspective, normalisation.
 
     Args:
         canvas: Of :func:`warp_and_jitter`; its margin is written.
         row: ``(ROW,)`` float32.
         kernel: ``(k, k)`` float32.
-        factor: ``(3,)`` float32.
-        offset: Likewise.
+        mean: ``(3,)`` float32, of the levels.
+        factor: Likewise, by which what is above the mean is multiplied.
         output: ``(3, size, size)`` if ``planar``, else ``(size, size, 3)``, float32, written.
         planar: Which of the two layouts.
         size: Edge of the output.
@@ -152,7 +152,7 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
         if warped:
             _interleave(planes, size, framed[y + 1, 3:])
         else:
-            _write(planes, factor, offset, y, size, output, planar)
+            _write(planes, mean, factor, y, size, output, planar)
     if not warped:
         return
     last = f4(framed.shape[0] - 1)
@@ -163,7 +163,7 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
             src_index[x] = j * i4(framed.shape[1]) + i4(3) * i
             weights[0, x], weights[1, x], weights[2, x] = u - f4(i), v - f4(j), f4(1)
         _interpolate(framed, size, work)
-        _write(planes, factor, offset, y, size, output, planar)
+        _write(planes, mean, factor, y, size, output, planar)
 
 
 @compiled
@@ -353,12 +353,12 @@ def _filter(canvas, kernel, clips, y, size, planes):
 
 
 @compiled
-def _write(planes, factor, offset, y, size, output, planar):
-    """Normalise and write row ``y``."""
+def _write(planes, mean, factor, y, size, output, planar):
+    """Normalize and write row ``y``, rounded as by DALI's ``crop_mirror_normalize``."""
     for c in range(3):
-        plane, times, plus = planes[c], factor[c], offset[c]
+        plane, minus, times = planes[c], mean[c], factor[c]
         for k in range(size):
-            plane[k] = plane[k] * times + plus
+            plane[k] = (plane[k] - minus) * times
     if planar:
         for c in range(3):
             copy(planes[c], output[c, y])

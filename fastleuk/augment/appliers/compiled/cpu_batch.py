@@ -34,7 +34,7 @@ def _pointer(_typing, _address, dtype=None):
 
 
 @compiled
-def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
+def augment_batch(outputs, planar, table, rows, mean, factor, first, step):
     """Augment every ``step``-th image of a batch from ``first`` on, all without Python's lock.
 
     Args:
@@ -43,8 +43,8 @@ def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
         table: ``(N, 3)`` int64: the address of an image's ``(size, size, 3)`` uint8; the address
             and the edge of a ``(k, k)`` float32 kernel: blur and sharpness.
         rows: ``(N, ROW)`` float32, see :mod:`fastleuk.augment.appliers.row`.
-        factor: ``(3,)`` float32, by which the levels of each channel are multiplied at last.
-        offset: ``(3,)`` float32, which is added then.
+        mean: ``(3,)`` float32, subtracted from the levels of each channel at last.
+        factor: ``(3,)`` float32, by which the result is multiplied.
         first: The first image's number.
         step: How many take part in this batch.
     """
@@ -60,4 +60,4 @@ def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
         grid = framed_grid(image, size)
         pivot = mean_grey(grid, row, size, work)
         warp_and_jitter(grid, row, pivot, canvas, size, work)
-        filter_and_write(canvas, row, kernel, factor, offset, outputs[i], planar, size, work)
+        filter_and_write(canvas, row, kernel, mean, factor, outputs[i], planar, size, work)

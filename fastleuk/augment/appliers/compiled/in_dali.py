@@ -40,13 +40,12 @@ def augment_and_normalize(
     Raises:
         MissingDependencyError: numba is not installed.
     """
-    factor = 1 / np.asarray(std, np.float32)
-    offset = -np.asarray(mean, np.float32) * factor
+    levels, factor = np.asarray(mean, np.float32), 1 / np.asarray(std, np.float32)
     return fn.python_function(
         images,
         params["row"],
         params["kernel"],
-        function=_batch_function(params["size"], layout, factor, offset, _threads()),
+        function=_batch_function(params["size"], layout, levels, factor, _threads()),
         batch_processing=True,
         num_outputs=1,
         output_layouts=layout,
@@ -55,7 +54,7 @@ def augment_and_normalize(
 
 
 def _batch_function(
-    size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
+    size: int, layout: str, mean: np.ndarray, factor: np.ndarray, threads: int
 ) -> Callable[..., list[np.ndarray]]:
     augment_batch = load_kernel().augment_batch
     pool = _pool(threads)
@@ -69,7 +68,7 @@ def _batch_function(
         images = [np.ascontiguousarray(image) for image in images]
         kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
         table = image_table(images, kernels, size)
-        given = outputs, planar, table, checked_rows(rows), factor, offset
+        given = outputs, planar, table, checked_rows(rows), mean, factor
         pool.each(lambda first: augment_batch(*given, first, threads))
         return list(outputs)
 

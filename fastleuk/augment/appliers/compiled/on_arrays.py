@@ -35,7 +35,7 @@ def levels(images: Sequence[np.ndarray], params: AugmentParams) -> np.ndarray:
     outputs = np.empty((len(images), params.size, params.size, 3), np.float32)
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
     rows = checked_rows(list(arrays["row"]))
-    kernel.augment_batch(outputs, False, table, rows, one, zero, 0, 1)
+    kernel.augment_batch(outputs, False, table, rows, zero, one, 0, 1)
     return outputs
 
 
