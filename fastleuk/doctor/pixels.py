@@ -41,11 +41,11 @@ def self_tests(device: str, appliers: Sequence[str]) -> Iterator[dict[str, Any]]
     images = test_images()
     policy = PAPER.replace(p_sharpness=0.5, p_perspective=0.5)
     params = draw(policy, seed=17, epoch=0, indices=np.arange(len(images)), size=SIZE)
-    truth = on_cpu(images, params, "reference", "float32")
+    truth = on_cpu(images, params, "reference")
     for applier in appliers:
         row: dict[str, Any] = {"applier": applier, "passed": False, "missing": False}
         try:
-            found = np.asarray(on_cpu(images, params, applier, "float32"), np.float32)
+            found = np.asarray(on_cpu(images, params, applier), np.float32)
         except MissingDependencyError as error:
             yield {**row, "missing": True, "found": f"can't be had: {error}"}
             continue

@@ -177,7 +177,7 @@ def test_appliers_are_right_here_and_a_wrong_one_is_seen(monkeypatch):
     assert [row["passed"] for row in rows] == [True], rows
 
     def brighter(images, params, applier):
-        out = on_cpu(images, params, "reference", "float32")
+        out = on_cpu(images, params, "reference")
         return out + 9 * (applier == "fused")
 
     monkeypatch.setattr(pixels, "on_cpu", brighter)

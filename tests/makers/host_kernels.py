@@ -53,11 +53,8 @@ class HostKernels(Kernels):
         places = on_arrays.image_table(images, kernels, self.size)
         shape = (3, self.size, self.size) if self.planar else (self.size, self.size, 3)
         outputs = np.empty((layout.images, *shape), np.float32)
-        one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
+        mean, factor = moments.reshape(2, 3).copy()
         on_arrays.load_kernel().augment_batch(
-            outputs, self.planar, places, np.ascontiguousarray(rows[:, :ROW]), zero, one, 0, 1
+            outputs, self.planar, places, np.ascontiguousarray(rows[:, :ROW]), mean, factor, 0, 1
         )
-        factor, offset = (
-            part.reshape((3, 1, 1) if self.planar else 3) for part in (moments[:3], moments[3:])
-        )
-        return torch.from_numpy(outputs * factor + offset).to(self.dtype)
+        return torch.from_numpy(outputs).to(self.dtype)

@@ -64,9 +64,9 @@ class Kernels:
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be {', '.join(DTYPES)}, got {dtype!r}")
         self.size, self.planar, self.dtype = size, layout == "CHW", DTYPES[dtype]
-        factor = 1 / (255 * np.asarray(std, np.float64)) if normalize else np.ones(3)
-        offset = -255 * np.asarray(mean, np.float64) * factor if normalize else np.zeros(3)
-        self._moments = np.concatenate([factor, offset]).astype(np.float32)
+        moments = [255 * np.asarray(part, np.float64) for part in (mean, std)]
+        levels, deviations = np.float32(moments if normalize else [[0] * 3, [1] * 3])
+        self._moments = np.concatenate([levels, 1 / deviations])
         self._kernels = load_kernels()
         self._rings: dict[torch.device, UploadRing] = {}
         self._lock = threading.Lock()

@@ -24,7 +24,7 @@ IMAGE_NUMBERS = 5
 """Of each image, int64: the address of its top left pixel, the bytes from a row to the next
 (negative where the last row comes first), height, width, and whether blue comes first."""
 MOMENTS = 6
-"""float32: factors of the three channels, then offsets."""
+"""float32: means of the three channels in levels, then factors: 1 over standard deviations."""
 ALIGNED = 16
 """Every part of a buffer begins at a multiple of this, or Triton would compile for each case."""
 

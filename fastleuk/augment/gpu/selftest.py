@@ -151,7 +151,9 @@ def _truth(
         return truth(images, params, "reference", "float32"), REFERENCE
 
 
-def on_cpu(images: list[np.ndarray], params: AugmentParams, applier: str, form: str) -> np.ndarray:
+def on_cpu(
+    images: list[np.ndarray], params: AugmentParams, applier: str, form: str = "float32"
+) -> np.ndarray:
     """Levels by an applier on the CPU; ``compiled`` needs no DALI for it."""
     if applier == "compiled":
         from fastleuk.augment.appliers.compiled.on_arrays import levels

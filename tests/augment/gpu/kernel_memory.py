@@ -7,6 +7,7 @@ byte of its outputs exactly once. Memory that :meth:`Kernels._allocate` returns 
 Two things run on this: Triton's interpreter (:mod:`.kernel_bounds`) and compiled PTX (:mod:`.ptx`).
 """
 
+import ctypes
 from collections import Counter
 from types import SimpleNamespace
 
@@ -43,7 +44,7 @@ class Allocation:
 
     def bytes(self):
         """uint8 ``(nbytes,)``: the memory itself."""
-        kind = np.ctypeslib.ctypes.c_uint8 * (self.end - self.start)
+        kind = ctypes.c_uint8 * (self.end - self.start)
         return np.ctypeslib.as_array(kind.from_address(self.start))
 
 

@@ -144,7 +144,7 @@ def filter_and_write(
     Args:
         canvas: ``(N, 3, SIZE, SIZE)``, of :func:`warp_and_jitter`.
         rows: ``(N, LENGTH)`` float32.
-        moments: ``(6,)`` float32: factors of the three channels, then offsets.
+        moments: ``(6,)`` float32: means of the three channels, then factors.
         outputs: ``(N, 3, SIZE, SIZE)`` if ``PLANAR``, else ``(N, SIZE, SIZE, 3)``, written.
         LENGTH: Numbers a row.
         SIZE: Edge of the output.
@@ -321,10 +321,10 @@ def _filter(canvas, kernel, edge, clips, x, y, mask, SIZE: tl.constexpr):
 
 @triton.jit
 def _write(r, g, b, moments, output, k, mask, SIZE: tl.constexpr, PLANAR: tl.constexpr):
-    """Normalise and write."""
-    r = r * tl.load(moments) + tl.load(moments + 3)
-    g = g * tl.load(moments + 1) + tl.load(moments + 4)
-    b = b * tl.load(moments + 2) + tl.load(moments + 5)
+    """Normalize and write, rounded as by DALI."""
+    r = (r - tl.load(moments)) * tl.load(moments + 3)
+    g = (g - tl.load(moments + 1)) * tl.load(moments + 4)
+    b = (b - tl.load(moments + 2)) * tl.load(moments + 5)
     kind = output.dtype.element_ty
     if PLANAR:
         tl.store(output + k, r.to(kind), mask)
