@@ -107,5 +107,5 @@ TRITON_GPU = Tolerance(
 
 BORDER = 1.01
 """Levels between ``fused`` or ``compiled`` and ``exact``, edges and corners included, for a
-single step of the geometry: all sample the same resized image, and two of them round to whole levels
+single step of the geometry: all sample the same resized image; two of them round to whole levels
 at different steps: two halves, and float32."""
