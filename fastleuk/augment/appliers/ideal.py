@@ -37,14 +37,14 @@ def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
     row, size = params.take([i]), params.size
     image = resize(image, size)
     x, y = centers(size)
-    seen: Floats | float = 1.0
-    if row.active()["perspective"][0]:
-        perspective = matrices.perspective_matrix(row.endpoints, size)[0]
-        seen = _share(lambda u, v: _inside(*_map(perspective, u, v), size), x, y)
-        x, y = _map(perspective, x, y)
-        x, y = (np.clip(points, 0.5, size - 0.5) for points in (x, y))
-    pivot = float((_turned(image, row, np.eye(3), *centers(size)) @ matrices.GREY).mean())
+    pivot = float((_turned(image, row, np.eye(3), x, y) @ matrices.GREY).mean())
     kernel = _kernel(row)
+    if not row.active()["perspective"][0]:  # all taps fall on centers
+        pixels = _before_filter(image, row, pivot, x, y)
+        return np.clip(ndimage.correlate(pixels, kernel[..., None], mode="mirror"), 0, 255)
+    perspective = matrices.perspective_matrix(row.endpoints, size)[0]
+    seen = _share(lambda u, v: _inside(*_map(perspective, u, v), size), x, y)
+    x, y = (np.clip(points, 0.5, size - 0.5) for points in _map(perspective, x, y))
     reach = len(kernel) // 2
     pixels = np.zeros((size, size, 3))
     for down, across in itertools.product(range(len(kernel)), repeat=2):
