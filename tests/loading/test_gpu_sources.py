@@ -204,7 +204,7 @@ def test_dalis_graph_for_the_kernels_decodes_mixed_and_gives_nothing_else(tmp_pa
 
     manifest = write_set(tmp_path, ("png",))
     loader = open_loader(manifest)
-    loader._device, loader._plain = torch.device("cuda:0"), None  # as made on a GPU
+    loader._device = torch.device("cuda:0")
     pipeline = loader.build()
     pipeline._build_graph()
     operators = check_placement(pipeline)

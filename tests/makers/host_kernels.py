@@ -44,7 +44,7 @@ class HostKernels(Kernels):
         room = raw[layout.room].reshape(layout.resized, self.size, self.size, 3)
         for target, source in zip(room, sources.tolist(), strict=True):
             target[:] = resized(pixels_at(*source), self.size)
-        images = [resized(pixels_at(*place), self.size) for place in table.tolist()]
+        images = [pixels_at(*place) for place in table.tolist()]
         edges = rows[:, ROW].astype(int).tolist()
         kernels = [
             np.ascontiguousarray(row[ROW + 1 : ROW + 1 + edge**2].reshape(edge, edge))
