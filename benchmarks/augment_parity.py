@@ -1,10 +1,9 @@
 """How near the appliers are to torchvision and to the ideal, at equal parameters.
 
-    python benchmarks/augment_parity.py [--draws 64] [--ideal 24] [--seconds 2] [--out FOLDER]
+    python benchmarks/augment_parity.py [--draws 64] [--ideal 24] [--out FOLDER]
 
-Two ways, and a table for each: from the files' own pixels (``--cache off``, ``augment_batch``), and
-from the decoded cache (``train``'s default), which holds the images resized to the input's size.
-A third table is of caches that hold them larger: their bytes, nearness and speed.
+On cells and on photographs (scikit-learn's china.jpg and flower.jpg). Files, the decoded cache and
+arrays give equal pixels: every image is resized to the input's size first.
 Prints the tables and writes them to ``benchmarks/results/augment_parity.{md,json}``.
 """
 
@@ -19,9 +18,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from augment_stored import SIZE, ideal_case, levels, stored, stored_rows
-
-from fastleuk.augment import PAPER, STEPS, draw
+from fastleuk.augment import PAPER, STEPS, AugmentParams, augment_batch, draw
+from fastleuk.augment.appliers import ideal
 from fastleuk.augment.params import JITTER_STEPS, identity
 from fastleuk.bench.measure.machine import machine, write_results
 from fastleuk.tables import markdown_records
@@ -29,11 +27,46 @@ from tests.makers.augment_images import (
     demo_cells,
     foreground_error,
     hard_images,
+    photographs,
     psnr,
     real_cells,
 )
 
+SIZE = 224
+CHUNK = 64
 OURS = ("exact", "fused", "compiled") if importlib.util.find_spec("numba") else ("exact", "fused")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Images with one draw each, and the ideal result."""
+
+    name: str
+    images: list[np.ndarray]
+    params: AugmentParams
+    wanted: np.ndarray
+
+
+def ideal_case(name: str, images: list[np.ndarray], draws: int) -> Case:
+    """``draws`` images, the first again after the last, with the ideal result of each."""
+    batch = (images * draws)[:draws]
+    params = draw(PAPER, seed=2, epoch=0, indices=np.arange(draws), size=SIZE)
+    wanted = np.stack([ideal.apply(image, params, i) for i, image in enumerate(batch)])
+    return Case(name, batch, params, wanted)
+
+
+def levels(images, params, applier):
+    """The chain's result in levels, by batches of :data:`CHUNK`."""
+    parts = [
+        augment_batch(
+            images[i : i + CHUNK],
+            params.take(slice(i, i + CHUNK)),
+            applier=applier,
+            normalize=False,
+        )
+        for i in range(0, len(images), CHUNK)
+    ]
+    return np.concatenate(parts)
 
 
 def only(params, step):
@@ -93,23 +126,21 @@ def ideal_rows(cases):
     rows = []
     for case in cases:
         results = torchvision_chains(case)
-        for pixels, images in (("files' own", case.images), ("cache", stored(case.images, SIZE))):
-            results |= {(a, pixels): levels(images, case.params, a) for a in OURS}
+        results |= {applier: levels(case.images, case.params, applier) for applier in OURS}
         rows += [
             {
                 "images": case.name,
                 "chain": chain,
-                "pixels": pixels,
                 "draws": len(case.images),
                 **summary(np.stack(list(result)), case.wanted),
             }
-            for (chain, pixels), result in results.items()
+            for chain, result in results.items()
         ]
     return rows
 
 
 def torchvision_chains(case):
-    """Resized first by each of them: files and cache give the same pixels."""
+    """Run the chains of torchvision on PIL images, with both interpolations, and on tensors."""
     from PIL import Image
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as F
@@ -126,17 +157,17 @@ def torchvision_chains(case):
     fill, reference.FILL = reference.FILL, 0  # PIL takes one number
     try:
         results = {
-            ("torchvision PIL, nearest (its default)", "either"): [
+            "torchvision PIL, nearest (its default)": [
                 pil_chain(image, nearest, i) for i, image in enumerate(case.images)
             ],
-            ("torchvision PIL, bilinear", "either"): [
+            "torchvision PIL, bilinear": [
                 pil_chain(image, case.params, i) for i, image in enumerate(case.images)
             ],
         }
     finally:
         reference.FILL = fill
     name = "torchvision tensors, bilinear (reference)"
-    results[name, "either"] = levels(case.images, case.params, "reference")
+    results[name] = levels(case.images, case.params, "reference")
     return results
 
 
@@ -144,9 +175,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--draws", type=int, default=64, help="compared with torchvision")
     parser.add_argument("--ideal", type=int, default=24, help="draws compared with the ideal")
-    parser.add_argument(
-        "--seconds", type=float, default=2, help="of each measurement of speed; 0: none"
-    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -154,6 +182,7 @@ def main() -> None:
         "demo cells": demo_cells(64),
         "C-NMC cells": real_cells("cnmc", 64),
         "blood smear (bright)": real_cells("pbc", 64),
+        "photographs": photographs(),
     }
     sets = {name: images for name, images in sets.items() if images}
     hard = {f"hard: {name}": [image] for name, image in hard_images().items()}
@@ -164,10 +193,7 @@ def main() -> None:
         ),
         "The chain against torchvision (tensors, bilinear)": chain_rows(sets, options.draws)
         + chain_rows(hard, 32),
-        "Against the ideal (float64, supersampled, no rounding)": ideal_rows(cases),
-        f"What the cache could hold, for an input of {SIZE}, against the ideal": stored_rows(
-            cases, OURS, options.seconds
-        ),
+        "Against the ideal (float64, one interpolation, no rounding)": ideal_rows(cases),
     }
     text = "\n\n".join(f"### {title}\n\n{markdown_records(rows)}" for title, rows in tables.items())
     print(text)

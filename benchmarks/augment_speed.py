@@ -24,7 +24,7 @@ from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
 from fastleuk.augment import PAPER, apply_graph, draw, param_arrays, param_names
-from fastleuk.augment.dali.graph import apply_graph_to_files
+from fastleuk.augment.appliers.compiled.in_dali import resize_bmps
 from fastleuk.bench.contenders.chains import ON_IMAGES
 from fastleuk.bench.contenders.dataloaders import PREFETCH, open_dataloader
 from fastleuk.bench.measure.allocator import ALLOCATORS, choose_allocator
@@ -36,6 +36,7 @@ from fastleuk.data.demo.plan import draw_demo_cell, plan_demo
 from fastleuk.tables import markdown_records
 
 SIZE, BATCH = 224, 64
+NUMBA = importlib.util.find_spec("numba") is not None
 BEFORE = f"{BASELINE}, from BMP"
 
 
@@ -56,14 +57,13 @@ def dali_contender(sources, applier, threads, decode, resized=False):
         images, *nodes = fn.external_source(
             feed, num_outputs=1 + len(names), batch=True, layout=layouts
         )
-        if decode and applier == "compiled":  # as fastleuk's loader does it
-            plain = images.shape()[0] > 0
-            return apply_graph_to_files(
-                fn.io.file.read(images), plain, nodes, decode=fn.decoders.image, size=SIZE
-            )
         if decode:
-            images = fn.decoders.image(fn.io.file.read(images))
-        return apply_graph(images, nodes, size=SIZE, applier=applier, resized=resized)
+            images = fn.io.file.read(images)
+            # as fastleuk's loader does it
+            images = resize_bmps(images, size=SIZE) if NUMBA else fn.decoders.image(images)
+        return apply_graph(
+            images, nodes, size=SIZE, applier=applier, resized=resized or (decode and NUMBA)
+        )
 
     pipeline = define()
     pipeline.build()
@@ -72,8 +72,7 @@ def dali_contender(sources, applier, threads, decode, resized=False):
 
 def appliers():
     """Those of DALI that are there."""
-    numba = importlib.util.find_spec("numba") is not None
-    return ("exact", "fused", "compiled") if numba else ("exact", "fused")
+    return ("exact", "fused", "compiled") if NUMBA else ("exact", "fused")
 
 
 def contenders():

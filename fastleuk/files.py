@@ -14,8 +14,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fastleuk.errors import DataError
+from fastleuk.errors import ConfigError, DataError
 from fastleuk.os_errors import naming
+
+
+def expand_home(path: str, name: str) -> Path:
+    """Expand ``~`` at the beginning of a path.
+
+    Args:
+        path: Any.
+        name: Of the option or variable that holds it, for the error.
+
+    Raises:
+        ConfigError: there is no such home folder. ``HOME`` isn't set, say, and the system doesn't
+            know the user, as in a container whose user is a mere number.
+    """
+    expanded = os.path.expanduser(path)
+    if path.startswith("~") and expanded == path:
+        raise ConfigError(
+            f"{name}: {path} needs a home folder, and user {os.getuid()} has none: HOME is not set "
+            "and the system has no entry for the user. Set HOME, or FASTLEUK_CACHE_DIR to a folder "
+            "for the cache, and give full paths."
+        )
+    return Path(expanded)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastleuk.errors import FastleukError
+from fastleuk.errors import FastleukError, MissingDependencyError
 
 _FULL = ("No space left on device", "StorageFull")
 """How safetensors and torch quote the system, who raise errors of their own."""
@@ -46,6 +46,8 @@ def as_refusal(error: BaseException) -> FastleukError | None:
     if isinstance(error, FastleukError):
         text = _of_worker(str(error))
         return error if text == str(error) else _refusal(error, text)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return _refusal(
             error,
@@ -60,6 +62,20 @@ def as_refusal(error: BaseException) -> FastleukError | None:
     if isinstance(error, MemoryError):
         return _refusal(error, f"{error or 'Out of memory'}. {_REMEDIES[errno.ENOMEM]}")
     return None
+
+
+def missing_package(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """Return the error to show for a package that isn't installed; None for a module of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "fastleuk"):
+        return None
+    name = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(package, package)
+    missing = MissingDependencyError(
+        f"The Python package {name} is not installed, and fastleuk needs it here: pip install "
+        f"{name.replace('_', '-')}"
+    )
+    missing.__cause__ = error
+    return missing
 
 
 @contextmanager

@@ -62,10 +62,13 @@ for name in ("triton", "torchvision", "timm", "nvidia-dali-cuda120", "nvidia-dal
 PY
 
 NEEDED=()
-for module in typer timm scipy sklearn matplotlib safetensors platformdirs tomli_w tqdm; do
+for module in typer timm scipy sklearn matplotlib safetensors tqdm filelock packaging PIL; do
   has "$module" || NEEDED+=("$module")
 done
-[ ${#NEEDED[@]} -eq 0 ] || say "!! not installed, though fastleuk needs it: ${NEEDED[*]}"
+if [ ${#NEEDED[@]} -ne 0 ]; then
+  say "!! not installed, though fastleuk needs it: ${NEEDED[*]}. Install it first: pip install -e ."
+  exit 2
+fi
 
 WITHOUT=() DALI= TRITON= PEERS=
 LOADERS=(torchvision)

@@ -35,7 +35,7 @@ def check(
     test: Callable[[str], Verdict] | None = None,
     rate: Callable[[str], float] | None = None,
 ) -> list[Checked]:
-    """Test every applier anew, whatever is remembered, and measure those that pass.
+    """Test every applier again, whatever is remembered, record it, and measure those that pass.
 
     Args:
         device: A GPU.
@@ -48,6 +48,7 @@ def check(
     found = []
     for applier in appliers:
         verdict = test(applier)
+        verdicts.record(verdict, device)
         found.append(Checked(verdict, rate(applier) if verdict.passed else None))
     return found
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastleuk import toml
 from fastleuk.augment import policy_checks as checks
 from fastleuk.augment.policy_checks import Range
 from fastleuk.errors import ConfigError
@@ -131,9 +132,7 @@ class AugmentPolicy:
         >>> AugmentPolicy.from_toml(PAPER.to_toml()) == PAPER
         True
         """
-        import tomli_w
-
-        return tomli_w.dumps(self.to_dict())
+        return toml.dumps(self.to_dict())
 
     def replace(self, **changes: Any) -> AugmentPolicy:
         """A copy with some options changed, e.g. ``PAPER.replace(p_blur=0)``."""

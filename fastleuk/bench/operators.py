@@ -37,8 +37,7 @@ def time_operators(
 ) -> list[dict[str, Any]]:
     """Time each step on the CPU with one thread, all samples augmented.
 
-    Steps of a chain get what the step before gives. ``fused`` and ``compiled`` sample a file's own
-    pixels, or those of the cache; ``exact`` resizes a file's first.
+    Steps of a chain get what the step before gives; a file's pixels are resized before the first.
 
     Returns:
         Rows of ``graph`` (``host``, ``both`` or an applier), ``name`` and what :func:`interval`
@@ -83,7 +82,7 @@ def time_operators(
 
 def _step(operator: Callable[..., DataNode], applier: str, size: int) -> Graph:
     names = param_names(applier)
-    fixed = {"size": size, "interpolation": PAPER.interpolation, "device": "cpu", "resized": True}
+    fixed = {"size": size, "interpolation": PAPER.interpolation, "device": "cpu"}
     return lambda images, nodes: operator(images, dict(zip(names, nodes, strict=True)) | fixed)
 
 

@@ -18,6 +18,7 @@ import typer.core
 import fastleuk
 from fastleuk.cli.examples import Sections, example
 from fastleuk.errors import FastleukError
+from fastleuk.files import expand_home
 from fastleuk.run_log import QUIET
 from fastleuk.terminal import prepare_streams
 
@@ -45,16 +46,16 @@ class Command(typer.core.TyperCommand):
         rest = super().parse_args(ctx, args)
         for name, value in ctx.params.items():
             if name not in _NOT_PATHS:
-                ctx.params[name] = _expanded(value)
+                ctx.params[name] = _expanded(value, name)
         return rest
 
 
-def _expanded(value: Any) -> Any:
+def _expanded(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(_expanded(each) for each in value)
-    if isinstance(value, str) and value.startswith("~"):
-        return os.path.expanduser(value)
-    return value.expanduser() if isinstance(value, Path) else value
+        return type(value)(_expanded(each, name) for each in value)
+    if isinstance(value, (str, Path)) and str(value).startswith("~"):
+        return type(value)(expand_home(str(value), f"--{name.replace('_', '-')}"))
+    return value
 
 
 def _switch(option: str, variable: str, help: str) -> inspect.Parameter:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastleuk import toml
 from fastleuk.config.option import one_of
 from fastleuk.config.recipes import RECIPES
 from fastleuk.config.sections import (
@@ -43,9 +44,7 @@ class Config:
 
     def to_toml(self) -> str:
         """Return the configuration as TOML, a table for each section."""
-        import tomli_w
-
-        return tomli_w.dumps(dataclasses.asdict(self))
+        return toml.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_toml(cls, text: str, *, where: str = "config") -> Config:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from fastleuk.errors import ConfigError
+from fastleuk.files import expand_home
 
 Value = TypeVar("Value")
 
@@ -29,7 +29,7 @@ def expand_paths(section: Any) -> None:
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if field.metadata["path"] and value.startswith("~"):
-            object.__setattr__(section, field.name, os.path.expanduser(value))
+            object.__setattr__(section, field.name, str(expand_home(value, flag(field.name))))
 
 
 def flag(name: str) -> str:

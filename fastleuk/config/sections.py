@@ -6,11 +6,11 @@ Classification" (Ahmed, 2025) unless the docstring under a field says otherwise.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from fastleuk.config.option import expand_paths, one_of, option, require
 from fastleuk.config.recipes import RECIPES
+from fastleuk.files import expand_home
 
 LOADERS = ("auto", "dali", "torchvision")
 APPLIERS = ("auto", "compiled", "compiled-host", "fused", "exact")
@@ -140,7 +140,8 @@ class ModelConfig:
         expand_paths(self)
         source, _, folder = self.backbone.partition(":")
         if folder.startswith("~"):
-            object.__setattr__(self, "backbone", f"{source}:{os.path.expanduser(folder)}")
+            folder = str(expand_home(folder, "--backbone"))
+            object.__setattr__(self, "backbone", f"{source}:{folder}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

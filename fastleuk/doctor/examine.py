@@ -9,6 +9,7 @@ from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.doctor import gpu, machine, network, packages, working
 from fastleuk.doctor.finding import FAILED, Finding
 from fastleuk.doctor.probe import ask
+from fastleuk.errors import ConfigError
 
 
 def examine(*, network_too: bool = False, quick: bool = False) -> Iterator[Finding]:
@@ -31,7 +32,7 @@ def examine(*, network_too: bool = False, quick: bool = False) -> Iterator[Findi
     yield machine.cores()
     yield machine.memory()
     yield machine.shared_memory()
-    yield machine.cache_folder(cache_root())
+    yield _cache_folder()
     yield machine.run_folder(Path.cwd())
     yield machine.file_limit()
     if version:
@@ -42,6 +43,15 @@ def examine(*, network_too: bool = False, quick: bool = False) -> Iterator[Findi
         yield from _computing(there, has_dali="DALI" not in broken)
     if network_too:
         yield network.hub()
+
+
+def _cache_folder() -> Finding:
+    try:
+        return machine.cache_folder(cache_root())
+    except ConfigError as error:  # a user without a home folder
+        return Finding(
+            "cache folder", FAILED, str(error).partition(". ")[0], "Set HOME or FASTLEUK_CACHE_DIR."
+        )
 
 
 def torch_cuda(imported: list[Finding]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 import platform
 import socket
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import fastleuk
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.doctor.finding import FAILED, WARNING, Finding, ready
+from fastleuk.errors import ConfigError
 from fastleuk.personal_paths import replace_paths
 
 
@@ -59,13 +61,14 @@ def as_json(findings: Sequence[Finding], places: Mapping[str, str] | None = None
 def known_places() -> dict[str, str]:
     """Return what is personal on this machine, and what stands for it."""
     found = {
-        str(cache_root()): "<cache>",
         sys.prefix: "<environment>",
         str(Path(fastleuk.__file__).parent.parent): "<fastleuk>",
         str(Path.cwd()): "<here>",
-        str(Path.home()): "~",
+        os.path.expanduser("~"): "~",  # "~" itself for a user without a home folder
         socket.gethostname(): "<host>",
     }
-    with contextlib.suppress(OSError, KeyError):  # a user without an entry, as in a container
+    with contextlib.suppress(ConfigError):  # a user without a home folder, as in a container
+        found[str(cache_root())] = "<cache>"
+    with contextlib.suppress(OSError, KeyError):  # likewise, without an entry
         found[getpass.getuser()] = "<user>"
     return {place: name for place, name in found.items() if len(place) > 1}

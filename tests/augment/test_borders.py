@@ -83,20 +83,6 @@ def test_a_flipped_image_has_no_frame(shape, applier):
     assert np.abs(found - 200).max() < 0.01
 
 
-@needs_numba
-@pytest.mark.parametrize("shape", [(28, 40), (100, 100), (200, 150), (181, 70)])
-def test_raw_bmps_have_the_same_edges(shape):
-    """The kernel reads files without a decoder; it has the rule from the same place."""
-    from fastleuk.augment.appliers.lowering import compiled_arrays
-    from tests.makers.kernel_calls import kernel_levels
-
-    pixels = gradient(*shape)
-    params = geometry("rotate", 1)
-    row, kernel = (compiled_arrays(params)[name][0] for name in ("row", "kernel"))
-    output = kernel_levels(bmp(pixels), row, np.ascontiguousarray(kernel), SIZE)
-    assert np.array_equal(output, levels([pixels], params, "compiled")[0])
-
-
 @pytest.mark.parametrize("applier", ["compiled", "fused"])
 def test_the_augmentation_cannot_be_read_off_the_frame(tmp_path, applier):
     """From files smaller than the input, augmented images and originals have equal edges."""

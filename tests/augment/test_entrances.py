@@ -89,15 +89,17 @@ def test_nothing_goes_to_the_kernel_by_address_unchecked():
     from fastleuk.augment.appliers.compiled import on_arrays
 
     kernel = np.ones((3, 3), np.float32)
-    on_arrays.image_place(RGB, kernel)
-    on_arrays.image_place(RGB.ravel(), kernel)
-    bad = [image for image, _ in FORMS.values() if image.ndim != 1]
-    for image in [*bad, np.empty((0, 4, 3), np.uint8)]:
+    good = np.zeros((SIZE, SIZE, 3), np.uint8)
+    on_arrays.image_table([good], [kernel], SIZE)
+    bad = [image for image, _ in FORMS.values()]
+    for image in [*bad, good[:-1], good.ravel(), np.empty((0, SIZE, 3), np.uint8)]:
         with pytest.raises(ConfigError, match="takes uint8 images"):
-            on_arrays.image_place(image, kernel)
+            on_arrays.image_table([image], [kernel], SIZE)
     for wrong in (kernel.astype(np.float64), kernel[:2], np.ones((2, 2), np.float32)):
         with pytest.raises(ConfigError, match="a kernel must be"):
-            on_arrays.image_place(RGB, wrong)
+            on_arrays.image_table([good], [wrong], SIZE)
+    with pytest.raises(ConfigError, match="contiguous"):
+        on_arrays.image_table([good[:, ::-1]], [kernel], SIZE)
     with pytest.raises(ConfigError, match="rows must be"):
         on_arrays.checked_rows([np.zeros(5, np.float32)])
 

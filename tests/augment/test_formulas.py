@@ -9,7 +9,6 @@ from scipy.ndimage import convolve1d
 
 from fastleuk.augment import PAPER, Augment, AugmentPolicy, augment_batch, identity, matrices
 from fastleuk.augment.appliers import reference
-from fastleuk.augment.sampling import RESIZE_RATIO, is_resized_first
 from tests.makers.augment_images import COMPILED
 
 
@@ -55,15 +54,6 @@ def test_kernels_wider_than_the_image_mirror_it_again_and_again(size, kernel_siz
     for axis in (0, 1):
         expected = convolve1d(expected, line, axis=axis, mode="mirror")
     assert np.abs(found - expected).max() <= 0.51
-
-
-def test_a_source_is_resized_first_where_its_longer_side_is_above_the_ratio():
-    size = 40
-    limit = int(RESIZE_RATIO * size)
-    assert not is_resized_first(limit, limit, size)
-    assert not is_resized_first(1, limit, size)
-    assert is_resized_first(limit + 1, 1, size)
-    assert is_resized_first(1, limit + 1, size)
 
 
 def test_defaults_are_those_of_torchvision():

@@ -68,7 +68,7 @@ def test_machine_code_is_kept_for_its_constants_only(tmp_path, capsys):
     assert capsys.readouterr().err == ""  # once a process, and never for what is kept
 
 
-KERNELS = ("cpu", "cpu_source", "cpu_batch")  # cpu_lanes takes nothing but the compiler
+KERNELS = ("cpu", "cpu_resize", "cpu_batch")  # cpu_lanes takes nothing but the compiler
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -154,20 +154,18 @@ import sys
 import numpy as np
 from fastleuk.augment import PAPER, draw, param_arrays
 from fastleuk.augment.appliers.compiled.cpu_batch import augment_batch
+from fastleuk.augment.appliers.compiled.on_arrays import image_table
 
-count, size, edge = 400, 64, 100
+count, size = 400, 64
 rng = np.random.default_rng(0)
-images = rng.integers(0, 256, (count, edge, edge, 3), dtype=np.uint8)
+images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 params = draw(PAPER, seed=0, epoch=0, indices=np.arange(count), size=size)
 _, rows, kernels = param_arrays(params, "compiled")
 kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
-table = np.array([
-    [image.ctypes.data, edge, edge, kernel.ctypes.data, len(kernel)]
-    for image, kernel in zip(images, kernels, strict=True)
-])
+table = image_table(images, kernels, size)
 output = np.empty((count, 3, size, size), np.float32)
 one = np.ones(3, np.float32)
-augment_batch(output, True, table, rows, one, 0 * one, 0, 1)
+augment_batch(output, True, table, rows, 0 * one, one, 0, 1)
 np.save(sys.argv[1], output)
 """
 

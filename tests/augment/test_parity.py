@@ -203,8 +203,7 @@ def test_identity_is_the_plain_resize(applier, name):
 @pytest.mark.parametrize("edge", [100, 224, 300, 450, 900])
 @pytest.mark.parametrize("applier", GRAPHS[1:])
 def test_any_source_size_is_resampled_without_a_shift(edge, applier):
-    """A slope shows a shift of a tenth of a pixel as a tenth of its rise; each edge stands for
-    one of the ways from the source: enlarged, as it is, direct, averaged in twos, resized."""
+    """A slope shows a shift of a tenth of a pixel as a tenth of its rise."""
     x = np.linspace(10, 240, edge)
     slope = np.stack(np.broadcast_arrays(x[None, :], x[:, None], 125.0), -1).round()
     params = dataclasses.replace(identity(1, SIZE), hflip=[True], angle=[20.0])

@@ -11,11 +11,10 @@ import time
 
 import numpy as np
 
-from fastleuk.augment import PAPER, draw, param_arrays
 from fastleuk.data.images.bmp import read_layout
 from fastleuk.data.images.decode import decode_rgb, encode_bmp, examine
+from fastleuk.errors import DataError
 from tests.faults.mutate import mutant
-from tests.makers.kernel_calls import kernel_levels
 
 
 class Dali:
@@ -54,30 +53,31 @@ class Dali:
 
 
 class Kernels:
-    """Our two readers of plain BMPs: numba's, for augmentation, and the cache's."""
+    """Our reader of plain BMPs, at 32 x 32 pixels and at the image's own size."""
 
     def __init__(self):
-        from fastleuk.loading.decode import resize_kernel
+        from fastleuk.augment.appliers.compiled import cpu_resize
 
-        self.resize_kernel = resize_kernel
-        params = draw(PAPER, seed=1, epoch=0, indices=[3], size=32)
-        _, rows, kernels = param_arrays(params, "compiled")
-        self.rest = rows[0], kernels[0], 32
+        self._resize = cpu_resize
 
-    def augmented(self, data: bytes) -> np.ndarray | None:
-        output = kernel_levels(data, *self.rest)
-        return None if np.isnan(output).any() else output
+    def resized(self, data: bytes) -> np.ndarray | None:
+        return self._read(data, (32, 32, 3))
 
-    def augmented_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        return kernel_levels(pixels, *self.rest)
+    def resized_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        return self._resize.resize_image(pixels, 32)
 
     def copied(self, data: bytes) -> np.ndarray | None:
         layout = read_layout(data)
         if layout is None or layout.length > len(data):
             return None
-        output = np.zeros((layout.height, layout.width, 3), np.uint8)
-        source = np.frombuffer(data, np.uint8)
-        self.resize_kernel.copy_bmp(output, source, layout.start, layout.stride)
+        return self._read(data, (layout.height, layout.width, 3))
+
+    def _read(self, data: bytes, shape: tuple[int, int, int]) -> np.ndarray | None:
+        output = np.zeros(shape, np.uint8)
+        try:
+            self._resize.resize_bmp(output, np.frombuffer(data, np.uint8))
+        except DataError:
+            return None
         return output
 
 
@@ -115,16 +115,16 @@ def judge(data: bytes, dali: Dali, kernels: Kernels | None) -> dict:
 def _by_kernels(data: bytes, pixels: np.ndarray | None, kernels: Kernels) -> list[str]:
     layout = read_layout(data)
     whole = layout is not None and layout.length <= len(data)
-    read = kernels.augmented(data)
+    read = kernels.resized(data)
     wrong = []
     if (read is not None) != whole:
         wrong.append(f"the kernel {'reads' if read is not None else 'refuses'} it")
     if pixels is None or not whole:
         return wrong  # too small or too large is refused before any kernel sees it
-    if read is None or not np.array_equal(read, kernels.augmented_pixels(pixels)):
-        wrong.append("the augmenting kernel reads other pixels than PIL")
+    if read is None or not np.array_equal(read, kernels.resized_pixels(pixels)):
+        wrong.append("the kernel resizes other pixels than PIL reads")
     if not np.array_equal(kernels.copied(data), pixels):
-        wrong.append("the cache's kernel reads other pixels than PIL")
+        wrong.append("the kernel reads other pixels than PIL")
     return wrong
 
 

@@ -20,7 +20,7 @@ from fastleuk.loading.gpu.sources import Resident, bmp_numbers, mostly_bmp
 from fastleuk.loading.stream import EvalStream, TrainStream
 from tests.makers.augment_images import needs_numba
 from tests.makers.bmp_files import bmp, photo
-from tests.makers.host_kernels import HostKernels, cpu_levels, pixels_at
+from tests.makers.host_kernels import HostKernels, cpu_levels, pixels_at, resized
 
 pytestmark = needs_numba
 needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not installed")
@@ -143,6 +143,19 @@ def test_evaluation_resizes_every_image_once(tmp_path):
     stream = EvalStream(np.arange(len(manifest)), batch_size=5)
     with open_loader(manifest, decoder="torchvision", policy=None, stream=stream) as loader:
         check(loader, expected(manifest, stream, 0, decoded(manifest), None), 0)
+
+
+def test_files_and_the_decoded_cache_give_equal_pixels(tmp_path):
+    """Augmented and un-augmented images alike, of any size; no other way of sampling is left."""
+    manifest = write_set(tmp_path, ("bmp", "bmp", "png"))
+    stream = train_stream(manifest)
+    cached = [resized(image, SIZE) for image in decoded(manifest)]
+    with (
+        open_loader(manifest, decoder="torchvision", stream=stream) as files,
+        open_loader(manifest, pixels=cache_of(cached), stream=stream) as cache,
+    ):
+        for one, other in zip(files.epoch(1), cache.epoch(1), strict=True):
+            assert torch.equal(one.images, other.images)
 
 
 def test_images_that_the_manifest_crops_are_cut_by_address(tmp_path):

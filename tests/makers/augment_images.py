@@ -32,6 +32,13 @@ def real_cells(folder: str, count: int) -> list[np.ndarray]:
     return [np.asarray(Image.open(path).convert("RGB")) for path in files]
 
 
+def photographs() -> list[np.ndarray]:
+    """Return scikit-learn's two, (427, 640, 3) uint8: bright, colorful, sharp."""
+    from sklearn.datasets import load_sample_images
+
+    return list(load_sample_images().images)
+
+
 def hard_images() -> dict[str, np.ndarray]:
     """Images at the edges of what the chain can meet, by name."""
     rng = np.random.default_rng(0)

@@ -9,33 +9,16 @@ from fastleuk.augment import AugmentParams
 from fastleuk.augment.appliers.compiled import on_arrays
 from fastleuk.augment.appliers.row import ROW
 from fastleuk.augment.gpu.kernels import Kernels
-from fastleuk.augment.sampling import is_resized_first
 
 
 def cpu_levels(images, params: AugmentParams) -> np.ndarray:
     """What ``compiled`` computes on the CPU, levels ``(N, size, size, 3)``; DALI isn't needed."""
-    on = np.any(list(params.active().values()), axis=0)
-    size = params.size
-    ready = []
-    for image, augmented in zip(images, on.tolist(), strict=True):
-        height, width = image.shape[:2]
-        first = is_resized_first(height, width, size) or not augmented
-        ready.append(resized(image, size) if first else image)
-    return on_arrays.levels(ready, params)
+    return on_arrays.levels(list(images), params)
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
     """Linear with antialiasing, as the decoded cache has it."""
-    from fastleuk.loading.decode.resize_kernel import plan_resize, resize_bmp
-
-    height, width = image.shape[:2]
-    if (height, width) == (size, size):
-        return image
-    output = np.empty((size, size, 3), np.uint8)
-    blue_first = np.ascontiguousarray(image[:, :, ::-1]).reshape(-1)
-    plan = plan_resize(height, width, size)
-    resize_bmp(output, blue_first, 0, 3 * width, height, width, *plan)
-    return output
+    return on_arrays.load_resize().resize_image(image, size)
 
 
 def pixels_at(address, stride, height, width, bgr) -> np.ndarray:
@@ -67,13 +50,11 @@ class HostKernels(Kernels):
             np.ascontiguousarray(row[ROW + 1 : ROW + 1 + edge**2].reshape(edge, edge))
             for row, edge in zip(rows, edges, strict=True)
         ]
-        places = np.array(
-            [on_arrays.image_place(*pair) for pair in zip(images, kernels, strict=True)]
-        )
+        places = on_arrays.image_table(images, kernels, self.size)
         shape = (3, self.size, self.size) if self.planar else (self.size, self.size, 3)
         outputs = np.empty((layout.images, *shape), np.float32)
+        mean, factor = moments.reshape(2, 3).copy()
         on_arrays.load_kernel().augment_batch(
-            outputs, self.planar, places, np.ascontiguousarray(rows[:, :ROW]),
-            moments[:3].copy(), moments[3:].copy(), 0, 1,
-        )  # fmt: skip
+            outputs, self.planar, places, np.ascontiguousarray(rows[:, :ROW]), mean, factor, 0, 1
+        )
         return torch.from_numpy(outputs).to(self.dtype)

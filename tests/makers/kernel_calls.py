@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from fastleuk.augment.appliers.compiled.on_arrays import image_place, load_kernel
+from fastleuk.augment.appliers.compiled.on_arrays import image_table, load_kernel
 
 
-def kernel_levels(pixels: np.ndarray | bytes, row: np.ndarray, kernel: np.ndarray, size: int):
-    """Levels ``(size, size, 3)`` of uint8 RGB, or of the bytes of a BMP."""
-    if isinstance(pixels, bytes):
-        pixels = np.frombuffer(pixels, np.uint8).copy()
+def kernel_levels(pixels: np.ndarray, row: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Levels ``(size, size, 3)`` of uint8 RGB of that shape."""
+    size = len(pixels)
     output = np.zeros((1, size, size, 3), np.float32)
-    table = np.array([image_place(pixels, kernel)])
+    table = image_table([pixels], [kernel], size)
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
-    load_kernel().augment_batch(output, False, table, row[None], one, zero, 0, 1)
+    load_kernel().augment_batch(output, False, table, row[None], zero, one, 0, 1)
     return output[0]

@@ -13,7 +13,6 @@ from typing import Any
 
 from fastleuk.augment.appliers.lowering import JITTER_SLOTS
 from fastleuk.augment.matrices import GREY
-from fastleuk.augment.sampling import RESIZE_RATIO
 from fastleuk.errors import MissingDependencyError
 
 try:
@@ -54,13 +53,6 @@ def resize(images: DataNode, size: int) -> DataNode:
 
     shape = images.shape()
     return apply_where((shape[0] != size) | (shape[1] != size), step, images)
-
-
-def resize_large(images: DataNode, size: int) -> DataNode:
-    """As :func:`resize`, those images that :func:`.sampling.is_resized_first`."""
-    shape = images.shape()
-    large = math.max(shape[0], shape[1]) > RESIZE_RATIO * size
-    return apply_where(large, lambda batch: resize(batch, size), images)
 
 
 def hflip(images: DataNode, params: Params) -> DataNode:

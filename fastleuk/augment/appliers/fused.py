@@ -1,12 +1,12 @@
 """The nine steps with DALI, compiled into few operators: ``fused``.
 
-Resize, flips, rotation and crop are one homography, applied to the source's own pixels. The
-affine step is a second and the perspective, where it is on, a third, because what lies beyond
-the crop and beyond the canvas must be black. Blur and sharpness are one correlation.
-Brightness, contrast and saturation are one affine map of RGB, once the image's mean colour is
-known. A hue shift is not, but the linear map that is nearest to it on the colours of the very
-image is near indeed, and it is fitted to a few hundred of the image's pixels inside the graph.
-The map is clipped once, at its end, where torchvision clips after each of the four steps.
+Flips, rotation and crop are one homography. The affine step is a second and the perspective, where
+it is on, a third, because what lies beyond the crop and beyond the canvas must be black.
+Blur and sharpness are one correlation. Brightness, contrast and saturation are one affine map of
+RGB, once the image's mean colour is known. A hue shift is not, but the linear map that is nearest
+to it on the colours of the very image is near indeed, and it is fitted to a few hundred of the
+image's pixels inside the graph. The map is clipped once, at its end, where torchvision clips after
+each of the four steps.
 """
 
 from __future__ import annotations
@@ -20,117 +20,39 @@ from fastleuk.augment.appliers.exact import (
     apply_where,
     clip,
     fn,
-    math,
     perspective,
     planar,
     plane,
-    resize_large,
     to_device_of,
-    types,
     warp,
     warp_perspective,
 )
 from fastleuk.augment.appliers.lowering import HUE_SAMPLE, MEAN_SAMPLE
-from fastleuk.augment.sampling import BOX_RATIO
 
 
 def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
     """Both flips, rotation and crop, then the jitter.
 
     Args:
-        images: ``(H, W, 3)`` uint8, any size.
+        images: ``(size, size, 3)`` uint8.
         params: Of :func:`fastleuk.augment.appliers.lowering.fused_arrays`.
 
     Returns:
         ``(size, size, 3)`` float levels, 0 to 255.
     """
-    size = params["size"]
-    homographies = [params[name] for name in ("mean_points", "hue_points", "before")]
-    if not params["resized"]:
-        images = resize_large(images, size)
-        scale = _edges(images) / float(size)
-        homographies = [_scaled(matrix, scale) for matrix in homographies]
-    mean_points, hue_points, before = homographies
     columns = colour_columns(
-        _sample(images, MEAN_SAMPLE, mean_points), _sample(images, HUE_SAMPLE, hue_points), params
+        _sample(images, MEAN_SAMPLE, params["mean_points"]),
+        _sample(images, HUE_SAMPLE, params["hue_points"]),
+        params,
     )
-    if params["resized"]:
-        return clip(recolour(_sample_canvas(images, before, params), columns, params["device"]))
-    images = _sample_sources(images, before, scale, size)
-    return clip(_blacken_and_recolour(images, columns, params))
-
-
-def _sample_canvas(images: DataNode, before: DataNode, params: Params) -> DataNode:
-    """Sample images of the output's size: black is beyond those that are rotated only."""
-    edges = (params["size"], params["size"])
-    return apply_either(
+    images = apply_either(  # black beyond the edges of those that are rotated
         params["edge_seen"],
-        lambda image, matrix: warp_perspective(image, matrix=matrix, size=edges),
-        (images, before),
-        lambda image, matrix: warp_perspective(
-            image, matrix=matrix, size=edges, border_mode="replicate"
-        ),
-        (images, before),
+        lambda image, matrix: warp_perspective(image, matrix=matrix),
+        (images, params["before"]),
+        lambda image, matrix: warp_perspective(image, matrix=matrix, border_mode="replicate"),
+        (images, params["before"]),
     )
-
-
-def _sample_sources(images: DataNode, before: DataNode, scale: DataNode, size: int) -> DataNode:
-    """Sample images of any size as :mod:`fastleuk.augment.sampling` says, but for the black."""
-    shape = images.shape()
-    boxed = math.max(shape[0], shape[1]) > BOX_RATIO * size
-    halves = 0.5 * fn.cast(scale > BOX_RATIO, dtype=types.FLOAT)  # (2, 1): of columns, of rows
-    across = fn.cat(halves[0:1], 1.0 - halves[0:1], axis=1)
-    down = fn.cat(halves[1:2], 1.0 - halves[1:2], axis=0)
-    images = apply_where(boxed, _average_in_twos, images, down * across)
-    # Averaged in twos, a pixel stands for the edge between two: half a pixel before its place.
-    before += fn.cat(halves * before[2:3], before[2:3] * 0.0, axis=0)
-    return warp_perspective(images, matrix=before, size=(size, size), border_mode="replicate")
-
-
-def _blacken_and_recolour(images: DataNode, columns: DataNode, params: Params) -> DataNode:
-    """Where ``before`` leads out of the image, put black before the jitter; then the jitter."""
-    size, device = params["size"], params["device"]
-
-    def blacken(images: DataNode, columns: DataNode, before: DataNode) -> DataNode:
-        covered = warp_perspective(_ones(images, before, size), matrix=before, size=(size, size))
-        return recolour(images * covered, columns, device)
-
-    return apply_either(
-        params["edge_seen"],
-        blacken,
-        (images, columns, params["before"]),
-        lambda images, columns: recolour(images, columns, device),
-        (images, columns),
-    )
-
-
-def _ones(images: DataNode, before: DataNode, size: int) -> DataNode:
-    """``(size, size, 1)`` on the device of ``images``: warped, the share of a pixel on the image.
-
-    Args:
-        images: ``(size, size, 3)``.
-        before: ``(3, 3)``, affine: its last number is 1.
-        size: As above.
-    """
-    if images.device == "gpu":
-        return fn.slice(images, start=[0], shape=[1], axes=[2]) * 0.0 + 1.0
-    return fn.full(before[2, 2], shape=[size, size, 1])
-
-
-def _average_in_twos(images: DataNode, weights: DataNode) -> DataNode:
-    """Each pixel with its neighbours above and to the left."""
-    return fn.filter(images, weights, anchor=[1, 1], border="clamp")
-
-
-def _scaled(matrix: DataNode, scale: DataNode) -> DataNode:
-    """From a homography into the ``size`` x ``size`` image to one into the image as it is."""
-    return fn.cat(matrix[0:2] * scale, matrix[2:3], axis=0)
-
-
-def _edges(images: DataNode) -> DataNode:
-    """``(2, 1)``: width and height in pixels, float."""
-    shape = fn.cast(images.shape(), dtype=types.FLOAT)
-    return fn.reshape(fn.cat(shape[1:2], shape[0:1], axis=0), shape=(2, 1))
+    return clip(recolour(images, columns, params["device"]))
 
 
 def affine_and_filter(images: DataNode, params: Params) -> DataNode:

@@ -1,21 +1,26 @@
-"""The chain as mathematics means it, in float64: the yardstick for all three appliers.
+"""The chain as mathematics means it, in float64: the yardstick for all appliers.
 
-One resampling of the original image at 4 x 4 points for each output pixel, no rounding
-between steps, the edges of canvas and crop respected, hue shifted exactly in HSV, blur and
-sharpness as correlations in the frame before the perspective. About a second an image, and
-independent of the appliers but for the homographies of single steps.
+The image is resized with antialiasing to the output's size, as every applier does it first. All
+maps of the plane are composed, and at the center of each output pixel that image is interpolated
+once; hue is shifted exactly in HSV; blur and sharpness are correlations in the frame before the
+perspective, whose taps are evaluated where they fall. Nothing is rounded, the resized image
+neither. At the edges of canvas and crop counts the share of the pixel that lies within, from 4 x 4
+points. Independent of the appliers but for the homographies of single steps.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from fastleuk.augment import matrices
 from fastleuk.augment.params import AugmentParams, Floats
 
-SUB = 4
-"""Points along each edge of an output pixel."""
+POINTS = (np.arange(4) + 0.5) / 4 - 0.5
+"""Along each edge of a pixel, from its center, where its share within an edge is taken."""
 
 
 def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
@@ -30,26 +35,78 @@ def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
         ``(size, size, 3)`` float64 in levels, 0 to 255.
     """
     row, size = params.take([i]), params.size
-    x, y = _grid(size)
-    crop_x, crop_y = _map(matrices.affine_of(row)[0], x, y)
-    inside_crop = _inside(crop_x, crop_y, size)
-    uncropped_x, uncropped_y = _map(matrices.crop_matrix(row.crop, size)[0], crop_x, crop_y)
-    pixels = _flipped_and_rotated(image, row, uncropped_x, uncropped_y)
-    pivot = float((_flipped_and_rotated(image, row, *_grid(size)) @ matrices.GREY).mean())
-    pixels = _jitter(pixels, row, pivot) * inside_crop[..., None]
-    pixels = _filter(pixels, row)
-    if row.active()["perspective"][0]:
-        matrix = matrices.perspective_matrix(row.endpoints, size)[0]
-        seen_x, seen_y = _map(matrix, x, y)
-        pixels = _sample(pixels, seen_x * SUB, seen_y * SUB)
-        pixels *= _inside(seen_x, seen_y, size)[..., None]
-    return pixels.reshape(size, SUB, size, SUB, 3).mean(axis=(1, 3))
+    image = resize(image, size)
+    x, y = centers(size)
+    pivot = float((_turned(image, row, np.eye(3), x, y) @ matrices.GREY).mean())
+    kernel = _kernel(row)
+    if not row.active()["perspective"][0]:  # all taps fall on centers
+        pixels = _before_filter(image, row, pivot, x, y)
+        return np.clip(ndimage.correlate(pixels, kernel[..., None], mode="mirror"), 0, 255)
+    perspective = matrices.perspective_matrix(row.endpoints, size)[0]
+    seen = _share(lambda u, v: _inside(*_map(perspective, u, v), size), x, y)
+    x, y = (np.clip(points, 0.5, size - 0.5) for points in _map(perspective, x, y))
+    reach = len(kernel) // 2
+    pixels = np.zeros((size, size, 3))
+    for down, across in itertools.product(range(len(kernel)), repeat=2):
+        points = (_mirrored(p + k - reach, size) for p, k in ((x, across), (y, down)))
+        pixels += kernel[down, across] * _before_filter(image, row, pivot, *points)
+    return np.clip(pixels, 0, 255) * seen
 
 
-def _grid(size: int) -> tuple[Floats, Floats]:
-    points = (np.arange(size * SUB) + 0.5) / SUB
-    y, x = np.meshgrid(points, points, indexing="ij")
+def resize(image: np.ndarray, size: int) -> Floats:
+    """Resize with antialiasing as torchvision's ``Resize`` does, without rounding.
+
+    Args:
+        image: ``(H, W, 3)``.
+        size: Edge of the output.
+
+    Returns:
+        ``(size, size, 3)`` float64.
+    """
+    down, across = (triangle_weights(side, size) for side in image.shape[:2])
+    return np.einsum("ih,hwc,jw->ijc", down, image.astype(np.float64), across, optimize=True)
+
+
+def triangle_weights(count: int, size: int) -> Floats:
+    """Return ``(size, count)``: the weight of each of ``count`` pixels in each of ``size``.
+
+    A triangle that reaches as far as the step between output pixels, at least one source pixel;
+    the part beyond the image's edge is left out.
+    """
+    step = count / size
+    centers = (np.arange(size) + 0.5) * step
+    distance = np.abs(np.arange(count) + 0.5 - centers[:, None])
+    weights = np.maximum(1 - distance / max(step, 1.0), 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def centers(size: int) -> tuple[Floats, Floats]:
+    """Return x and y of the centers of ``size`` x ``size`` pixels."""
+    y, x = np.mgrid[:size, :size] + 0.5
     return x, y
+
+
+def _before_filter(image: Floats, row: AugmentParams, pivot: float, x: Floats, y: Floats) -> Floats:
+    """The flipped, rotated, jittered, cropped and moved image at points of the canvas."""
+    affine, crop = matrices.affine_of(row)[0], matrices.crop_matrix(row.crop, row.size)[0]
+    inside = _share(lambda u, v: _inside(*_map(affine, u, v), row.size), x, y)
+    x, y = (
+        np.clip(points, 0.5 * row.size / side, row.size - 0.5 * row.size / side)
+        for points, side in zip(_map(affine, x, y), row.crop[0, :1:-1], strict=True)
+    )  # no pixel beyond the crop takes part
+    return _jitter(_turned(image, row, crop, x, y), row, pivot) * inside
+
+
+def _turned(image: Floats, row: AugmentParams, matrix: Floats, x: Floats, y: Floats) -> Floats:
+    """The flipped and rotated image where ``matrix`` maps points to; black beyond its edges."""
+    matrix = matrices.geometry_before_jitter(row)[0] @ matrix
+    inside = _share(lambda u, v: _inside(*_map(matrix, u, v), row.size), x, y)
+    u, v = _map(matrix, x, y)
+    points = [v - 0.5, u - 0.5]
+    planes = [
+        ndimage.map_coordinates(image[..., c], points, order=1, mode="nearest") for c in range(3)
+    ]
+    return np.stack(planes, axis=-1) * inside
 
 
 def _map(matrix: Floats, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -61,22 +118,10 @@ def _inside(x: Floats, y: Floats, size: int) -> np.ndarray:
     return (x >= 0) & (x <= size) & (y >= 0) & (y <= size)
 
 
-def _sample(image: np.ndarray, x: Floats, y: Floats) -> Floats:
-    """Linear interpolation with the origin at the outer corner of the first pixel."""
-    points = [y - 0.5, x - 0.5]
-    planes = [
-        ndimage.map_coordinates(image[..., c].astype(np.float64), points, order=1, mode="nearest")
-        for c in range(3)
-    ]
-    return np.stack(planes, axis=-1)
-
-
-def _flipped_and_rotated(image: np.ndarray, row: AugmentParams, x: Floats, y: Floats) -> Floats:
-    """The flipped and rotated image at points of the ``size`` x ``size`` canvas."""
-    u, v = _map(matrices.geometry_before_jitter(row)[0], x, y)
-    height, width = image.shape[:2]
-    pixels = _sample(image, u * width / row.size, v * height / row.size)
-    return pixels * _inside(u, v, row.size)[..., None]
+def _share(inside: Callable[[Floats, Floats], np.ndarray], x: Floats, y: Floats) -> Floats:
+    """Return ``(size, size, 1)``: the share of pixels about ``x, y`` that is ``inside``."""
+    shares = [inside(x + right, y + down) for right in POINTS for down in POINTS]
+    return np.mean(shares, axis=0)[..., None]
 
 
 def _jitter(pixels: Floats, row: AugmentParams, pivot: float) -> Floats:
@@ -112,15 +157,19 @@ def shift_hue(pixels: Floats, turns: float) -> Floats:
     return np.stack(channels, axis=-1)
 
 
-def _filter(pixels: Floats, row: AugmentParams) -> Floats:
-    """Blur and sharpness with taps one output pixel apart."""
-    for kernel in (
-        matrices.gaussian_kernel(row.sigma, row.kernel_size)[0],
-        matrices.sharpness_kernel(row.sharpness)[0],
-    ):
-        spread = np.zeros([(edge - 1) * SUB + 1 for edge in kernel.shape])
-        spread[::SUB, ::SUB] = kernel
-        if np.count_nonzero(kernel) > 1:
-            pixels = ndimage.correlate(pixels, spread[..., None], mode="mirror")
-            pixels = np.clip(pixels, 0, 255)
-    return pixels
+def _kernel(row: AugmentParams) -> Floats:
+    """Blur and sharpness as one correlation; a single 1 where neither is on."""
+    blur = matrices.gaussian_kernel(row.sigma, row.kernel_size)[0]
+    both = signal.convolve2d(blur, matrices.sharpness_kernel(row.sharpness)[0])
+    filled = np.abs(np.array(np.nonzero(both)) - len(both) // 2)
+    cut = len(both) // 2 - int(filled.max())
+    return both[cut : len(both) - cut, cut : len(both) - cut]
+
+
+def _mirrored(points: Floats, size: int) -> Floats:
+    """Mirror points beyond the outermost pixels at the centers of those."""
+    reach = size - 1
+    if reach == 0:
+        return np.full_like(points, 0.5)
+    distance = np.abs(points - 0.5) % (2 * reach)
+    return 0.5 + np.minimum(distance, 2 * reach - distance)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from fastleuk.augment.appliers import exact, fused
 from fastleuk.augment.appliers.compiled import in_dali as compiled
@@ -83,13 +82,13 @@ def apply_graph(
         )
     host = applier in HOST
     images = images_must_be_uint8_RGB_in_HWC_layout(images)
-    if applier == "exact" and not resized:
-        images = exact.resize(images, size)  # fused resamples straight from the source's pixels
+    if not resized:
+        images = exact.resize(images, size)  # augmented or not: both are equally sharp
     predicate = param_nodes[names.index("augment_on")]
     chosen, others = exact.split(predicate, (images, *param_nodes))
     params: Params = dict(zip(names, chosen[1:], strict=True))
-    params |= {"size": size, "interpolation": interpolation, "device": device, "resized": resized}
-    unaugmented = others[0] if resized else exact.resize(others[0], size)
+    params |= {"size": size, "interpolation": interpolation, "device": device}
+    unaugmented = others[0]
     levels = in_levels(mean, std, normalize)
     if host:  # it normalises in passing
         images = compiled.augment_and_normalize(chosen[0], params, *levels, layout)
@@ -105,42 +104,6 @@ def apply_graph(
     # cast last: normalising in half precision costs 2e-3 on the GPU
     images = images if dtype == types.FLOAT else fn.cast(images, dtype=dtype)
     return images.gpu() if applier == "compiled-host" else images
-
-
-def apply_graph_to_files(
-    encoded: DataNode,
-    plain_bmp: DataNode,
-    param_nodes: Sequence[DataNode],
-    *,
-    decode: Callable[..., DataNode],
-    decode_nodes: Sequence[DataNode] = (),
-    **options: Any,
-) -> DataNode:
-    """As :func:`apply_graph` with the applier ``compiled``, without decoding plain BMPs.
-
-    Args:
-        encoded: The files' bytes, uint8 on the CPU.
-        plain_bmp: bool: of whose files
-            :func:`fastleuk.augment.appliers.compiled.in_dali.is_plain_bmp` is true.
-        param_nodes: Of the applier ``compiled``.
-        decode: From bytes and ``decode_nodes`` to ``(H, W, 3)`` uint8: for files of other kinds,
-            and for the samples that are not augmented.
-        decode_nodes: What else ``decode`` takes.
-        options: Of :func:`apply_graph`: size, mean, std, layout, dtype, normalize.
-    """
-    predicate = plain_bmp & param_nodes[param_names("compiled").index("augment_on")]
-    raw, others = exact.split(predicate, (encoded, *param_nodes, *decode_nodes))
-    count = 1 + len(param_nodes)
-    decoded = apply_graph(
-        decode(others[0], *others[count:]), others[1:count], applier="compiled", **options
-    )
-    params = dict(zip(param_names("compiled"), raw[1:count], strict=True))
-    params["size"] = options["size"]
-    levels = in_levels(**{k: options[k] for k in ("mean", "std", "normalize") if k in options})
-    read = compiled.augment_and_normalize_bmp(raw[0], params, *levels, options.get("layout", "HWC"))
-    dtype = options.get("dtype", types.FLOAT)
-    read = read if dtype == types.FLOAT else fn.cast(read, dtype=dtype)
-    return exact.merge(predicate, read, decoded)
 
 
 def _normalize(

@@ -25,8 +25,8 @@ class GpuAugment:
     GPU is still busy with earlier work, and go up on a stream of their own. The first call on a GPU
     runs the self-test of the applier ``compiled`` there, unless it is remembered.
 
-    Images that are not augmented, and those of more than 2.5 pixels for one of the output, are
-    resized first, with antialiasing; all others are sampled once, from their own pixels.
+    Images of another size are resized first, with antialiasing; the steps sample the resized ones,
+    whose pixels are whole levels.
 
     Args:
         policy: What to draw from.

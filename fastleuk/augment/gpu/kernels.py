@@ -18,7 +18,6 @@ from fastleuk.augment.gpu.packing import (
     Images,
     Layout,
     Packed,
-    Rows,
     on_device,
     packed_rows,
 )
@@ -65,9 +64,9 @@ class Kernels:
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be {', '.join(DTYPES)}, got {dtype!r}")
         self.size, self.planar, self.dtype = size, layout == "CHW", DTYPES[dtype]
-        factor = 1 / (255 * np.asarray(std, np.float64)) if normalize else np.ones(3)
-        offset = -255 * np.asarray(mean, np.float64) * factor if normalize else np.zeros(3)
-        self._moments = np.concatenate([factor, offset]).astype(np.float32)
+        moments = [255 * np.asarray(part, np.float64) for part in (mean, std)]
+        levels, deviations = np.float32(moments if normalize else [[0] * 3, [1] * 3])
+        self._moments = np.concatenate([levels, 1 / deviations])
         self._kernels = load_kernels()
         self._rings: dict[torch.device, UploadRing] = {}
         self._lock = threading.Lock()
@@ -110,8 +109,8 @@ class Kernels:
             )
         return self.pack(on_device(tensors), self.rows(params))
 
-    def rows(self, params: AugmentParams) -> Rows:
-        """Return what the kernels read of the parameters.
+    def rows(self, params: AugmentParams) -> np.ndarray:
+        """Return the parameters as the kernels read them, see :func:`.packing.packed_rows`.
 
         Raises:
             ConfigError: they were drawn for something else.
@@ -127,7 +126,7 @@ class Kernels:
             )
         return packed_rows(params)
 
-    def pack(self, images: Images, rows: Rows, numbers: Sequence[np.ndarray] = ()) -> Packed:
+    def pack(self, images: Images, rows: np.ndarray, numbers: Sequence[np.ndarray] = ()) -> Packed:
         """Return a batch ready to go up; ``numbers`` (int64) go with it."""
         return Packed(images, rows, size=self.size, moments=self._moments, numbers=numbers)
 

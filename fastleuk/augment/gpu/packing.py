@@ -1,9 +1,11 @@
 """What a batch is for the kernels: where its images lie and the rows of its parameters, as bytes.
 
 A batch goes up as one buffer. In it stand, one behind the other: the table of the images; the
-table of those that are resized first; whole numbers of the caller's (labels, say); the
+table of those of another size than the output's; whole numbers of the caller's (labels, say); the
 normalisation; the rows of parameters; and the images themselves where they aren't on the device
-yet. Behind what goes up there is room for the images that are resized.
+yet. Behind what goes up there is room for the images that are resized. One rule for all: an image
+of another size is resized with antialiasing, whatever is drawn for it, and the nine steps sample
+images of the output's size only.
 """
 
 from __future__ import annotations
@@ -14,16 +16,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastleuk.augment.appliers.lowering import any_step, kernel_groups
+from fastleuk.augment.appliers.lowering import kernel_groups
 from fastleuk.augment.appliers.row import ROW, pack_rows
 from fastleuk.augment.params import AugmentParams
-from fastleuk.augment.sampling import is_resized_first
 
 IMAGE_NUMBERS = 5
 """Of each image, int64: the address of its top left pixel, the bytes from a row to the next
 (negative where the last row comes first), height, width, and whether blue comes first."""
 MOMENTS = 6
-"""float32: factors of the three channels, then offsets."""
+"""float32: means of the three channels in levels, then factors: 1 over standard deviations."""
 ALIGNED = 16
 """Every part of a buffer begins at a multiple of this, or Triton would compile for each case."""
 
@@ -55,28 +56,12 @@ class Array:
         target[:] = self.array.reshape(-1).view(np.uint8)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Rows:
-    """What the kernels read of each image's parameters.
+def packed_rows(params: AugmentParams) -> np.ndarray:
+    """Lay out the parameters of a batch as the kernels read them.
 
-    Attributes:
-        numbers: ``(N, L)`` float32: the row, the edge of the image's kernel, and the kernel.
-        augmented: ``(N,)`` bool: whether anything is done to the image at all.
+    Returns:
+        ``(N, L)`` float32: of each image its row, the edge of its kernel, and the kernel.
     """
-
-    numbers: np.ndarray
-    augmented: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.numbers)
-
-    def __getitem__(self, part: slice) -> Rows:
-        return Rows(self.numbers[part], self.augmented[part])
-
-
-def packed_rows(params: AugmentParams) -> Rows:
-    """Lay out the parameters of a batch."""
     active, count = params.active(), len(params)
     narrow, widest = params.kernel_size, params.kernel_size + 2  # with sharpness
     numbers = np.zeros((count, ROW + 1 + widest**2), np.float32)
@@ -85,7 +70,7 @@ def packed_rows(params: AugmentParams) -> Rows:
     numbers[:, ROW], numbers[sharpened, ROW] = narrow, widest
     numbers[:, ROW + 1 : ROW + 1 + narrow**2] = blur.reshape(count, narrow**2)
     numbers[sharpened, ROW + 1 :] = both.reshape(len(sharpened), widest**2)
-    return Rows(numbers, any_step(active))
+    return numbers
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,7 +110,7 @@ class Layout(NamedTuple):
 
     images: int
     resized: int
-    """So many of them are resized first."""
+    """Images of another size than the output's."""
     numbers: int
     """int64 values of the caller's."""
     length: int
@@ -181,7 +166,7 @@ class Packed:
 
     Args:
         images: Where its images lie.
-        rows: Their parameters, of :func:`packed_rows`.
+        rows: ``(N, L)`` float32, their parameters, of :func:`packed_rows`.
         size: Edge of the output.
         moments: ``(MOMENTS,)`` float32.
         numbers: int64: whatever the caller wants to have on the device with the batch.
@@ -190,7 +175,7 @@ class Packed:
     def __init__(
         self,
         images: Images,
-        rows: Rows,
+        rows: np.ndarray,
         *,
         size: int,
         moments: np.ndarray,
@@ -198,15 +183,12 @@ class Packed:
     ) -> None:
         assert len(images) == len(rows)
         self._images, self._rows, self._moments, self._numbers = images, rows, moments, numbers
-        sides = images.table[:, 2:4]
-        changes = (sides != size).any(axis=1) & ~rows.augmented
-        first = [is_resized_first(height, width, size) for height, width in sides.tolist()]
-        self._resized = np.flatnonzero(changes | np.array(first, bool))
+        self._resized = np.flatnonzero((images.table[:, 2:4] != size).any(axis=1))
         self.layout = Layout(
             len(images),
             len(self._resized),
             sum(len(array) for array in numbers),
-            rows.numbers.shape[1],
+            rows.shape[1],
             sum(upload.nbytes for upload in images.uploads),
             size,
         )
@@ -228,7 +210,7 @@ class Packed:
             (layout.sources, sources),
             (layout.extra, np.concatenate([np.empty(0, np.int64), *self._numbers])),
             (layout.moments, self._moments),
-            (layout.rows, self._rows.numbers),
+            (layout.rows, self._rows),
         ):
             head[part] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return [Array(head), *self._images.uploads]

@@ -1,4 +1,7 @@
-"""Which applier a GPU can be trusted with: tested once for given versions, then remembered.
+"""The verdicts of self-tests: an applier that passes is remembered for the versions that passed.
+
+A failure is never remembered. Its cause may be a compiler that is missing, a folder, a busy GPU:
+once that is fixed, the next process finds out.
 
 A test runs in a process of its own. A kernel that reads where it may not ends a whole process's
 use of the GPU, and a driver may hang: whoever asks goes on with the next applier all the same.
@@ -6,6 +9,7 @@ use of the GPU, and a driver may hang: whoever asks goes on with the next applie
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -112,29 +116,40 @@ def _source_digest() -> str:
 
 
 def remembered(applier: str, device: Any, test: Test) -> Verdict:
-    """The verdict on ``applier`` with these versions: from the cache folder, or by a test now.
+    """Return the verdict on ``applier``: a pass with these versions, or by a test now."""
+    try:
+        verdict = Verdict(**json.loads(_file(applier, device)[0].read_text())["verdict"])
+        if verdict.passed and verdict.applier == applier:
+            return verdict
+    except (FastleukError, OSError, ValueError, KeyError, TypeError):
+        pass  # never asked, or a file of something else
+    verdict = test(applier)
+    record(verdict, device)
+    return verdict
+
+
+def record(verdict: Verdict, device: Any) -> None:
+    """Save a pass for the versions at hand; forget an earlier one where the verdict is no pass.
 
     A folder that can't be written only means that the next process tests again.
     """
-    now = versions(device)
-    key = hashlib.sha256(json.dumps([applier, now], sort_keys=True).encode()).hexdigest()[:24]
-    file = cache_root() / "self-tests" / f"{key}.json"
-    try:
-        kept = json.loads(file.read_text())
-        return Verdict(**kept["verdict"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never asked, or a file of something else
-    verdict = test(applier)
-    if verdict.missing or not verdict.lasting:
-        return verdict
     from fastleuk.files import write_json
 
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"verdict": asdict(verdict), "versions": now})
-    except OSError:
-        pass
-    return verdict
+    with contextlib.suppress(FastleukError, OSError):
+        file, now = _file(verdict.applier, device)
+        if verdict.passed:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"verdict": asdict(verdict), "versions": now})
+        else:
+            _sound.discard((verdict.applier, str(device)))
+            file.unlink(missing_ok=True)
+
+
+def _file(applier: str, device: Any) -> tuple[Path, dict[str, str]]:
+    """The file of a pass, and the versions that its name stands for."""
+    now = versions(device)
+    key = hashlib.sha256(json.dumps([applier, now], sort_keys=True).encode()).hexdigest()[:24]
+    return cache_root() / "self-tests" / f"{key}.json", now
 
 
 def first_sound(

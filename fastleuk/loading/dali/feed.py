@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from fastleuk.augment import AugmentPolicy, param_arrays
-from fastleuk.augment.appliers.compiled.in_dali import is_plain_bmp
 from fastleuk.data.images.bmp import HEADER, read_layout
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import image_bytes, read_header
@@ -25,22 +25,20 @@ from fastleuk.loading.stream import BatchPlan, draw_plan
 
 
 class UncompressedBmps:
-    """Which of the manifest's files are BMPs that need no decoding, read once from each header.
+    """The manifest's files that are plain BMPs and need no decoding; each header is read once.
 
     Args:
         manifest: The images.
-        size: Of the output.
     """
 
-    def __init__(self, manifest: Manifest, size: int) -> None:
-        self._manifest, self._size = manifest, size
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
         self._known = np.full(len(manifest), -1, np.int8)
 
     def __call__(self, row: int) -> bool:
-        """Whether image ``row`` was one when first asked for."""
+        """Check that image ``row`` was one when first asked for."""
         if self._known[row] < 0:
-            whole = self._manifest.crops[row] == 0 and not rows_for_pil(self._manifest)[row]
-            self._known[row] = whole and self._has_header(row)
+            self._known[row] = not rows_for_pil(self._manifest)[row] and self._has_header(row)
         return bool(self._known[row])
 
     def _has_header(self, row: int) -> bool:
@@ -48,10 +46,17 @@ class UncompressedBmps:
             header = read_header(self._manifest.file(row), HEADER)
         except (OSError, DataError):
             return False  # DALI says what is wrong with it
-        return is_plain_bmp(header, self._size)
+        return read_layout(header) is not None
 
-    def is_whole(self, row: int) -> bool:
-        """Whether the kernel can read the file of image ``row`` as it is now."""
+    def changed(self, rows: np.ndarray) -> list[Path]:
+        """Return the files of ``rows`` that were plain BMPs and can't be read as such any more."""
+        return [
+            self._manifest.file(row)
+            for row in rows.tolist()
+            if self(row) and not self._is_whole(row)
+        ]
+
+    def _is_whole(self, row: int) -> bool:
         try:
             data = image_bytes(self._manifest.file(row))
         except (OSError, DataError):
@@ -104,7 +109,7 @@ class Feed:
         return self._waiting[reader].popleft()
 
     def next_files(self) -> tuple:
-        """Paths or bytes, crops if there are any, and which are uncompressed where that matters."""
+        """Paths or bytes, crops if there are any, and the uncompressed ones where that matters."""
         rows = self._next_plan("images").indices
         inputs = file_inputs(self.manifest, rows)
         if self.uncompressed is not None:

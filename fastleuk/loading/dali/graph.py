@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
 from fastleuk.augment import apply_graph, param_names
-from fastleuk.augment.appliers.exact import resize
-from fastleuk.augment.dali.graph import apply_graph_to_files
+from fastleuk.augment.appliers.compiled.in_dali import resize_bmps
+from fastleuk.augment.appliers.exact import merge, resize, split
 from fastleuk.loading.dali.feed import Feed
 from fastleuk.loading.decode.dali import count_inputs, decode_bytes, decode_graph, read_graph
 
@@ -39,19 +37,21 @@ def batches_graph(
     labels, indices, *params = fn.external_source(
         source=feed.next_parameters, num_outputs=2 + len(names), batch=True
     )
-    if feed.uncompressed is not None:
-        images = _from_files(feed, params, mean, std)
-    else:
-        on_host = feed.applier == "compiled-host" and feed.policy is not None
-        decoded = decoded_graph(feed, "cpu" if on_host else device)
-        images = _finish(feed, decoded, params, mean, std, resized, dtype, device)
+    on_host = feed.applier == "compiled-host" and feed.policy is not None
+    decoded = decoded_graph(feed, "cpu" if on_host else device)
+    images = _finish(feed, decoded, params, mean, std, resized, dtype, device)
     if device == "gpu":  # torch refuses the pinned memory a CPU output would be in
         labels, indices = labels.gpu(), indices.gpu()
     return images, labels, indices
 
 
 def decoded_graph(feed: Feed, device: str) -> DataNode:
-    """Decoded uint8 images: from GPU memory, from the mapped cache, or from the files."""
+    """Decoded uint8 images: from GPU memory, from the mapped cache, or from the files.
+
+    Uncompressed BMPs that need no decoding come resized.
+    """
+    if feed.uncompressed is not None:
+        return _read_files(feed)
     if feed.pixels is None:
         nodes = fn.external_source(
             source=feed.next_files, num_outputs=count_inputs(feed.manifest), batch=True
@@ -72,21 +72,13 @@ def decoded_graph(feed: Feed, device: str) -> DataNode:
     return images.gpu() if device == "gpu" else images
 
 
-def _from_files(feed: Feed, params: list[DataNode], mean: Moments, std: Moments) -> DataNode:
-    """From the files to normalised images; plain BMPs that are augmented are not decoded."""
-    source, *crops, plain_bmp = fn.external_source(
+def _read_files(feed: Feed) -> DataNode:
+    """Decoded images on the CPU; plain BMPs are resized from the bytes of the files."""
+    *nodes, plain = fn.external_source(
         source=feed.next_files, num_outputs=1 + count_inputs(feed.manifest), batch=True
     )
-    return apply_graph_to_files(
-        read_graph(feed.manifest, source),
-        plain_bmp,
-        params,
-        decode=partial(decode_bytes, device="cpu"),
-        decode_nodes=crops,
-        size=feed.size,
-        mean=mean,
-        std=std,
-    )
+    files, others = split(plain, (read_graph(feed.manifest, nodes[0]), *nodes[1:]))
+    return merge(plain, resize_bmps(*files, size=feed.size), decode_bytes(*others, device="cpu"))
 
 
 def _finish(

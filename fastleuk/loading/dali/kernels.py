@@ -44,7 +44,7 @@ class DaliKernelLoader(DaliLoader):
         self._ring = UploadRing(streams_of(self._device), slots=4)
 
     def _feed(self) -> Feed:
-        return dataclasses.replace(super()._feed(), readers=("images",))
+        return dataclasses.replace(super()._feed(), readers=("images",), uncompressed=None)
 
     def build(self, feed: Feed | None = None) -> Pipeline:
         """Return the unbuilt pipeline: files in, decoded images out.

@@ -3,9 +3,9 @@
 One graph for both devices. Order and parameters come from NumPy (:mod:`.stream`,
 :mod:`fastleuk.augment.draw`) through ``external_source``; DALI keeps no random state.
 Decoded images are handed over as views of the memory-mapped cache: nothing copies them
-before the first augmentation reads them. Without a cache, ``compiled`` reads uncompressed BMPs
-by itself, and like ``fused`` samples an image's own pixels: augmented images then differ by a
-little from those of the cache, which were resized before. ``exact`` resizes first in any case.
+before the first augmentation reads them. Without a cache, images are resized to the output's size
+before anything else, so that pixels are those of the cache; on a CPU with numba, uncompressed BMPs
+are read and resized without DALI's decoder, to the same pixels.
 
 Memory: ``prefetch + 1`` batches of float32 images and of what the operators need in between,
 about ``(prefetch + 1) * batch_size * size**2 * 50`` bytes; the encoded and decoded files of as
@@ -29,6 +29,7 @@ import torch
 from nvidia.dali import Pipeline, types
 
 from fastleuk.augment import AugmentPolicy
+from fastleuk.augment.appliers.compiled.on_arrays import has_kernel
 from fastleuk.augment.dali.fork import shield_from_fork
 from fastleuk.augment.hold import Hold
 from fastleuk.data.manifest import Manifest
@@ -87,8 +88,8 @@ class DaliLoader(Loader):
         self._workers, self._prefetch, self._device = workers, prefetch, device
         self._mean, self._std, self._pixels = mean, std, pixels
         self._resized = pixels is not None and pixels.cache.size == size
-        reads_bmp = pixels is None and policy is not None and applier == "compiled"
-        self._plain = UncompressedBmps(manifest, size) if reads_bmp else None
+        reads_bmp = pixels is None and device.type == "cpu" and has_kernel()
+        self._plain = UncompressedBmps(manifest) if reads_bmp else None
         self._dtype = types.FLOAT16 if half and applier == "compiled-host" else types.FLOAT
         if applier == "compiled-host" and pixels is not None and pixels.resident is not None:
             raise ConfigError(
@@ -167,38 +168,21 @@ class DaliLoader(Loader):
             return None
         except RuntimeError as error:
             rows = np.unique(np.concatenate([plan.indices for plan in running.feed.in_flight]))
+            changed = self._plain.changed(rows) if self._plain is not None else []
+            if changed:
+                raise DataError(
+                    "Files were plain BMPs when the run started and are not any more:\n"
+                    f"{listed([str(file) for file in changed])}\nRestore them and resume the run."
+                ) from error
             raise explain(error, self._manifest, rows) from error
         return outputs, running.feed.in_flight.popleft()
 
     def _batch(self, running: Running, outputs: tuple[Any, ...], plan: BatchPlan) -> Batch:
         """What the consumer gets; the running epoch holds whatever of it is DALI's memory."""
+        del plan
         images, labels, indices = (torch.from_dlpack(output.as_tensor()) for output in outputs)
         running.lend((images, labels, indices))
-        if self._plain is not None:
-            unread = torch.isnan(images[:, 0, 0, 0]).numpy()
-            if unread.any():
-                raise self._explain_nan(plan.indices[unread])
         return Batch(images.float().permute(0, 3, 1, 2), labels, indices)
-
-    def _explain_nan(self, rows: np.ndarray) -> FastleukError:
-        """What made images NaN: the kernel, which could not read a file, or the augmentation."""
-        assert self._plain is not None
-        files = [self._manifest.file(int(row)) for row in rows]
-        changed = [
-            f"{file}: was a plain BMP and is not one any more"
-            for row, file in zip(rows, files, strict=True)
-            if self._plain(int(row)) and not self._plain.is_whole(int(row))
-        ]
-        if changed:
-            return DataError(
-                f"Files have changed since the run started:\n{listed(changed)}\n"
-                "Restore them and resume the run."
-            )
-        return FastleukError(
-            "Images came out as NaN, though their files can be read:\n"
-            f"{listed([str(file) for file in files])}\n"
-            "The augmentation or the normalisation makes them so: look at the policy, mean, std."
-        )
 
     def _feed(self) -> Feed:
         return Feed(

@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from fastleuk.augment.appliers.compiled.cpu_resize import level_sums, resize_rows
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.decoded.read import SOURCE
 from fastleuk.data.decoded.write import Decoded
 from fastleuk.data.images.bmp import HEADER, BmpLayout, read_layout
 from fastleuk.data.shards.read import ImageReader, read_header
 from fastleuk.errors import DataError
-from fastleuk.loading.decode import resize_kernel
 from fastleuk.memory import keep_freed_memory
 
 AHEAD = 2
@@ -69,20 +69,8 @@ def decode_uncompressed(
 
     def one(row: int, output: np.ndarray) -> np.ndarray:
         data, layout = _read(dataset, row, own.reader)
-        height, width = layout.height, layout.width
-        if size in (SOURCE, height) and size in (SOURCE, width):
-            sums = resize_kernel.copy_bmp(output, data, layout.start, layout.stride)
-        else:
-            sums = resize_kernel.resize_bmp(
-                output,
-                data,
-                layout.start,
-                layout.stride,
-                height,
-                width,
-                *resize_kernel.plan_resize(height, width, size),
-            )
-        return sums / (output.shape[0] * output.shape[1])
+        resize_rows(output, data, layout)
+        return level_sums(output) / (output.shape[0] * output.shape[1])
 
     def submit(pool: ThreadPoolExecutor, cut: np.ndarray) -> _Running:
         images: np.ndarray | list[np.ndarray]

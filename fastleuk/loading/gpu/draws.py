@@ -8,7 +8,6 @@ import numpy as np
 
 from fastleuk.augment import AugmentPolicy, draw, identity
 from fastleuk.augment.gpu.kernels import Kernels
-from fastleuk.augment.gpu.packing import Rows
 from fastleuk.loading.stream import BatchPlan
 
 TOGETHER = 512
@@ -17,8 +16,8 @@ TOGETHER = 512
 
 def with_rows(
     plans: Iterable[BatchPlan], kernels: Kernels, policy: AugmentPolicy | None, seed: int
-) -> Iterator[tuple[BatchPlan, Rows]]:
-    """Yield every plan with its rows.
+) -> Iterator[tuple[BatchPlan, np.ndarray]]:
+    """Yield every plan with its rows ``(N, L)`` float32.
 
     Args:
         plans: Of an epoch.

@@ -18,7 +18,7 @@ import torch
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.augment.gpu.kernels import Kernels
-from fastleuk.augment.gpu.packing import Images, Layout, Rows
+from fastleuk.augment.gpu.packing import Images, Layout
 from fastleuk.augment.gpu.streams import streams_of
 from fastleuk.augment.gpu.upload import Slot, UploadRing
 from fastleuk.data.manifest import Manifest
@@ -119,7 +119,7 @@ class GpuLoader(Loader):
 
     def _prepare(
         self,
-        batches: Iterator[tuple[BatchPlan, Rows]],
+        batches: Iterator[tuple[BatchPlan, np.ndarray]],
         ring: UploadRing,
         pool: ThreadPoolExecutor | None,
     ) -> _Prepared | None:

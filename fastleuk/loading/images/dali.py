@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import compress
-from types import ModuleType
 
 import numpy as np
 import torch
 from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.data_node import DataNode
 
+from fastleuk.augment.appliers.compiled.on_arrays import has_kernel, load_resize
 from fastleuk.augment.appliers.exact import resize
 from fastleuk.augment.dali.fork import shield_from_fork
+from fastleuk.data.images.bmp import read_layout
 from fastleuk.errors import FastleukError
 from fastleuk.loading.decode.dali import decode_bytes
 from fastleuk.loading.images.encoded import Encoded, groups
-from fastleuk.loading.images.plain import bmp_kernels, is_plain, resize_plain
 from fastleuk.memory import keep_freed_memory
 
 CROPPED, WHOLE, RESIZED = "cropped", "whole", "resized"
@@ -29,7 +28,8 @@ CROPPED, WHOLE, RESIZED = "cropped", "whole", "resized"
 class DaliImages:
     """Batches of images that are handed over, decoded, resized and normalised by DALI.
 
-    On the CPU plain BMPs go another way to the same pixels, see :mod:`.plain`.
+    On the CPU plain BMPs are resized without DALI's decoder, to the same pixels: a third of the
+    processor time.
 
     Args:
         size: Side of the result in pixels.
@@ -57,7 +57,9 @@ class DaliImages:
         self._pipelines: dict[str, Pipeline] = {}
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._kernels = bmp_kernels() if device.type == "cpu" else None
+        self._resize_bmp = None
+        if device.type == "cpu" and has_kernel():
+            self._resize_bmp = load_resize().resize_bmp
         self._pool: ThreadPoolExecutor | None = None
 
     def prepare(self, images: Sequence[Encoded]) -> tuple[torch.Tensor, list[str]]:
@@ -86,11 +88,11 @@ class DaliImages:
 
     def _sorted(self, images: Sequence[Encoded]) -> tuple[torch.Tensor | None, list[str]]:
         """As :meth:`_group`, each kind of image on its own way."""
-        kernels = self._kernels
-        plain = np.array([kernels is not None and is_plain(image) for image in images])
-        if kernels is None or not plain.any():
+        resize_bmp = self._resize_bmp
+        plain = np.array([read_layout(image.data.data) is not None for image in images])
+        if resize_bmp is None or not plain.any():
             return self._group(images)
-        own = self._resized(kernels, list(compress(images, plain)))
+        own = self._resized(resize_bmp, list(compress(images, plain)))
         if plain.all():
             return own, [""] * len(images)
         others, reasons = self._group(list(compress(images, ~plain)))
@@ -104,12 +106,13 @@ class DaliImages:
         pixels[torch.from_numpy(~plain[good])] = others
         return pixels, errors.tolist()
 
-    def _resized(self, kernels: ModuleType, images: Sequence[Encoded]) -> torch.Tensor:
+    def _resized(self, resize_bmp: Callable, images: Sequence[Encoded]) -> torch.Tensor:
         """Return NHWC pixels of plain BMPs."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="resize")
         levels = np.empty((len(images), self._size, self._size, 3), np.uint8)
-        list(self._pool.map(partial(resize_plain, kernels), images, levels))
+        data, crops = ([getattr(image, name) for image in images] for name in ("data", "crop"))
+        list(self._pool.map(resize_bmp, levels, data, crops))
         pipeline = self._pipeline(RESIZED)
         pipeline.feed_input("levels", levels, layout="HWC")
         pipeline.schedule_run()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from fastleuk.augment import PAPER, GpuAugment, augment_batch, draw
+from fastleuk.augment import NONE, PAPER, GpuAugment, augment_batch, draw
 from fastleuk.augment.gpu.graph import IN_TURNS, CapturedKernels
 from fastleuk.augment.gpu.kernels import Kernels, shared_kernels
 from fastleuk.augment.gpu.packing import on_device
@@ -121,6 +121,15 @@ def test_on_a_gpu_that_fails_its_self_test_nothing_is_computed(host, monkeypatch
     monkeypatch.setattr("fastleuk.augment.gpu.images.require", fails)
     with pytest.raises(FastleukError, match="compiled was asked for"):
         GpuAugment(PAPER, SIZE)(host, indices=INDICES)
+
+
+@pytest.mark.parametrize("policy", [PAPER, NONE], ids=["augmented", "un-augmented"])
+def test_every_image_of_another_size_is_resized_and_no_other(policy):
+    sides = [(SIZE, SIZE), (SIZE + 1, SIZE), (SIZE, 1), (2 * SIZE, 3 * SIZE), (SIZE, SIZE)]
+    tensors = [torch.zeros((*shape, 3), dtype=torch.uint8) for shape in sides]
+    params = draw(policy, seed=1, epoch=0, indices=np.arange(len(sides)), size=SIZE)
+    layout = HostKernels(SIZE).packed(tensors, params).layout
+    assert layout.resized == 3
 
 
 def test_an_address_table_does_not_outlive_its_tensors():

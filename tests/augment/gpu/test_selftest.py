@@ -1,4 +1,4 @@
-"""An applier that computes something else on a GPU is not used, and that is said."""
+"""The self-test: an applier that computes something else on a GPU is reported and not used."""
 
 import contextlib
 import json
@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from fastleuk.augment import PAPER, gpu_check
-from fastleuk.augment.gpu import verdicts
-from fastleuk.augment.gpu.selftest import Verdict, on_cpu, self_test
+from fastleuk.augment.gpu import selftest, verdicts
+from fastleuk.augment.gpu.selftest import FORMS, Verdict, on_cpu, self_test
 from fastleuk.augment.gpu.verdicts import first_sound, isolated, remembered, require
 from fastleuk.augment.gpu_check import check, table
-from fastleuk.errors import FastleukError, MissingDependencyError
+from fastleuk.errors import ConfigError, FastleukError, MissingDependencyError
 from fastleuk.loading import resolve_applier
 from tests.makers.augment_images import needs_numba
-from tests.makers.host_kernels import HostKernels
+from tests.makers.host_kernels import HostKernels, resized
 
 pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")
 GPU = torch.device("cuda", 0)
@@ -31,19 +31,19 @@ def pretended(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path))
 
 
-def bent(images, params, applier):
+def bent(images, params, applier, form):
     """The right pixels, one image of them a little too bright."""
-    levels = on_cpu(images, params, applier)
+    levels = on_cpu(images, params, applier, form)
     levels[3] += 12
     return levels
 
 
-def broken(_images, _params, _applier):
+def broken(*_):
     raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
 
 
-def nan(images, params, applier):
-    return np.where(np.arange(64)[:, None] == 7, np.nan, on_cpu(images, params, applier))
+def nan(images, params, applier, form):
+    return np.where(np.arange(64)[:, None] == 7, np.nan, on_cpu(images, params, applier, form))
 
 
 @needs_numba
@@ -59,17 +59,79 @@ def test_right_pixels_pass_and_wrong_ones_do_not(applier):
 
 @needs_numba
 def test_without_numba_torchvision_is_the_truth():
-    def truth(images, params, applier):
+    def truth(images, params, applier, form):
         if applier == "compiled":
             raise MissingDependencyError("no numba")
-        return on_cpu(images, params, applier)
+        return on_cpu(images, params, applier, form)
 
     assert self_test("compiled", on_cpu, truth).passed
 
-    def swapped(images, params, applier):
-        return on_cpu(images, params, applier)[..., ::-1]
+    def swapped(*given):
+        return on_cpu(*given)[..., ::-1]
 
     assert not self_test("compiled", swapped, truth).passed
+
+
+def black_originals(images, params, levels, _form):
+    """Un-augmented images of the output's size, as where 0 is multiplied by NaN."""
+    plain = ~np.any(list(params.active().values()), axis=0)
+    levels[plain & np.array([image.shape[0] == 64 for image in images])] = 0
+
+
+def aliased(images, params, levels, _form):
+    """Larger images resized without antialiasing."""
+    large = [i for i, image in enumerate(images) if image.shape[0] > 160]
+    small = [np.ascontiguousarray(images[i][::3, ::3]) for i in large]
+    levels[large] = on_cpu(small, params.take(large), "compiled", "float32")
+
+
+def resized_originals(images, params, levels, _form):
+    """As :func:`aliased`, un-augmented images only."""
+    plain = ~np.any(list(params.active().values()), axis=0)
+    before = levels.copy()
+    aliased(images, params, levels, _form)
+    levels[~plain] = before[~plain]
+
+
+def in_form(form):
+    def change(_images, _params, levels, given):
+        if given == form:
+            levels[..., 0] = levels[..., 1]
+
+    return change
+
+
+FAULTS = {
+    "originals are black": black_originals,
+    "large images are aliased": aliased,
+    "large originals are aliased": resized_originals,
+    **{f"{form} is wrong": in_form(form) for form in FORMS["compiled"]},
+}
+
+
+@needs_numba
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_form_that_users_ask_for_is_tested(fault):
+    """An un-augmented image, large ones, half precision, BMPs: a fault in one is found."""
+
+    def apply(images, params, applier, form):
+        levels = on_cpu(images, params, applier, form)
+        FAULTS[fault](images, params, levels, form)
+        return levels
+
+    verdict = self_test("compiled", apply)
+    assert not verdict.passed
+    if fault.endswith("is wrong"):
+        assert fault.split()[0] in verdict.found
+
+
+@needs_numba
+def test_the_truth_is_resized_as_the_cpu_resizes():
+    """In float64 by itself: a level may be rounded the other way."""
+    for image in selftest.test_images():
+        found, wanted = (f(image, 64).astype(int) for f in (selftest.resized, resized))
+        assert np.abs(found - wanted).max() <= 1
+        assert (found != wanted).mean() < 0.001
 
 
 @pytest.fixture
@@ -89,7 +151,7 @@ def device(monkeypatch):
 @needs_numba
 @pytest.mark.parametrize("wrong", [bent, broken, nan])
 def test_a_device_with_wrong_pixels_is_given_the_next_applier(device, wrong):
-    """By the loader's choice, too; it is said in one line, again from what is remembered."""
+    """By the loader's choice, too; reported in one line each time."""
     device(compiled=wrong)
     for _ in range(2):
         lines = []
@@ -99,6 +161,8 @@ def test_a_device_with_wrong_pixels_is_given_the_next_applier(device, wrong):
         assert "fastleuk gpu-check" in lines[0]
     device(compiled=wrong, fused=wrong)
     assert first_sound(torch.device("cuda", 0), report=lines.append) == "fused"  # remembered
+    device(compiled=on_cpu, fused=wrong)  # the cause is fixed
+    assert first_sound(torch.device("cuda", 0), report=lines.append) == "compiled"
 
 
 @needs_numba
@@ -172,6 +236,7 @@ def test_a_device_for_one_process_only_is_tested_in_this_one(monkeypatch, progra
     assert "illegal memory" in isolated("fused", GPU).found
 
 
+@pytest.mark.slow
 @needs_numba
 def test_the_kernels_pass_the_self_test_in_its_own_process(monkeypatch):
     """The real ones, interpreted."""
@@ -182,19 +247,62 @@ def test_the_kernels_pass_the_self_test_in_its_own_process(monkeypatch):
     assert verdict.mean < 0.001
 
 
-def test_memory_that_was_lacking_is_not_remembered():
-    def test(applier):
-        return self_test(applier, lambda *_: 1 / 0 if ready else out_of_memory())
+FAILURES = {
+    "no compiler": RuntimeError("Failed to find C compiler"),
+    "no folder": PermissionError(13, "Permission denied", "/root/.triton"),
+    "busy": RuntimeError("CUDA-capable device(s) is/are busy or unavailable"),
+    "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    "illegal": RuntimeError("CUDA error: an illegal memory access was encountered"),
+    "time-out": Verdict("fused", False, "does not come to an end within 300 seconds"),
+    "numbers": Verdict("fused", False, "mean difference 30 levels"),
+    "missing": Verdict("fused", False, "can't be had", missing=True),
+}
 
-    def out_of_memory():
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    ready = False
-    assert "out of memory" in remembered("fused", GPU, test).found
-    ready = True
-    assert "ZeroDivisionError" in remembered("fused", GPU, test).found
-    ready = False
-    assert "ZeroDivisionError" in remembered("fused", GPU, test).found
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_is_not_remembered_once_its_cause_is_fixed(failure, tmp_path):
+    cause = FAILURES[failure]
+
+    def fails(applier):
+        if isinstance(cause, Verdict):
+            return cause
+        return self_test(applier, lambda *_: (_ for _ in ()).throw(cause))
+
+    assert not remembered("fused", GPU, fails).passed
+    assert not list(tmp_path.rglob("*.json"))
+    with pytest.raises(FastleukError):
+        require("fused", GPU, test=fails)
+    require("fused", GPU, test=lambda a: Verdict(a, True, "ok"))
+    assert remembered("fused", GPU, fails).passed  # a pass is
+
+
+def test_gpu_check_records_what_it_found():
+    def verdict(passed):
+        return lambda applier: Verdict(applier, passed, "found by gpu-check")
+
+    def unasked(applier):
+        raise AssertionError(f"{applier} is tested again")
+
+    check(GPU, test=verdict(True), rate=lambda _: 1.0)
+    assert first_sound(GPU, report=print, test=unasked) == "compiled"
+    require("exact", GPU, test=unasked)
+    check(GPU, test=verdict(False), rate=lambda _: 1.0)
+    with pytest.raises(FastleukError, match="tested"):
+        require("compiled", GPU, test=lambda a: Verdict(a, False, "tested"))
+
+
+@pytest.mark.parametrize("place", ["file", "no home"])
+def test_verdicts_need_no_cache_folder(monkeypatch, tmp_path, place):
+    if place == "file":
+        (tmp_path / "occupied").write_text("")
+        monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path / "occupied"))
+    else:
+        monkeypatch.setattr(verdicts, "cache_root", no_home)
+    assert remembered("fused", GPU, lambda a: Verdict(a, True, "ok")).passed
+
+
+def no_home():
+    raise ConfigError("no home folder")
 
 
 def test_nothing_is_tested_where_there_is_no_gpu():
@@ -214,9 +322,9 @@ def test_the_next_applier_takes_over_and_one_line_says_why():
     assert asked == ["compiled", "fused", "exact"]
     assert len(lines) == 2
     assert all("gives wrong pixels" in line and "gpu-check" in line for line in lines)
-    asked.clear()  # it is remembered
+    asked.clear()
     assert first_sound(GPU, report=lines.append, test=test) == "exact"
-    assert asked == []
+    assert asked == ["compiled", "fused"]  # the pass is remembered
 
 
 def test_no_sound_applier_is_an_error():

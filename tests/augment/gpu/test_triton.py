@@ -17,7 +17,7 @@ from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from tests.augment.gpu import triton_cases
 from tests.makers.augment_images import needs_numba, psnr
 from tests.makers.cells import PROJECT
-from tests.makers.host_kernels import cpu_levels
+from tests.makers.host_kernels import cpu_levels, resized
 from tests.makers.once import once
 from tests.makers.tolerances import TRITON
 
@@ -61,6 +61,13 @@ def compare(name, found, expected):
     assert difference.mean() < TRITON.levels / 10, message
 
 
+def compare_resized(name, found, expected):
+    difference = np.abs(found - expected)
+    assert (difference > TRITON.levels).mean() < 0.04, name
+    assert difference.mean() < 0.01, f"{name}: {difference.mean()}"
+    assert difference.max() < 2, f"{name}: {difference.max()}"
+
+
 def named(case):
     """The images of a case by name, for a failure to say which."""
     names = {
@@ -85,14 +92,12 @@ def expected():
 @needs_numba
 @pytest.mark.parametrize(("case", "i"), EACH, ids=[f"{c} {named(c)[i]}" for c, i in EACH])
 def test_the_gpu_kernels_compute_what_the_cpu_kernel_does(interpreted, expected, case, i):
-    """Resized ones to a level, which may be rounded either way; all others to a fraction."""
-    resized = (case == "few" and i > 1) or (case == "plain" and i > 0)
+    """To a fraction of a level; after a resize a few pixels may be rounded to the next level."""
     found, wanted = interpreted[case][i], expected[case][i]
-    if not resized:
+    if CASES[case][0][i].shape[:2] == (SIZE, SIZE):
         compare(f"{case} {named(case)[i]}", found, wanted)
-        return
-    assert np.abs(found - wanted).max() <= 1.01
-    assert np.abs(found - wanted).mean() < 0.02
+    else:
+        compare_resized(f"{case} {named(case)[i]}", found, wanted)
 
 
 @needs_numba
@@ -115,8 +120,28 @@ def test_bmp_rows_are_read_where_they_lie(interpreted):
     """Bottom-up and top-down, blue first, rows padded: the same picture."""
     pixels = triton_cases.image(*triton_cases.BMP_SHAPE)
     expected = cpu_levels([pixels] * 3, triton_cases.bmp_params())
-    compare("bmp", interpreted["bmp"][:2], expected[:2])
-    assert np.abs(interpreted["bmp"][2] - expected[2]).max() <= 1.01
+    compare_resized("bmp", interpreted["bmp"], expected)
+
+
+@pytest.mark.parametrize("ratio", triton_cases.RATIOS)
+def test_a_flip_changes_nothing_but_the_order_of_pixels(interpreted, ratio):
+    """An un-augmented image and a flipped one are sampled alike, whatever their size."""
+    first = 4 * triton_cases.RATIOS.index(ratio)
+    plain, across, down, both = interpreted["flips"][first : first + 4]
+    np.testing.assert_array_equal(across[:, ::-1], plain)
+    np.testing.assert_array_equal(down[::-1], plain)
+    np.testing.assert_array_equal(both[::-1, ::-1], plain)
+
+
+@needs_numba
+@pytest.mark.parametrize("ratio", triton_cases.RATIOS)
+def test_files_and_the_cache_give_the_same_pixels(interpreted, ratio):
+    """But for values at a half, which the cache may have rounded to the other level."""
+    first = 4 * triton_cases.RATIOS.index(ratio)
+    cached = resized(triton_cases.flips()[0][first], SIZE)
+    difference = np.abs(interpreted["flips"][first] - cached)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.005
 
 
 def test_the_gpu_kernels_are_near_the_ideal(interpreted):
@@ -125,15 +150,14 @@ def test_the_gpu_kernels_are_near_the_ideal(interpreted):
     for name in ("chain", "orders", "alone"):
         images, params = CASES[name]
         for i, image in enumerate(images):
-            if min(image.shape[:2]) >= SIZE:
-                wanted = ideal.apply(image, params, i)[None]
-                found[name, i] = psnr(interpreted[name][i][None], wanted)[0]
+            wanted = ideal.apply(resized(image, SIZE), params, i)[None]
+            found[name, i] = psnr(interpreted[name][i][None], wanted)[0]
     assert np.median(list(found.values())) > 41, found
-    assert min(found.values()) > 33, found  # every step at once, on 48 pixels
+    assert min(found.values()) > 32, found  # every step at once, on 48 pixels
 
 
 ROOM = PROJECT / "fastleuk" / "augment" / "appliers" / "compiled"
-ROW_BY_ROW = {"_index", "_reflect_margin", "_interleave"}
+ROW_BY_ROW = {"framed_grid", "_index", "_reflect_margin", "_interleave"}
 """What only the CPU needs, for it works on whole rows of one colour."""
 
 
@@ -185,6 +209,17 @@ def test_the_kernels_store_what_the_benchmark_counts(compiled, capability):
         assert found["STORED"] * threads == BLOCK * 3 * itemsize
     assert compiled[f"mean_grey {capability}"]["STORED"] == 4
     assert not any(used["CALLS"] for used in compiled.values())
+
+
+def test_no_range_has_a_bound_that_is_known_at_run_time_only():
+    """Triton 3.6's interpreter can't use an array of NumPy 2.4 as a number; ``while`` does."""
+    for file in ROOM.glob("gpu*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.For):
+                assert isinstance(node.iter, ast.Call)
+                names = {n.id for n in ast.walk(node.iter) if isinstance(n, ast.Name)}
+                constants = {name for name in names if name.isupper()}
+                assert names - constants <= {"range", "tl"}, f"{file.name}:{node.lineno}"
 
 
 def test_the_rows_of_both_kernels_end_alike():

@@ -19,14 +19,14 @@ SIZE = 48
 ON = PAPER.replace(
     **{f.name: 1 for f in dataclasses.fields(PAPER) if f.name.startswith("p_")}, hue=0.5
 )
-SHAPES = {"equal": (48, 48), "small": (17, 23), "boxed": (90, 80), "wide": (40, 110)}
-"""Of the whole chain."""
+SHAPES = {"equal": (48, 48), "small": (17, 23), "larger": (90, 80), "wide": (40, 110)}
+"""Of the whole chain; all but the first are resized before it, here and below."""
 FEW = {"larger": (60, 64), "one": (1, 1), "large": (130, 128), "large too": (100, 121)}
-"""Of some steps; from the third on they are resized first."""
+"""Of some steps."""
 ALONE = (*STEPS, *JITTER_STEPS)
 ORDERS = ((3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1))
 PLAIN = {"equal": (48, 48), "larger": (70, 50), "smaller": (20, 33), "large": (130, 128)}
-"""Of images that are not augmented: but for the first they are resized."""
+"""Of images that are not augmented."""
 BMP_SHAPE = (37, 45)
 """Rows of 135 bytes, padded to 136."""
 
@@ -85,9 +85,23 @@ def bmp_files():
 
 
 def bmp_params():
-    """Of the two augmented, and of the first un-augmented, which is resized."""
+    """Of the two augmented, and of the first un-augmented."""
     augmented = drawn(2, start=3).only("rotate", "affine")
     return AugmentParams.concatenate([augmented, identity(1, SIZE)])
+
+
+RATIOS = (1, 1.25, 1.5, 2, 3)
+"""Source pixels for one of the output, of images that are flipped only."""
+FLIPS = ((False, False), (True, False), (False, True), (True, True))
+
+
+def flips():
+    """Return the images of :data:`RATIOS`, each four times, with the flips of :data:`FLIPS`."""
+    edges = [round(SIZE * ratio) for ratio in RATIOS]
+    images = [image(edge, edge - edge % 2, 3) for edge in edges for _ in FLIPS]
+    across, down = np.array(FLIPS * len(RATIOS)).T
+    params = dataclasses.replace(identity(len(images), SIZE), hflip=across, vflip=down)
+    return images, params
 
 
 FORMS = (("CHW", "float32"), ("HWC", "float16"), ("CHW", "bfloat16"))
@@ -114,6 +128,7 @@ def run(out):
         assert str(result.dtype) == f"torch.{dtype}"
         found[f"{layout} {dtype}"] = result.float().numpy()
     found["bmp"] = _from_bmp()
+    found["flips"] = by_kernels(*flips()).numpy()
     np.savez(out, **found)
 
 

@@ -8,7 +8,6 @@ from PIL import Image
 
 from fastleuk.data.dataset import load_dataset
 from fastleuk.data.decoded.read import INDEX, SOURCE
-from fastleuk.data.images.bmp import read_layout
 from fastleuk.errors import DataError
 from fastleuk.loading.prepare import build_cache
 from tests.makers.augment_images import needs_numba
@@ -33,15 +32,12 @@ def _by_dali(image, size):
 
 
 def _by_kernel(image, size, **options):
-    from fastleuk.loading.decode.resize_kernel import plan_resize, resize_bmp
+    from fastleuk.augment.appliers.compiled.cpu_resize import level_sums, resize_bmp, resize_image
 
-    data = np.frombuffer(bmp(image, **options), np.uint8)
-    layout = read_layout(data.data)
-    assert layout.length <= len(data)
     output = np.zeros((size, size, 3), np.uint8)
-    plan = plan_resize(layout.height, layout.width, size)
-    sums = resize_bmp(output, data, layout.start, layout.stride, layout.height, layout.width, *plan)
-    np.testing.assert_array_equal(sums, output.sum((0, 1), dtype=np.int64))
+    resize_bmp(output, np.frombuffer(bmp(image, **options), np.uint8))
+    np.testing.assert_array_equal(level_sums(output), output.sum((0, 1), dtype=np.int64))
+    np.testing.assert_array_equal(output, resize_image(image, size))
     return output
 
 

@@ -1,9 +1,10 @@
 """The nine steps as one function of one image, compiled by numba for the CPU: ``compiled``.
 
-An output pixel is sampled once, through the product of all homographies up to the affine step,
-from the source's own pixels; the jitter then does to it what torchvision does, step by step in
-the drawn order, clips included. Blur and sharpness are one correlation; the perspective, where
-it is on, is a second sampling. Geometry as in :mod:`fastleuk.augment.matrices`.
+The image has the output's size (:mod:`.cpu_resize` resizes it before). An output pixel is sampled
+from it once, through the product of all homographies up to the affine step; the jitter then does to
+it what torchvision does, step by step in the drawn order, clips included. Blur and sharpness are
+one correlation; the perspective, where it is on, is a second sampling. Geometry as in
+:mod:`fastleuk.augment.matrices`.
 
 The same functions in the same order as :mod:`.gpu`, with the same arithmetic. There a block of
 pixels is worked on at a time, here a row of one colour: such loops become vector instructions, and
@@ -43,17 +44,36 @@ IDENTITY = identity_of(kernel_row, numba_cache, callees=(cpu_lanes,))
 compiled = compiler(IDENTITY)
 announce_compiling(__name__)
 
-f4, i4 = np.float32, np.int32
+f4, i4, u1 = np.float32, np.int32, np.uint8
 RED, GREEN, BLUE = f4(0.2989), f4(0.587), f4(0.114)
 
 
 @compiled
-def mean_grey(source, bgr, row, size, work):
+def framed_grid(image, size):
+    """Copy an image, its last column and row repeated: each pixel has neighbors to interpolate.
+
+    Args:
+        image: ``(size, size, 3)`` uint8.
+        size: Edge of the image.
+
+    Returns:
+        ``(size + 1, 3 * (size + 1))`` uint8, of :func:`.cpu_lanes.empty_grid`.
+    """
+    grid = empty_grid(size + 1, size + 1, u1)
+    for y in range(size):
+        copy(image[y].reshape(-1), grid[y])
+        for c in range(3):
+            grid[y, 3 * size + c] = image[y, size - 1, c]
+    copy(grid[size - 1], grid[size])
+    return grid
+
+
+@compiled
+def mean_grey(grid, row, size, work):
     """Mean grey of the flipped and rotated image after the jitter steps before contrast.
 
     Args:
-        source: Of :mod:`.cpu_source`.
-        bgr: Whether blue comes first in it.
+        grid: Of :func:`framed_grid`.
         row: ``(ROW,)`` float32.
         size: Edge of the output.
         work: Room for a row: its three planes; for :func:`_interpolate` indices and weights.
@@ -67,8 +87,8 @@ def mean_grey(source, bgr, row, size, work):
         y = (f4(j) + half) * step
         for k in range(points):
             s, t = _affine(row, FLIP_ROTATE, (f4(k) + half) * step, y)
-            _sample(source, s, t, k, size, work)
-        _interpolate(source[0], source[1], bgr, points, work)
+            _sample(grid, s, t, k, size, work)
+        _interpolate(grid, points, work)
         _jitter(planes[0], planes[1], planes[2], points, row, f4(0), True)
         for k in range(points):
             total += RED * planes[0, k] + GREEN * planes[1, k] + BLUE * planes[2, k]
@@ -76,12 +96,11 @@ def mean_grey(source, bgr, row, size, work):
 
 
 @compiled
-def warp_and_jitter(source, bgr, row, pivot, canvas, size, work):
+def warp_and_jitter(grid, row, pivot, canvas, size, work):
     """Sample the image once through flips, rotation, crop and affine; jitter; onto the canvas.
 
     Args:
-        source: Of :mod:`.cpu_source`.
-        bgr: Whether blue comes first in it.
+        grid: Of :func:`framed_grid`.
         row: ``(ROW,)`` float32.
         pivot: Of :func:`mean_grey`.
         canvas: ``(3, size + 2 * reach, size + 2 * reach)`` float32, written but for its margin.
@@ -97,8 +116,8 @@ def warp_and_jitter(source, bgr, row, pivot, canvas, size, work):
             weights[3, x] = _coverage(u, edge) * _coverage(v, edge)  # beyond the crop it is black
             u, v = max(min(u, edge - margin_x), margin_x), max(min(v, edge - margin_y), margin_y)
             s, t = _affine(row, FLIP_ROTATE_CROP, u, v)
-            _sample(source, s, t, x, size, work)
-        _interpolate(source[0], source[1], bgr, size, work)
+            _sample(grid, s, t, x, size, work)
+        _interpolate(grid, size, work)
         _jitter(planes[0], planes[1], planes[2], size, row, pivot, False)
         for c in range(3):
             plane, target = planes[c], canvas[c, y + reach]
@@ -107,15 +126,15 @@ def warp_and_jitter(source, bgr, row, pivot, canvas, size, work):
 
 
 @compiled
-def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, work):
+def filter_and_write(canvas, row, kernel, mean, factor, output, planar, size, work):
     """Blur and sharpness, perspective, normalisation.
 
     Args:
         canvas: Of :func:`warp_and_jitter`; its margin is written.
         row: ``(ROW,)`` float32.
         kernel: ``(k, k)`` float32.
-        factor: ``(3,)`` float32.
-        offset: Likewise.
+        mean: ``(3,)`` float32, of the levels.
+        factor: Likewise, by which what is above the mean is multiplied.
         output: ``(3, size, size)`` if ``planar``, else ``(size, size, 3)``, float32, written.
         planar: Which of the two layouts.
         size: Edge of the output.
@@ -133,7 +152,7 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
         if warped:
             _interleave(planes, size, framed[y + 1, 3:])
         else:
-            _write(planes, factor, offset, y, size, output, planar)
+            _write(planes, mean, factor, y, size, output, planar)
     if not warped:
         return
     last = f4(framed.shape[0] - 1)
@@ -143,8 +162,8 @@ def filter_and_write(canvas, row, kernel, factor, offset, output, planar, size, 
             i, j = _index(u, last), _index(v, last)
             src_index[x] = j * i4(framed.shape[1]) + i4(3) * i
             weights[0, x], weights[1, x], weights[2, x] = u - f4(i), v - f4(j), f4(1)
-        _interpolate(framed, f4(1), False, size, work)
-        _write(planes, factor, offset, y, size, output, planar)
+        _interpolate(framed, size, work)
+        _write(planes, mean, factor, y, size, output, planar)
 
 
 @compiled
@@ -171,25 +190,25 @@ def _coverage(coordinate, size):
 
 
 @compiled
-def _sample(source, s, t, k, size, work):
-    """Bilinear interpolation of the source at a point of the canvas; black beyond its edges.
+def _sample(grid, s, t, k, size, work):
+    """Bilinear interpolation of the image at a point; black beyond its edges.
 
     Here only where and how: the index and weights for the ``k``-th pixel of a row, which
     :func:`_interpolate` then makes.
     """
-    grid, _, (scale_x, scale_y, origin_x, origin_y) = source
     _, src_index, weights = work
-    i, weights[0, k] = _src_index(s, scale_x, origin_x, f4(grid.shape[1] // 3 - 1))
-    j, weights[1, k] = _src_index(t, scale_y, origin_y, f4(grid.shape[0] - 1))
-    weights[2, k] = _coverage(s, f4(size)) * _coverage(t, f4(size))
+    last = f4(size)
+    i, weights[0, k] = _src_index(s, last)
+    j, weights[1, k] = _src_index(t, last)
+    weights[2, k] = _coverage(s, last) * _coverage(t, last)
     src_index[k] = j * i4(grid.shape[1]) + i4(3) * i
 
 
 @compiled
-def _src_index(coordinate, scale, origin, last):
-    """The pixel of the grid before a point of the canvas, and the weight of the one behind it."""
-    src = max(min(coordinate * scale + origin, last), f4(0))
-    before = _index(src, last)
+def _src_index(coordinate, size):
+    """The pixel before a point, and the weight of the one behind it; the edge's beyond the edge."""
+    src = max(min(coordinate - f4(0.5), size - f4(1)), f4(0))
+    before = _index(src, size)
     return before, src - f4(before)
 
 
@@ -200,25 +219,23 @@ def _index(coordinate, last):
 
 
 @compiled
-def _interpolate(grid, gain, bgr, count, work):
-    """A row of pixels from the four neighbours of each point, times ``gain``.
+def _interpolate(grid, count, work):
+    """A row of pixels from the four neighbours of each point.
 
     Args:
         grid: Of :func:`.cpu_lanes.empty_grid`: values of pixels, three each.
-        gain: Levels of a value.
-        bgr: Whether blue comes first in it.
         count: Pixels.
         work: The planes are written; the indices are those of the upper left neighbour; the
             weights those of its right and of its lower neighbour, and the coverage of the point.
     """
     planes, src_index, weights = work
     weight_x, weight_y, coverage = weights[0], weights[1], weights[2]
-    reds, greens, blues = planes[2 if bgr else 0], planes[1], planes[0 if bgr else 2]
+    reds, greens, blues = planes[0], planes[1], planes[2]
     values, stride = grid.reshape(-1), i4(grid.shape[1])
     for k in range(count):
         upper = src_index[k]
         reds[k], greens[k], blues[k] = bilinear(
-            values, upper, upper + stride, weight_x[k], weight_y[k], gain * coverage[k]
+            values, upper, upper + stride, weight_x[k], weight_y[k], coverage[k]
         )
 
 
@@ -336,12 +353,12 @@ def _filter(canvas, kernel, clips, y, size, planes):
 
 
 @compiled
-def _write(planes, factor, offset, y, size, output, planar):
-    """Normalise and write row ``y``."""
+def _write(planes, mean, factor, y, size, output, planar):
+    """Normalize and write row ``y``, rounded as by DALI's ``crop_mirror_normalize``."""
     for c in range(3):
-        plane, times, plus = planes[c], factor[c], offset[c]
+        plane, minus, times = planes[c], mean[c], factor[c]
         for k in range(size):
-            plane[k] = plane[k] * times + plus
+            plane[k] = (plane[k] - minus) * times
     if planar:
         for c in range(3):
             copy(planes[c], output[c, y])

@@ -1,4 +1,4 @@
-"""Images and batches for the CPU's kernel (:mod:`.cpu`): arrays, addresses, files' bytes."""
+"""Batches for the CPU's kernel (:mod:`.cpu`): images by their addresses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from fastleuk.augment.appliers.compiled import cpu, cpu_lanes, cpu_source, numba_cache
-from fastleuk.augment.appliers.compiled.cpu import filter_and_write, mean_grey, warp_and_jitter
-from fastleuk.augment.appliers.compiled.cpu_lanes import fill
-from fastleuk.augment.appliers.compiled.cpu_source import bmp_layout, source_of_bmp, source_of_image
+from fastleuk.augment.appliers.compiled import cpu, numba_cache
+from fastleuk.augment.appliers.compiled.cpu import (
+    filter_and_write,
+    framed_grid,
+    mean_grey,
+    warp_and_jitter,
+)
 from fastleuk.augment.appliers.compiled.numba_cache import announce_compiling, compiler, identity_of
 
-IDENTITY = identity_of(numba_cache, callees=(cpu, cpu_lanes, cpu_source))
+IDENTITY = identity_of(numba_cache, callees=(cpu,))
 compiled = compiler(IDENTITY)
 announce_compiling(__name__)
 
@@ -31,43 +34,30 @@ def _pointer(_typing, _address, dtype=None):
 
 
 @compiled
-def augment_batch(outputs, planar, table, rows, factor, offset, first, step):
+def augment_batch(outputs, planar, table, rows, mean, factor, first, step):
     """Augment every ``step``-th image of a batch from ``first`` on, all without Python's lock.
-
-    A file that is no uncompressed 24-bit BMP, or too short, leaves NaN in its output.
 
     Args:
         outputs: ``(N, size, size, 3)`` or, if ``planar``, ``(N, 3, size, size)`` float32; written.
         planar: Which of the two.
-        table: ``(N, 5)`` int64: the address of an image's ``(H, W, 3)`` uint8, its height and its
-            width; or the address of a file's bytes, 0 and their number. Then the address and the
-            edge of a ``(k, k)`` float32 kernel: blur and sharpness.
+        table: ``(N, 3)`` int64: the address of an image's ``(size, size, 3)`` uint8; the address
+            and the edge of a ``(k, k)`` float32 kernel: blur and sharpness.
         rows: ``(N, ROW)`` float32, see :mod:`fastleuk.augment.appliers.row`.
-        factor: ``(3,)`` float32, by which the levels of each channel are multiplied at last.
-        offset: ``(3,)`` float32, which is added then.
+        mean: ``(3,)`` float32, subtracted from the levels of each channel at last.
+        factor: ``(3,)`` float32, by which the result is multiplied.
         first: The first image's number.
         step: How many take part in this batch.
     """
     size = outputs.shape[2]
     work = np.empty((3, size), f4), np.empty(size, i4), np.empty((4, size), f4)
     for i in range(first, len(outputs), step):
-        address, height, width, weights, edge = table[i]
+        address, weights, edge = table[i]
+        image = carray(_pointer(address, u1), (size, size, 3))
         kernel = carray(_pointer(weights, f4), (edge, edge))
-        of_file = height == 0
-        if of_file:
-            data = carray(_pointer(address, u1), (width,))
-            layout = bmp_layout(data)
-            if layout[1] == 0:
-                fill(outputs[i].reshape(-1), np.nan)
-                continue
-            source = source_of_bmp(data, layout, size)
-        else:
-            image = carray(_pointer(address, u1), (height, width, 3))
-            source = source_of_image(image, size)
-        # One call of each for both: every call is a copy of the whole, and compiled for itself.
         reach = edge // 2
         canvas = np.empty((3, size + 2 * reach, size + 2 * reach), f4)
         row = rows[i]
-        pivot = mean_grey(source, of_file, row, size, work)
-        warp_and_jitter(source, of_file, row, pivot, canvas, size, work)
-        filter_and_write(canvas, row, kernel, factor, offset, outputs[i], planar, size, work)
+        grid = framed_grid(image, size)
+        pivot = mean_grey(grid, row, size, work)
+        warp_and_jitter(grid, row, pivot, canvas, size, work)
+        filter_and_write(canvas, row, kernel, mean, factor, outputs[i], planar, size, work)

@@ -2,13 +2,18 @@
 
 The same functions in the same order as :mod:`.cpu`, with the same arithmetic, from the same row of
 parameters. There a row of pixels is worked on at a time, here a block of them; a program works on
-one image, so that the order of the jitter, the box and the perspective are branches that all of
-its threads take alike.
+one image, so that the order of the jitter and the perspective are branches that all of its threads
+take alike. Images of another size are resized first, by :mod:`.gpu_resize`.
 
 Triton runs here in three ways: compiled for the GPU that is there, compiled ahead of time for any
 other (no driver is needed), and interpreted with NumPy (``TRITON_INTERPRET=1``), which the tests
 use. Coordinates are clamped before they become integers, for the interpreter and a GPU differ in
-what they do with others. Only Triton's own functions are used, which all three know.
+what they do with others. Only Triton's own functions are used, which all three know. Loops of a
+length known at run time only are ``while`` loops: Triton 3.6's interpreter can't use an array of
+NumPy 2.4 as the bound of a ``range``.
+
+Every kernel writes every element of its output. Memory that torch allocates may hold NaN, and a
+weight of zero doesn't cancel NaN.
 """
 
 from __future__ import annotations
@@ -16,10 +21,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastleuk.augment import sampling
 from fastleuk.augment.appliers import row as kernel_row
 from fastleuk.augment.appliers.compiled.gpu_resize import resize
-from fastleuk.augment.appliers.compiled.gpu_source import IMAGE, add_pixels, half, source_of, third
+from fastleuk.augment.appliers.compiled.gpu_source import IMAGE, add_pixels, source_of
 
 __all__ = ["filter_and_write", "mean_grey", "resize", "warp_and_jitter"]
 
@@ -41,7 +45,6 @@ EDGE = tl.constexpr(kernel_row.ROW)
 """Behind an image's row: the edge of its kernel of blur and sharpness, odd; then its weights."""
 WEIGHTS = tl.constexpr(kernel_row.ROW + 1)
 
-BOX_RATIO = tl.constexpr(sampling.BOX_RATIO)
 RED, GREEN, BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
 
 
@@ -58,9 +61,9 @@ def mean_grey(
     """Mean grey of each flipped and rotated image after the jitter steps before contrast.
 
     Args:
-        images: ``(N, IMAGE)`` int64.
+        images: ``(N, IMAGE)`` int64, of ``(SIZE, SIZE, 3)`` uint8.
         rows: ``(N, LENGTH)`` float32.
-        pivots: ``(N,)`` float32, written where contrast is on.
+        pivots: ``(N,)`` float32, written: 0 where contrast is off.
         LENGTH: Numbers a row.
         SIZE: Edge of the output.
         POINTS: So many along each edge are sampled.
@@ -68,9 +71,9 @@ def mean_grey(
     """
     n = tl.program_id(0)
     source, row = source_of(images + n * IMAGE), rows + n * LENGTH
+    total = tl.zeros((BLOCK,), tl.float32)
     if tl.load(row + CONTRAST) != 1:
         step: tl.constexpr = SIZE / POINTS
-        total = tl.zeros((BLOCK,), tl.float32)
         for first in range(0, POINTS * POINTS, BLOCK):
             k = first + tl.arange(0, BLOCK)
             mask = k < POINTS * POINTS
@@ -80,7 +83,7 @@ def mean_grey(
             r, g, b = _sample(source, s, t, mask, SIZE)
             r, g, b = _jitter(r, g, b, row, 0.0, True)
             total += tl.where(mask, RED * r + GREEN * g + BLUE * b, 0.0)
-        tl.store(pivots + n, tl.sum(total, axis=0) / (POINTS * POINTS))
+    tl.store(pivots + n, tl.sum(total, axis=0) / (POINTS * POINTS))
 
 
 @triton.jit
@@ -96,7 +99,7 @@ def warp_and_jitter(
     """Sample each image once through flips, rotation, crop and affine; jitter; onto the canvas.
 
     Args:
-        images: ``(N, IMAGE)`` int64.
+        images: ``(N, IMAGE)`` int64, of ``(SIZE, SIZE, 3)`` uint8.
         rows: ``(N, LENGTH)`` float32.
         pivots: ``(N,)`` float32, of :func:`mean_grey`.
         canvas: ``(N, 3, SIZE, SIZE)`` float32 or float16, written.
@@ -141,7 +144,7 @@ def filter_and_write(
     Args:
         canvas: ``(N, 3, SIZE, SIZE)``, of :func:`warp_and_jitter`.
         rows: ``(N, LENGTH)`` float32.
-        moments: ``(6,)`` float32: factors of the three channels, then offsets.
+        moments: ``(6,)`` float32: means of the three channels, then factors.
         outputs: ``(N, 3, SIZE, SIZE)`` if ``PLANAR``, else ``(N, SIZE, SIZE, 3)``, written.
         LENGTH: Numbers a row.
         SIZE: Edge of the output.
@@ -207,45 +210,29 @@ def _coverage(coordinate, SIZE: tl.constexpr):
 @triton.jit
 def _sample(source, s, t, mask, SIZE: tl.constexpr):
     """Bilinear interpolation of the source at points of the canvas; black beyond its edges."""
-    _, _, _, height, width = source
-    wide, tall = width > BOX_RATIO * SIZE, height > BOX_RATIO * SIZE
     coverage = _coverage(s, SIZE) * _coverage(t, SIZE)
-    i, fx = _src_index(s, width, wide, SIZE)
-    j, fy = _src_index(t, height, tall, SIZE)
-    return _interpolate(source, i, j, fx, fy, wide, tall, coverage, mask)
+    i, fx = _src_index(s, SIZE)
+    j, fy = _src_index(t, SIZE)
+    return _interpolate(source, i, j, fx, fy, coverage, mask, SIZE)
 
 
 @triton.jit
-def _src_index(coordinate, count, boxed, SIZE: tl.constexpr):
-    """The pixel before a point of the canvas, and the weight of the one behind it.
-
-    Pixels averaged in twos lie on the edges between pixels.
-    """
-    shift = tl.where(boxed, 0.0, 0.5)
-    src = coordinate * (count.to(tl.float32) / SIZE) - shift
-    src = tl.minimum(tl.maximum(src, -0.5), count.to(tl.float32) + 0.5)
+def _src_index(coordinate, SIZE: tl.constexpr):
+    """The pixel before a point of the canvas, and the weight of the one behind it."""
+    src = tl.minimum(tl.maximum(coordinate - 0.5, -0.5), SIZE + 0.5)
     before = tl.floor(src)
     return before.to(tl.int32), src - before
 
 
 @triton.jit
-def _interpolate(source, i, j, fx, fy, wide, tall, coverage, mask):
-    """Pixels from the four neighbours of each point, times ``coverage``.
-
-    From ``BOX_RATIO`` source pixels for one of the output on, a neighbour is the mean of two.
-    """
+def _interpolate(source, i, j, fx, fy, coverage, mask, SIZE: tl.constexpr):
+    """Pixels from the four neighbours of each point, times ``coverage``."""
     mask = mask & (coverage > 0)
     r, g, b = coverage * 0, coverage * 0, coverage * 0
-    if wide or tall:  # the mean of two neighbours, interpolated, is one of three
-        for row in tl.static_range(3):
-            for column in tl.static_range(3):
-                weight = coverage * third(row, fy, tall) * third(column, fx, wide)
-                r, g, b = add_pixels(r, g, b, weight, source, i + column - 1, j + row - 1, mask)
-    else:
-        for row in tl.static_range(2):
-            for column in tl.static_range(2):
-                weight = coverage * half(row, fy) * half(column, fx)
-                r, g, b = add_pixels(r, g, b, weight, source, i + column, j + row, mask)
+    for row in tl.static_range(2):
+        for column in tl.static_range(2):
+            weight = coverage * (fy if row == 1 else 1 - fy) * (fx if column == 1 else 1 - fx)
+            r, g, b = add_pixels(r, g, b, weight, source, i + column, j + row, SIZE, SIZE, mask)
     return r, g, b
 
 
@@ -315,14 +302,18 @@ def _filter(canvas, kernel, edge, clips, x, y, mask, SIZE: tl.constexpr):
     reach = edge // 2
     r = x.to(tl.float32) * 0
     g, b = r, r
-    for j in range(edge):
+    j = 0
+    while j < edge:
         line = _reflect(y + j - reach, SIZE) * SIZE
-        for i in range(edge):
+        i = 0
+        while i < edge:
             weight = tl.load(kernel + j * edge + i)
             pixel = canvas + line + _reflect(x + i - reach, SIZE)
             r += weight * tl.load(pixel, mask, 0).to(tl.float32)
             g += weight * tl.load(pixel + SIZE * SIZE, mask, 0).to(tl.float32)
             b += weight * tl.load(pixel + 2 * SIZE * SIZE, mask, 0).to(tl.float32)
+            i += 1
+        j += 1
     if clips:
         r, g, b = _clip(r), _clip(g), _clip(b)
     return r, g, b
@@ -330,10 +321,10 @@ def _filter(canvas, kernel, edge, clips, x, y, mask, SIZE: tl.constexpr):
 
 @triton.jit
 def _write(r, g, b, moments, output, k, mask, SIZE: tl.constexpr, PLANAR: tl.constexpr):
-    """Normalise and write."""
-    r = r * tl.load(moments) + tl.load(moments + 3)
-    g = g * tl.load(moments + 1) + tl.load(moments + 4)
-    b = b * tl.load(moments + 2) + tl.load(moments + 5)
+    """Normalize and write, rounded as by DALI."""
+    r = (r - tl.load(moments)) * tl.load(moments + 3)
+    g = (g - tl.load(moments + 1)) * tl.load(moments + 4)
+    b = (b - tl.load(moments + 2)) * tl.load(moments + 5)
     kind = output.dtype.element_ty
     if PLANAR:
         tl.store(output + k, r.to(kind), mask)

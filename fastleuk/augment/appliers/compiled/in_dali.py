@@ -1,8 +1,7 @@
-"""The compiled kernel inside a DALI graph, on the CPU: ``compiled``.
+"""The compiled kernels inside a DALI graph, on the CPU: ``compiled``, and the resize of plain BMPs.
 
-DALI reads, decodes and resizes; the nine steps and the normalisation of a batch are one call
-of a function, which shares the images among as many threads as the pipeline has. The kernel
-runs outside Python's lock.
+The nine steps and the normalization of a batch are one call of a function, which shares the images
+among as many threads as the pipeline has. The kernels run outside Python's lock.
 """
 
 from __future__ import annotations
@@ -14,21 +13,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from fastleuk.augment.appliers.compiled.on_arrays import checked_rows, image_place, load_kernel
-from fastleuk.augment.appliers.exact import DataNode, Params, Pipeline, fn, resize_large
-from fastleuk.augment.sampling import is_resized_first
-from fastleuk.data.images.bmp import read_layout
+from fastleuk.augment.appliers.compiled.on_arrays import (
+    checked_rows,
+    image_table,
+    load_kernel,
+    load_resize,
+)
+from fastleuk.augment.appliers.exact import DataNode, Params, Pipeline, fn
 
 
 def augment_and_normalize(
     images: DataNode, params: Params, mean: Sequence[float], std: Sequence[float], layout: str
 ) -> DataNode:
-    """The whole chain, then ``(levels - mean) / std``.
+    """Apply the whole chain, then ``(levels - mean) / std``.
 
     Args:
-        images: ``(H, W, 3)`` uint8 on the CPU, any size.
-        params: Of :func:`fastleuk.augment.appliers.lowering.compiled_arrays`, and ``size``,
-            ``resized``.
+        images: ``(size, size, 3)`` uint8 on the CPU.
+        params: Of :func:`fastleuk.augment.appliers.lowering.compiled_arrays`, and ``size``.
         mean: Of each channel, in levels.
         std: Likewise.
         layout: ``HWC`` or ``CHW``.
@@ -39,49 +40,12 @@ def augment_and_normalize(
     Raises:
         MissingDependencyError: numba is not installed.
     """
-    size = params["size"]
-    if not params["resized"]:
-        images = resize_large(images, size)
-    return _apply(images, params, mean, std, layout)
-
-
-def augment_and_normalize_bmp(
-    encoded: DataNode, params: Params, mean: Sequence[float], std: Sequence[float], layout: str
-) -> DataNode:
-    """As :func:`augment_and_normalize`, from the bytes of files for which :func:`is_plain_bmp`.
-
-    Nothing decodes them: the kernel reads the rows where they lie. An image whose file is no
-    plain BMP any more becomes NaN.
-    """
-    return _apply(encoded, params, mean, std, layout)
-
-
-def is_plain_bmp(header: bytes, size: int) -> bool:
-    """Whether the kernel can read a file from its bytes, for an output of ``size`` pixels.
-
-    Args:
-        header: The file's first :data:`fastleuk.data.images.bmp.HEADER` bytes.
-        size: Edge of the output; images that :func:`.sampling.is_resized_first` are to be decoded
-            and resized instead.
-    """
-    layout = read_layout(header)
-    return layout is not None and not is_resized_first(layout.height, layout.width, size)
-
-
-def _apply(
-    inputs: DataNode,
-    params: Params,
-    mean: Sequence[float],
-    std: Sequence[float],
-    layout: str,
-) -> DataNode:
-    factor = 1 / np.asarray(std, np.float32)
-    offset = -np.asarray(mean, np.float32) * factor
+    levels, factor = np.asarray(mean, np.float32), 1 / np.asarray(std, np.float32)
     return fn.python_function(
-        inputs,
+        images,
         params["row"],
         params["kernel"],
-        function=_batch_function(params["size"], layout, factor, offset, _threads()),
+        function=_batch_function(params["size"], layout, levels, factor, _threads()),
         batch_processing=True,
         num_outputs=1,
         output_layouts=layout,
@@ -90,7 +54,7 @@ def _apply(
 
 
 def _batch_function(
-    size: int, layout: str, factor: np.ndarray, offset: np.ndarray, threads: int
+    size: int, layout: str, mean: np.ndarray, factor: np.ndarray, threads: int
 ) -> Callable[..., list[np.ndarray]]:
     augment_batch = load_kernel().augment_batch
     pool = _pool(threads)
@@ -103,12 +67,51 @@ def _batch_function(
         outputs = np.empty((len(images), *shape), np.float32)
         images = [np.ascontiguousarray(image) for image in images]
         kernels = [np.ascontiguousarray(kernel) for kernel in kernels]
-        table = np.array([image_place(*pair) for pair in zip(images, kernels, strict=True)])
-        given = outputs, planar, table, checked_rows(rows), factor, offset
+        table = image_table(images, kernels, size)
+        given = outputs, planar, table, checked_rows(rows), mean, factor
         pool.each(lambda first: augment_batch(*given, first, threads))
         return list(outputs)
 
     return run
+
+
+def resize_bmps(encoded: DataNode, *crops: DataNode, size: int) -> DataNode:
+    """Read plain BMPs from their bytes and resize them; equal to DALI's decoder and resize.
+
+    Args:
+        encoded: ``(B,)`` uint8 on the CPU, the bytes of a file.
+        crops: One node or none, as :func:`fastleuk.loading.decode.dali.decode_bytes` takes it.
+        size: Edge of the output.
+
+    Returns:
+        ``(size, size, 3)`` uint8 RGB. The run fails on a file that is no plain BMP.
+
+    Raises:
+        MissingDependencyError: numba is not installed.
+    """
+    resize_bmp, threads = load_resize().resize_bmp, _threads()
+    pool = _pool(threads)
+
+    def run(files: list[np.ndarray], sides: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
+        outputs = np.empty((len(files), size, size, 3), np.uint8)
+        kept = [int(side) for side in sides] or [0] * len(files)
+
+        def share(first: int) -> None:
+            for i in range(first, len(files), threads):
+                resize_bmp(outputs[i], files[i], kept[i])
+
+        pool.each(share)
+        return list(outputs)
+
+    return fn.python_function(
+        encoded,
+        *crops,
+        function=run,
+        batch_processing=True,
+        num_outputs=1,
+        output_layouts="HWC",
+        device="cpu",
+    )
 
 
 def _threads() -> int:

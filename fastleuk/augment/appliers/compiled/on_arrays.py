@@ -1,7 +1,8 @@
-"""The CPU's kernel on arrays, without DALI: what is read by address is looked at here."""
+"""The CPU's kernels on arrays, without DALI; arguments are checked before addresses are read."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -14,10 +15,10 @@ from fastleuk.errors import ConfigError, MissingDependencyError
 
 
 def levels(images: Sequence[np.ndarray], params: AugmentParams) -> np.ndarray:
-    """Augment images from their own pixels.
+    """Resize and augment images.
 
     Args:
-        images: uint8 RGB ``(H, W, 3)``; none that is to be resized first.
+        images: uint8 RGB ``(H, W, 3)``, of any sizes.
         params: A row for each.
 
     Returns:
@@ -26,26 +27,41 @@ def levels(images: Sequence[np.ndarray], params: AugmentParams) -> np.ndarray:
     Raises:
         MissingDependencyError: numba is not installed.
     """
+    kernel, resize = load_kernel(), load_resize()
     arrays = compiled_arrays(params)
     kernels = [np.ascontiguousarray(kernel) for kernel in arrays["kernel"]]
-    images = [np.ascontiguousarray(image) for image in images]
-    table = np.array([image_place(*pair) for pair in zip(images, kernels, strict=True)])
+    images = [np.ascontiguousarray(resize.resize_image(i, params.size)) for i in images]
+    table = image_table(images, kernels, params.size)
     outputs = np.empty((len(images), params.size, params.size, 3), np.float32)
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
     rows = checked_rows(list(arrays["row"]))
-    load_kernel().augment_batch(outputs, False, table, rows, one, zero, 0, 1)
+    kernel.augment_batch(outputs, False, table, rows, zero, one, 0, 1)
     return outputs
 
 
-def image_place(image: np.ndarray, kernel: np.ndarray) -> tuple[int, ...]:
-    """Where an image, or a file's bytes, and its kernel lie: see the kernel's ``augment_batch``.
+def image_table(
+    images: Sequence[np.ndarray], kernels: Sequence[np.ndarray], size: int
+) -> np.ndarray:
+    """Return the addresses that ``augment_batch`` of the kernel reads, which checks nothing itself.
 
-    What the kernel reads by its address is looked at here; nothing behind this checks anything.
+    Args:
+        images: ``(size, size, 3)`` uint8, contiguous.
+        kernels: For each image ``(k, k)`` float32, contiguous.
+        size: Edge of the output.
+
+    Returns:
+        ``(N, 3)`` int64, valid as long as the arrays live.
+
+    Raises:
+        ConfigError: an array has another type or shape.
     """
-    of_image = image.ndim == 3 and image.shape[2] == 3 and image.size > 0
-    if image.dtype != np.uint8 or not (of_image or image.ndim == 1):
+    return np.array([_addresses(*pair, size) for pair in zip(images, kernels, strict=True)])
+
+
+def _addresses(image: np.ndarray, kernel: np.ndarray, size: int) -> tuple[int, int, int]:
+    if image.dtype != np.uint8 or image.shape != (size, size, 3):
         raise ConfigError(
-            "the applier compiled takes uint8 images (H, W, 3), RGB, or the bytes of files, got "
+            f"the applier compiled takes uint8 images ({size}, {size}, 3), RGB, got "
             f"{image.dtype} of the shape {image.shape}"
         )
     edge = len(kernel)
@@ -54,8 +70,9 @@ def image_place(image: np.ndarray, kernel: np.ndarray) -> tuple[int, ...]:
             f"a kernel must be float32 and square, of an odd edge, got {kernel.dtype} of the shape "
             f"{kernel.shape}: param_nodes must be those of the applier compiled"
         )
-    shape = (0, len(image)) if image.ndim == 1 else image.shape[:2]
-    return _address(image), *shape, _address(kernel), edge
+    if not (image.flags.c_contiguous and kernel.flags.c_contiguous):
+        raise ConfigError("images and kernels must be contiguous arrays")
+    return _address(image), _address(kernel), edge
 
 
 def checked_rows(rows: list[np.ndarray]) -> np.ndarray:
@@ -74,23 +91,31 @@ def _address(array: np.ndarray) -> int:
 
 
 def load_kernel() -> ModuleType:
-    """Import the kernel; numba loads what it compiled once from its cache on the disk.
+    """Import the kernel; numba loads the machine code from its cache on the disk.
 
     Raises:
         MissingDependencyError: numba is not installed, or doesn't go with this NumPy.
     """
+    return _import("cpu_batch")
+
+
+def load_resize() -> ModuleType:
+    """Import :mod:`.cpu_resize`; as :func:`load_kernel`."""
+    return _import("cpu_resize")
+
+
+def _import(name: str) -> ModuleType:
     try:
-        from fastleuk.augment.appliers.compiled import cpu_batch as kernel
+        return importlib.import_module(f"fastleuk.augment.appliers.compiled.{name}")
     except (ImportError, RuntimeError) as error:  # the latter: no folder for its cache
         raise MissingDependencyError(
             f"The applier compiled needs numba ({error}): pip install 'fastleuk[cpu]', or use "
             "the applier fused."
         ) from error
-    return kernel
 
 
 def has_kernel() -> bool:
-    """Whether the kernel can be had: numba is installed and has a folder for its cache."""
+    """Check that numba is installed and has a folder for its cache."""
     try:
         load_kernel()
     except MissingDependencyError:

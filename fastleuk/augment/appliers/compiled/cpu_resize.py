@@ -1,10 +1,10 @@
-"""Plain BMPs to RGB of the cache's size, as one function compiled by numba for the CPU.
+"""Resize plain BMPs and arrays to RGB of the output's size, compiled by numba for the CPU.
 
-Bit for bit what DALI's decoder and its antialiased resize give there, so that it does not matter
-which of the two has made a cache. For that, weights, order of the two passes, order of summation
-and rounding are DALI's (its ``dali/kernels/imgproc/resample``, read in the source and checked by
-measuring): the axis first that costs less, float32 between the passes, halves rounded to even in
-whole vectors of 16 and up in what is left over. ``tests/test_loading_bmp.py`` compares.
+Bit for bit the result of DALI's decoder and its antialiased resize, so that images from files, from
+the decoded cache and from arrays are equal. For that, weights, order of the two passes, order of
+summation and rounding are DALI's (its ``dali/kernels/imgproc/resample``, read in the source and
+checked by measuring): the axis first that costs less, float32 between the passes, halves rounded to
+even in whole vectors of 16 and up in the rest. ``tests/loading/decode/test_bmp.py`` compares.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from fastleuk.augment.appliers.compiled import cpu_lanes, numba_cache
 from fastleuk.augment.appliers.compiled.cpu_lanes import SPARE, fill, weighted_sum
 from fastleuk.augment.appliers.compiled.numba_cache import compiler, identity_of
+from fastleuk.data.images.bmp import HEADER, BmpLayout, read_layout
+from fastleuk.errors import DataError
 
 VECTOR = 16
 """Values that DALI rounds at once."""
@@ -27,7 +29,7 @@ ACROSS_COST, SIZE_COST = 1.4, 3.0
 f4, i4, u1 = np.float32, np.int32, np.uint8
 
 # No fast-math, nor fused multiply-add: the sums are to come out as DALI's.
-IDENTITY = identity_of(numba_cache, callees=(cpu_lanes,))
+IDENTITY = identity_of(cpu_lanes, numba_cache, callees=(cpu_lanes,))
 compiled = compiler(IDENTITY, fastmath=())
 
 
@@ -91,25 +93,78 @@ def _taps(count: int, size: int) -> Taps:
     return Taps(first.astype(np.int32), weights / total[:, None])
 
 
-@compiled
-def copy_bmp(output, data, start, stride):
-    """Turn the rows of a BMP, see :func:`resize_bmp`, into RGB of the same size.
+def resize_bmp(output: np.ndarray, data: np.ndarray, crop: int = 0) -> None:
+    """Resize a plain BMP, or the square of ``crop`` pixels at its center.
 
-    Returns:
-        The sums of the red, green and blue levels.
+    Args:
+        output: ``(size, size, 3)`` uint8 RGB, written.
+        data: uint8 ``(B,)``, the bytes of the file.
+        crop: Side of the square in pixels; 0 for the whole image.
+
+    Raises:
+        DataError: the bytes are no plain BMP, or too few.
     """
+    layout = read_layout(data[:HEADER].tobytes())
+    if layout is None or layout.length > len(data):
+        raise DataError("is no whole uncompressed BMP of 24 bits")
+    start, height, width = layout.start, layout.height, layout.width
+    if crop:
+        height, width = min(height, crop), min(width, crop)
+        start += (layout.height - height) // 2 * layout.stride + 3 * ((layout.width - width) // 2)
+    resize_rows(output, data, BmpLayout(start, layout.stride, width, height))
+
+
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize ``(H, W, 3)`` uint8 RGB to ``(size, size, 3)``; that size passes unchanged."""
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    output = np.empty((size, size, 3), np.uint8)
+    blue_first = np.ascontiguousarray(image[:, :, ::-1]).reshape(-1)
+    resize_rows(output, blue_first, BmpLayout(0, 3 * width, width, height))
+    return output
+
+
+def resize_rows(output: np.ndarray, data: np.ndarray, layout: BmpLayout) -> None:
+    """Resize rows of pixels, blue first, or copy them where the size is that of ``output``."""
+    start, stride, width, height = layout
+    if output.shape[:2] == (height, width):
+        _copy_rows(output, data, start, stride)
+    else:
+        plan = plan_resize(height, width, len(output))
+        _resize_rows(output, data, start, stride, height, width, *plan)
+
+
+@compiled
+def level_sums(output):
+    """Sum the red, the green and the blue levels of ``(H, W, 3)`` uint8: ``(3,)`` int64."""
+    sums = np.zeros(3, np.int64)
+    for y in range(output.shape[0]):
+        red, green, blue = i4(0), i4(0), i4(0)
+        for x in range(output.shape[1]):
+            red += i4(output[y, x, 0])
+            green += i4(output[y, x, 1])
+            blue += i4(output[y, x, 2])
+        sums[0] += red
+        sums[1] += green
+        sums[2] += blue
+    return sums
+
+
+@compiled
+def _copy_rows(output, data, start, stride):
+    """Turn rows, see :func:`_resize_rows`, into RGB of the same size."""
     height, width = output.shape[:2]
     for y in range(height):
         row = data[start + y * stride : start + y * stride + 3 * width]
         for x in range(width):
             for c in range(3):
                 output[y, x, c] = row[3 * x + 2 - c]
-    return _sums(output)
 
 
 @compiled
-def resize_bmp(output, data, start, stride, height, width, down, across, down_first, even):
-    """Resize the rows of a BMP.
+def _resize_rows(output, data, start, stride, height, width, down, across, down_first, even):
+    """Resize rows of pixels.
 
     Args:
         output: ``(size, size, 3)`` uint8 RGB, written.
@@ -122,15 +177,11 @@ def resize_bmp(output, data, start, stride, height, width, down, across, down_fi
         across: ``Taps`` of the horizontal axis.
         down_first: Whether the vertical pass comes first.
         even: See :class:`Resize`.
-
-    Returns:
-        The sums of the red, green and blue levels.
     """
     if down_first:
         _down_across(output, data, start, stride, height, width, down, across, even)
     else:
         _across_down(output, data, start, stride, height, width, down, across, even)
-    return _sums(output)
 
 
 @compiled
@@ -195,18 +246,3 @@ def _round(values, even, target):
             level = min(max(values[j], f4(0)), f4(255))
             whole = i4(level)
             target[j] = u1(whole + i4(level - f4(whole) >= f4(0.5)))
-
-
-@compiled
-def _sums(output):
-    sums = np.zeros(3, np.int64)
-    for y in range(output.shape[0]):
-        red, green, blue = i4(0), i4(0), i4(0)
-        for x in range(output.shape[1]):
-            red += i4(output[y, x, 0])
-            green += i4(output[y, x, 1])
-            blue += i4(output[y, x, 2])
-        sums[0] += red
-        sums[1] += green
-        sums[2] += blue
-    return sums
