@@ -35,8 +35,8 @@ def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
     inside_crop = _inside(crop_x, crop_y, size)
     uncropped_x, uncropped_y = _map(matrices.crop_matrix(row.crop, size)[0], crop_x, crop_y)
     pixels = _flipped_and_rotated(image, row, uncropped_x, uncropped_y)
-    pivot = float((_flipped_and_rotated(image, row, *_grid(size)) @ matrices.GREY).mean())
-    pixels = _jitter(pixels, row, pivot) * inside_crop[..., None]
+    whole = _flipped_and_rotated(image, row, *_grid(size))
+    pixels = jitter(pixels, whole, row) * inside_crop[..., None]
     pixels = _filter(pixels, row)
     if row.active()["perspective"][0]:
         matrix = matrices.perspective_matrix(row.endpoints, size)[0]
@@ -79,19 +79,31 @@ def _flipped_and_rotated(image: np.ndarray, row: AugmentParams, x: Floats, y: Fl
     return pixels * _inside(u, v, row.size)[..., None]
 
 
-def _jitter(pixels: Floats, row: AugmentParams, pivot: float) -> Floats:
+def jitter(pixels: Floats, whole: Floats, row: AugmentParams) -> Floats:
+    """Jitter ``pixels`` ``(..., 3)``; contrast goes by the mean gray of ``whole`` at its turn.
+
+    Args:
+        pixels: Levels of the cropped image.
+        whole: Levels of the image before the crop, which takes every step, too.
+        row: Of one image.
+    """
     for step in row.jitter_order[0]:
-        if step == 0:
-            pixels, pivot = pixels * row.brightness[0], pivot * row.brightness[0]
-        elif step == 1:
-            pixels = row.contrast[0] * pixels + (1 - row.contrast[0]) * pivot
-        elif step == 2:
-            grey = pixels @ matrices.GREY
-            pixels = row.saturation[0] * pixels + (1 - row.saturation[0]) * grey[..., None]
-        elif row.hue[0]:
-            pixels = shift_hue(pixels, row.hue[0])
-        pixels = np.clip(pixels, 0, 255)
+        pivot = float((whole @ matrices.GREY).mean())
+        pixels, whole = (_jitter_step(values, step, pivot, row) for values in (pixels, whole))
     return pixels
+
+
+def _jitter_step(pixels: Floats, step: int, pivot: float, row: AugmentParams) -> Floats:
+    if step == 0:
+        pixels = pixels * row.brightness[0]
+    elif step == 1:
+        pixels = row.contrast[0] * pixels + (1 - row.contrast[0]) * pivot
+    elif step == 2:
+        grey = pixels @ matrices.GREY
+        pixels = row.saturation[0] * pixels + (1 - row.saturation[0]) * grey[..., None]
+    elif row.hue[0]:
+        pixels = shift_hue(pixels, row.hue[0])
+    return np.clip(pixels, 0, 255)
 
 
 def shift_hue(pixels: Floats, turns: float) -> Floats:
