@@ -140,6 +140,28 @@ class AugmentPolicy:
         return self.from_dict({**self.to_dict(), **changes})
 
 
+def check_policy(policy: Any) -> AugmentPolicy:
+    """Check that an argument is a policy.
+
+    Raises:
+        ConfigError: it is something else; the message has the way to a policy.
+    """
+    if isinstance(policy, AugmentPolicy):
+        return policy
+    if isinstance(policy, str):
+        near = POLICIES.get(policy)
+        remedy = f"Use POLICIES[{policy!r}]" if near else "Use AugmentPolicy.from_toml for a file"
+    elif isinstance(policy, Mapping):
+        remedy = "Use AugmentPolicy.from_dict(...)"
+    elif policy is None:
+        remedy = "Use NONE for no augmentation"
+    else:
+        remedy = "Use AugmentPolicy(...) or one of fastleuk.augment.POLICIES"
+    raise ConfigError(
+        f"policy must be an AugmentPolicy, got {type(policy).__name__} {policy!r:.60}. {remedy}."
+    )
+
+
 _FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(AugmentPolicy))
 
 _CHECKS: dict[str, Any] = {

@@ -49,7 +49,7 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
         ``(size, size, 3)`` float levels, 0 to 255.
     """
     size = params["size"]
-    before, mean_points = params["before"], params["mean_points"]
+    before, mean_points = params["before"], _matrix(params, "mean_points")
     if params["resized"]:
         scale = None
         canvas = _sample_canvas(images, before, params)

@@ -169,9 +169,8 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
         **_perspective_arrays(params, active),
         "jitter_on": active["color_jitter"],
         # constants come in as data, too: DALI's own don't follow a batch that is split
-        "mean_points": _float32(before_jitter @ _grid(params, MEAN_ROWS, size)),
         **_jitter_arrays(params),
-        "color_map": _color_map(params, before_jitter @ _grid(params, SAMPLE, SAMPLE)),
+        "color_map": _color_map(params, before_jitter),
     }
 
 
@@ -188,16 +187,20 @@ def _sees_edge(homographies: np.ndarray, size: int) -> Bools:
     return ((src_coords < first) | (src_coords > last)).any(axis=(1, 2))
 
 
-COLOR_MAP = ("points", "pre", "post", "base", "pre_mean", "post_mean", "base_mean")
+COLOR_MAP = ("mean_points", "points", "pre", "post", "base", "pre_mean", "post_mean", "base_mean")
 """The matrices ``(3, 3)`` in ``color_map``, one below the other; the last row is the limit."""
 
 
-def _color_map(params: AugmentParams, points: np.ndarray) -> np.ndarray:
-    """``(N, 22, 3)``: all that the affine map of colors needs, in one array.
+def _color_map(params: AugmentParams, before_jitter: np.ndarray) -> np.ndarray:
+    """``(N, 25, 3)``: all that the affine map of colors needs, in one array.
 
-    One, because a GPU's graph does without it, and DALI warns of arrays that nothing reads.
+    One, because a GPU's graph reads the first matrix only, and DALI warns of unread arrays.
     """
-    parts = {"points": points, **_colour_arrays(params)}
+    parts = {
+        "mean_points": before_jitter @ _grid(params, MEAN_ROWS, params.size),
+        "points": before_jitter @ _grid(params, SAMPLE, SAMPLE),
+        **_colour_arrays(params),
+    }
     near = np.where(_scales_levels(params), NEAR, NEAR_IN_HUE) ** 2
     rows = [parts[name] for name in COLOR_MAP] + [np.tile(near[:, None, None], (1, 1, 3))]
     return _float32(np.concatenate(rows, axis=1))
