@@ -72,6 +72,11 @@ def fastest_in_graph(interpolation: str, device: str) -> str:
 
 
 def _lowering(applier: str) -> Callable[[AugmentParams], dict[str, Array]]:
+    if applier == "auto":
+        raise ConfigError(
+            "applier: auto. Parameters are lowered for one applier: name it, the same for "
+            "param_names, param_arrays and apply_graph."
+        )
     if applier not in _LOWERINGS:
         raise ConfigError(
             f"applier {applier!r} has no DALI graph; choose {' or '.join(_LOWERINGS)}"
