@@ -94,7 +94,7 @@ class AugmentPolicy:
             # an Unset probability stays one: dataclasses.replace gives it here again
             if not isinstance(value, checks.Unset) or isinstance(checked, tuple):
                 object.__setattr__(self, name, checked)
-        checks.check_ranges_have_probabilities(given, _DEFAULTS)
+        checks.check_ranges_have_probabilities(given, self, _STORED)
 
     def __repr__(self) -> str:
         """Show what differs from the defaults."""

@@ -187,6 +187,17 @@ class Unset(float):
         return repr(float(self))
 
 
+NEEDED = {
+    "degrees": 25,
+    "brightness": 0.3,
+    "contrast": 0.3,
+    "saturation": 0.3,
+    "hue": 0.05,
+    "affine_degrees": 10,
+    "shear": 10,
+}
+"""The ranges that are :class:`Unset` by default, with an example: without them, nothing changes."""
+
 STEPS = {
     "p_rotation": ("degrees",),
     "p_jitter": ("brightness", "contrast", "saturation", "hue"),
@@ -199,35 +210,36 @@ STEPS = {
 """The ranges that belong to a probability."""
 
 
-def check_ranges_have_probabilities(given: dict[str, Any], defaults: dict[str, Any]) -> None:
+def check_ranges_have_probabilities(
+    given: dict[str, Any], policy: Any, neutral: dict[str, Any]
+) -> None:
     """Refuse a range whose step is off because nobody gave its probability, and the reverse.
 
     Args:
         given: Every option as it was given, before it became a pair.
-        defaults: Likewise, of a policy without options.
+        policy: With the options as they are stored.
+        neutral: Those of a policy without options.
     """
     for p, ranges in STEPS.items():
-        changed = [name for name in ranges if plain(given[name]) != defaults[name]]
+        changed = [name for name in ranges if getattr(policy, name) != neutral[name]]
         if isinstance(given[p], Unset) and changed:
             raise ConfigError(
                 f"{changed[0]}: {given[changed[0]]!r}, but {p} is missing, without which the step "
                 f"is never applied. Add {p}=1.0 to apply it to every image, or {p}=0 to keep it "
                 "off."
             )
-        unset = [name for name in ranges if isinstance(given[name], Unset)]
-        if (
-            given[p]
-            and unset
-            and not changed
-            and len(unset) == sum(isinstance(defaults[name], Unset) for name in ranges)
-        ):
-            raise ConfigError(
-                f"{p}: {given[p]!r}, but {' or '.join(ranges)} is missing, without which the step "
-                f"changes nothing. Add e.g. {unset[0]}={EXAMPLE_RANGES[unset[0]]}."
-            )
+        needed = [name for name in ranges if name in NEEDED]
+        all_unset = needed and all(isinstance(given[name], Unset) for name in needed)
+        if given[p] and all_unset and not changed:
+            raise ConfigError(_missing_range(p, given[p]))
 
 
-EXAMPLE_RANGES = {"degrees": 25, "brightness": 0.3, "affine_degrees": 10}
+def _missing_range(p: str, value: Any) -> str:
+    example = next(name for name in STEPS[p] if name in NEEDED)
+    return (
+        f"{p}: {value!r}, but {' or '.join(STEPS[p])} is missing, without which the step changes "
+        f"nothing. Add e.g. {example}={NEEDED[example]}."
+    )
 
 
 def check_changes(changes: dict[str, Any], policy: Any, neutral: dict[str, Any]) -> None:
@@ -245,10 +257,7 @@ def check_changes(changes: dict[str, Any], policy: Any, neutral: dict[str, Any])
                 f"{changed[0]}: {changes[changed[0]]!r}, but {p} is 0: the step is never applied. "
                 f"Add {p}=1.0 to apply it to every image, or {p}=0 to keep it off."
             )
-        example = next((name for name in ranges if name in EXAMPLE_RANGES), None)
+        needed = [name for name in ranges if name in NEEDED]
         still = all(getattr(policy, name) == neutral[name] for name in ranges)
-        if changes.get(p) and not changed and example and still:
-            raise ConfigError(
-                f"{p}: {changes[p]!r}, but {' or '.join(ranges)} is missing, without which the "
-                f"step changes nothing. Add e.g. {example}={EXAMPLE_RANGES[example]}."
-            )
+        if changes.get(p) and needed and not changed and still:
+            raise ConfigError(_missing_range(p, changes[p]))

@@ -35,16 +35,6 @@ from fastleuk.augment.policy import PAPER, AugmentPolicy, check_policy
 from fastleuk.errors import ConfigError, FastleukError
 
 _SHARD_STRIDE = 2**48
-_INTEGERS = (
-    types.UINT8,
-    types.UINT16,
-    types.UINT32,
-    types.UINT64,
-    types.INT8,
-    types.INT16,
-    types.INT32,
-    types.INT64,
-)
 
 
 @do_not_convert
@@ -166,11 +156,6 @@ def _check_whole_numbers(name: str, node: Any) -> None:
         )
     if node.device != "cpu":
         raise ConfigError(f"{name}: on the GPU. Pass the node before its .gpu().")
-    if node.dtype is not None and node.dtype not in _INTEGERS:
-        raise ConfigError(
-            f"{name}: of the type {node.dtype}. Pass whole numbers: fn.cast(node, "
-            "dtype=types.INT64)."
-        )
 
 
 def _check_epoch_is_known(indices: DataNode, epoch: Any) -> None:
