@@ -130,12 +130,12 @@ def test_types_of_other_libraries_are_taken(dtype):
 
 @pytest.mark.parametrize("other", [PAPER, {"p_hflip": 1}, None, "paper"])
 def test_what_is_no_parameters_or_no_policy_is_refused(other):
-    with pytest.raises(ConfigError, match="AugmentParams|Use draw"):
+    with pytest.raises(ConfigError, match=r"AugmentParams|Use draw"):
         augment_batch(IMAGES, other)
     if other is not PAPER:
-        with pytest.raises(ConfigError, match="policy must be an AugmentPolicy.*Use "):
+        with pytest.raises(ConfigError, match=r"policy must be an AugmentPolicy.*Use "):
             draw(other, seed=1, epoch=0, indices=[0], size=8)
-        with pytest.raises(ConfigError, match="policy must be an AugmentPolicy.*Use "):
+        with pytest.raises(ConfigError, match=r"policy must be an AugmentPolicy.*Use "):
             AugmentCollate(other)
 
 
@@ -287,7 +287,8 @@ import numpy as np, fastleuk.augment as a
 from fastleuk.errors import MissingDependencyError
 images, params = np.zeros((1, 8, 8, 3), np.uint8), a.identity(1, 8)
 a.augment_batch(images, params, applier='reference')
-for use in (lambda: a.apply_graph, lambda: a.augment, lambda: a.augment_batch(images, params)):
+by_dali = lambda: a.augment_batch(images, params, applier='fused')
+for use in (lambda: a.apply_graph, lambda: a.augment, by_dali):
     try:
         use()
     except MissingDependencyError as error:

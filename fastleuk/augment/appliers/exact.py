@@ -21,7 +21,14 @@ try:
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, do_not_convert
 
-    from fastleuk.augment.appliers.dali_names import merge, split, warp_perspective
+    from fastleuk.augment.appliers.dali_names import (
+        Iterations,
+        define_outside_branches,
+        find_readers,
+        merge,
+        split,
+        warp_perspective,
+    )
 except ImportError as error:
     raise MissingDependencyError(
         f"NVIDIA DALI can't be imported ({error}); it exists for Linux on x86-64 and aarch64 "
@@ -31,8 +38,11 @@ except ImportError as error:
 
 __all__ = [
     "DataNode",
+    "Iterations",
     "Pipeline",
+    "define_outside_branches",
     "do_not_convert",
+    "find_readers",
     "fn",
     "math",
     "merge",

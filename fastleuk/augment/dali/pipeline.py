@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastleuk.augment.appliers.dali_names import (
-    Iterations,
-    define_outside_branches,
-    find_readers,
-)
 from fastleuk.augment.appliers.exact import (
     DataNode,
+    Iterations,
     Pipeline,
+    define_outside_branches,
     do_not_convert,
+    find_readers,
     fn,
     pipeline_def,
     types,
