@@ -19,7 +19,7 @@ from fastleuk.augment.params import STEPS, AugmentParams, identity
 from fastleuk.augment.policy import FLIPS_ROTATIONS, NONE, PAPER, POLICIES, AugmentPolicy
 
 if TYPE_CHECKING:
-    from fastleuk.augment.collate import Augment, AugmentCollate
+    from fastleuk.augment.collate import Augment, AugmentCollate, Indexed, IndexedSample
     from fastleuk.augment.dali.graph import apply_graph
     from fastleuk.augment.dali.pipeline import augment
     from fastleuk.augment.gpu.images import GpuAugment
@@ -29,6 +29,8 @@ _LAZY = {
     "augment": "fastleuk.augment.dali.pipeline",
     "Augment": "fastleuk.augment.collate",
     "AugmentCollate": "fastleuk.augment.collate",
+    "Indexed": "fastleuk.augment.collate",
+    "IndexedSample": "fastleuk.augment.collate",
     "GpuAugment": "fastleuk.augment.gpu.images",
 }
 
@@ -44,6 +46,8 @@ __all__ = [
     "AugmentParams",
     "AugmentPolicy",
     "GpuAugment",
+    "Indexed",
+    "IndexedSample",
     "apply_graph",
     "augment",
     "augment_batch",
@@ -58,3 +62,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

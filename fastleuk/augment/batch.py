@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy as np
 from fastleuk.augment.appliers.lowering import APPLIERS, fastest_in_graph
 from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
 from fastleuk.augment.params import AugmentParams
+from fastleuk.augment.policy import AugmentPolicy
 from fastleuk.errors import ConfigError
 
+DEVICES = ("cpu", "gpu")
 DTYPES = ("float32", "float16")
 KERNEL_DTYPES = (*DTYPES, "bfloat16")
 """Of the applier ``compiled`` on a GPU."""
@@ -23,7 +26,7 @@ def augment_batch(
     params: AugmentParams,
     *,
     size: int | None = None,
-    applier: str = "fused",
+    applier: str = "auto",
     device: str = "cpu",
     normalize: bool = True,
     mean: Sequence[float] = IMAGENET_MEAN,
@@ -38,9 +41,10 @@ def augment_batch(
             ``(H, W, 3)`` of any sizes.
         params: ``N`` rows, from :func:`fastleuk.augment.draw`.
         size: Edge of the output; that which the parameters were drawn for.
-        applier: ``fused``, ``exact`` (both DALI), ``compiled`` (numba with DALI on the CPU, Triton
-            on a GPU), ``compiled-host`` (the CPU's, the result on the GPU), ``reference``
-            (torchvision, CPU) or ``auto``, see :func:`fastest_applier`.
+        applier: ``auto``, the default of every entrance: the fastest that is installed, see
+            :func:`fastest_applier`. Or ``fused``, ``exact`` (both DALI), ``compiled`` (numba with
+            DALI on the CPU, Triton on a GPU), ``compiled-host`` (the CPU's, the result on the
+            GPU), ``reference`` (torchvision, CPU).
         device: ``cpu`` or ``gpu``.
         normalize: ``(image / 255 - mean) / std``. If false, the values are levels from 0 to
             255, clipped to that range after every step that could leave it (``fused``: after
@@ -49,6 +53,7 @@ def augment_batch(
         std: Likewise.
         layout: ``HWC`` or ``CHW``.
         dtype: ``float32`` or ``float16``; with ``compiled`` on a GPU and tensors ``bfloat16``, too.
+            NumPy's and torch's types of these names are taken, too.
 
     Returns:
         ``(N, size, size, 3)`` or ``(N, 3, size, size)``: a tensor if ``images`` is a tensor,
@@ -60,7 +65,10 @@ def augment_batch(
         FastleukError: ``compiled`` on a GPU whose self-test it fails.
         MissingDependencyError: if the applier needs DALI or Triton and it isn't there.
     """
-    applier = fastest_applier(params.interpolation, device) if applier == "auto" else applier
+    _check_params(params)
+    dtype = _dtype_name(dtype)
+    if applier == "auto" and device in DEVICES:
+        applier = fastest_applier(params.interpolation, device)
     on_gpu = bool(getattr(images, "is_cuda", False))
     is_tensor = on_gpu
     kernels = applier == "compiled" and device == "gpu"
@@ -145,32 +153,102 @@ def checked_images(images: Any) -> tuple[list[np.ndarray], bool]:
     Raises:
         ConfigError: with what is wrong and how to mend it.
     """
-    is_tensor = type(images).__module__.split(".")[0] == "torch"
+    is_tensor = _is_tensor(images)
     if is_tensor:
         images = images.detach().cpu().numpy()
+    if isinstance(images, (str, bytes, Path, Mapping)) or not hasattr(images, "__iter__"):
+        raise ConfigError(
+            f"images must be arrays of uint8, got {_kind_of(images)}. Open files with "
+            "PIL.Image.open(path).convert('RGB')."
+        )
+    if not isinstance(images, np.ndarray):
+        images = list(images)
     if isinstance(images, np.ndarray) and images.ndim != 4:
         raise ConfigError(
             f"images must be (N, H, W, 3), got the shape {images.shape}; one image: images[None]"
         )
-    arrays = [np.asarray(image) for image in images]
+    arrays = [
+        image.detach().cpu().numpy() if _is_tensor(image) else np.asarray(image) for image in images
+    ]
     if not arrays:
         raise ConfigError("images must hold at least one image, got an empty batch")
     for i, array in enumerate(arrays):
+        if array.dtype.kind not in "biufc":
+            raise ConfigError(
+                f"image {i} must be an array of uint8, got {_kind_of(images[i])}. Open files with "
+                "PIL.Image.open(path).convert('RGB')."
+            )
         if array.dtype != np.uint8:
             raise ConfigError(
                 f"image {i} must be uint8 (levels 0 to 255), got {array.dtype}; an image in "
                 "0-1 becomes one by (255 * image).round().astype('uint8')"
             )
         if array.ndim != 3 or array.shape[2] != 3:
-            hint = "; it looks like channels first: use transpose(0, 2, 3, 1)"
-            first = array.ndim == 3 and array.shape[0] == 3
             raise ConfigError(
                 f"image {i} must be (H, W, 3) RGB, got the shape {array.shape}"
-                f"{hint if first else ''}"
+                f"{_shape_hint(array.shape, is_tensor, isinstance(images, np.ndarray))}"
             )
         if min(array.shape) < 1:
             raise ConfigError(f"image {i} has no pixels: its shape is {array.shape}")
     return arrays, is_tensor
+
+
+def _is_tensor(value: Any) -> bool:
+    return any(kind.__module__.split(".")[0] == "torch" for kind in type(value).__mro__)
+
+
+def _kind_of(image: Any) -> str:
+    return f"the path {image!r}" if isinstance(image, (str, Path)) else type(image).__name__
+
+
+def _shape_hint(shape: tuple[int, ...], is_tensor: bool, stacked: bool) -> str:
+    """Name the way to (H, W, 3): for a tensor or an array, of a batch or of one image."""
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] == 1):
+        plane = "image" if len(shape) == 3 else "image[..., None]"
+        return f"; a gray one becomes RGB by np.repeat({plane}, 3, axis=2)"
+    if len(shape) == 3 and shape[2] == 4:
+        return "; without its alpha: image[..., :3]"
+    if len(shape) != 3 or shape[0] != 3:
+        return ""
+    axes = "0, 2, 3, 1" if stacked or is_tensor else "1, 2, 0"
+    return f"; it looks like channels first: use {'permute' if is_tensor else 'transpose'}({axes})"
+
+
+def _check_params(params: Any) -> None:
+    if isinstance(params, AugmentPolicy):
+        raise ConfigError(
+            "params: an AugmentPolicy, which hasn't been drawn from. Use draw(policy, seed=7, "
+            "epoch=0, indices=range(len(images)), size=224)."
+        )
+    if not isinstance(params, AugmentParams):
+        raise ConfigError(f"params must be AugmentParams, from draw(), got {type(params).__name__}")
+
+
+def _dtype_name(dtype: Any) -> str:
+    """Name a type that may be NumPy's or torch's."""
+    if isinstance(dtype, str):
+        return dtype
+    if type(dtype).__module__.split(".")[0] == "torch":
+        return str(dtype).removeprefix("torch.")
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype)
+
+
+def check_applier(applier: str, interpolation: str) -> None:
+    """Check that an applier is there and knows the interpolation.
+
+    Raises:
+        ConfigError: it is none, or ``nearest`` is asked of one that is bilinear only.
+    """
+    if applier not in APPLIERS:
+        raise ConfigError(f"applier must be {', '.join(APPLIERS)}, auto, got {applier!r}")
+    if interpolation != "bilinear" and applier not in ("exact", "reference"):
+        raise ConfigError(
+            f"interpolation must be bilinear with the applier {applier}, got {interpolation!r}; "
+            "torchvision's nearest needs applier='exact'"
+        )
 
 
 def _check_options(
@@ -182,15 +260,13 @@ def _check_options(
     layout: str,
     dtype: str,
 ) -> None:
-    if not isinstance(params, AugmentParams):
-        raise ConfigError(f"params must be AugmentParams, from draw(), got {type(params)}")
     if len(params) != count:
         raise ConfigError(f"params has {len(params)} rows for {count} images; draw one for each")
     if size != params.size:
         raise ConfigError(f"size is {size}, but the parameters were drawn for {params.size}")
     for name, value, choices in (
-        ("applier", applier, APPLIERS),
-        ("device", device, ("cpu", "gpu")),
+        ("device", device, DEVICES),
+        ("applier", applier, (*APPLIERS, "auto")),
         ("layout", layout, ("HWC", "CHW")),
         ("dtype", dtype, KERNEL_DTYPES if (applier, device) == ("compiled", "gpu") else DTYPES),
     ):

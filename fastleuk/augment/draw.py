@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastleuk.augment.params import AugmentParams, Floats, Ints, corners, identity
-from fastleuk.augment.policy import AugmentPolicy
+from fastleuk.augment.policy import AugmentPolicy, check_policy
 from fastleuk.errors import ConfigError
 
 __all__ = ["draw", "identity"]
@@ -69,6 +69,7 @@ def draw(
     Raises:
         ConfigError: if an argument is out of its range.
     """
+    check_policy(policy)
     seed, epoch = _whole("seed", seed, 2**64), _whole("epoch", epoch, 2**64)
     size = _whole("size", size, 2**15)
     uniforms = _uniforms(seed, epoch, _checked_indices(indices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from fastleuk.errors import ConfigError
 
@@ -14,22 +15,50 @@ Moment = tuple[float, float, float]
 
 
 def checked_moments(mean: Sequence[float], std: Sequence[float]) -> tuple[Moment, Moment]:
-    """Mean and standard deviation in units of the range 0-1, three finite numbers each.
+    """Check mean and standard deviation: three numbers each, in units of the range 0-1.
 
     Raises:
-        ConfigError: another number of them, one that is no number, or a deviation not above 0.
+        ConfigError: another number of them, one that is no number, a mean outside of [0, 1] or a
+            deviation outside of (0, 1]: DALI's own operators take both in levels of 0-255.
     """
-    moments = []
-    for name, values, low in (("mean", mean, -math.inf), ("std", std, 0.0)):
-        try:
-            numbers = tuple(float(value) for value in values)
-        except (TypeError, ValueError):
-            numbers = ()
-        if len(numbers) != 3 or not all(math.isfinite(n) and n > low for n in numbers):
-            rule = "3 finite numbers" if name == "mean" else "3 finite numbers above 0"
-            raise ConfigError(f"{name} must be {rule} in units of the range 0-1, got {values!r}")
-        moments.append(numbers)
+    moments = [_three_numbers("mean", mean), _three_numbers("std", std)]
+    wrong = []
+    for name, given, numbers in zip(("mean", "std"), (mean, std), moments, strict=True):
+        low = 0.0 if name == "mean" else math.ulp(0.0)
+        if all(low <= n <= 1 for n in numbers):
+            continue
+        wrong.append(name)
+        if not all(low <= n / 255 <= 1 for n in numbers):
+            rule = "within [0, 1]" if name == "mean" else "above 0 and at most 1"
+            raise ConfigError(
+                f"{name} must be 3 finite numbers {rule}, in units of the range 0-1, got {given!r}"
+            )
+    if wrong:
+        pairs = ", ".join(
+            f"{name}=({', '.join(f'{n / 255:.4g}' for n in numbers)})"
+            for name, numbers in zip(("mean", "std"), moments, strict=True)
+            if name in wrong
+        )
+        found = {"mean": mean, "std": std}[wrong[0]]
+        raise ConfigError(
+            f"{' and '.join(wrong)}: in levels of 0-255, as DALI's operators take them ({wrong[0]}="
+            f"{found!r}). Here they are in units of the range 0-1. Write {pairs}."
+        )
     return moments[0], moments[1]
+
+
+def _three_numbers(name: str, values: Any) -> Moment:
+    if values is None:
+        raise ConfigError(f"{name}: None. normalize=False leaves the levels from 0 to 255.")
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    low = -math.inf if name == "mean" else 0.0
+    if len(numbers) != 3 or not all(math.isfinite(n) and n > low for n in numbers):
+        rule = "3 finite numbers" if name == "mean" else "3 finite numbers above 0"
+        raise ConfigError(f"{name} must be {rule} in units of the range 0-1, got {values!r}")
+    return numbers
 
 
 def in_levels(

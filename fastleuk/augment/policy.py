@@ -26,56 +26,62 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+_OFF = checks.Unset(0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class AugmentPolicy:
     """The nine random steps of the paper's chain, in the order in which they are applied.
 
     A single number stands for a range about the neutral value, as in torchvision:
     ``degrees=25`` is ``(-25, 25)``, ``brightness=0.3`` is ``(0.7, 1.3)``. Every range is
     stored as a pair. ``p_*`` is the probability that the step is applied at all; 0 switches
-    it off, and the defaults switch all nine off.
+    it off, and the defaults switch all nine off. torchvision's classes apply a step always where
+    they have no such probability: a range without its ``p_*`` would do nothing and is refused.
+    Pairs may be tuples, lists or NumPy arrays.
 
     Raises:
-        ConfigError: (a ``ValueError``) on a value that makes no sense, at construction.
+        ConfigError: (a ``ValueError``) on a value that makes no sense, at construction, and on a
+            range without its probability or the reverse.
     """
 
     p_hflip: float = 0.0
     """Probability of a horizontal flip (``RandomHorizontalFlip``)."""
     p_vflip: float = 0.0
     """Probability of a vertical flip (``RandomVerticalFlip``)."""
-    p_rotation: float = 0.0
-    degrees: float | Range = 0.0
+    p_rotation: float = _OFF
+    degrees: float | Range = _OFF
     """``RandomRotation``: angle in degrees, counter-clockwise."""
-    p_jitter: float = 0.0
-    brightness: float | Range = 0.0
+    p_jitter: float = _OFF
+    brightness: float | Range = _OFF
     """``ColorJitter``: factor, 1 is neutral; a number ``b`` means ``[max(0, 1 - b), 1 + b]``."""
-    contrast: float | Range = 0.0
-    saturation: float | Range = 0.0
-    hue: float | Range = 0.0
+    contrast: float | Range = _OFF
+    saturation: float | Range = _OFF
+    hue: float | Range = _OFF
     """``ColorJitter``: shift in turns of the HSV hue circle, within ``[-0.5, 0.5]``."""
-    p_crop: float = 0.0
+    p_crop: float = _OFF
     crop_scale: Range = (0.08, 1.0)
     """``RandomResizedCrop(scale=)``: share of the image's area."""
     crop_ratio: Range = (3 / 4, 4 / 3)
     """``RandomResizedCrop(ratio=)``: width over height."""
-    p_affine: float = 0.0
-    affine_degrees: float | Range = 0.0
+    p_affine: float = _OFF
+    affine_degrees: float | Range = _OFF
     """``RandomAffine(degrees=)``: angle in degrees, clockwise."""
     translate: Range = (0.0, 0.0)
     """``RandomAffine``: greatest shift as a share of (width, height)."""
     scale: Range = (1.0, 1.0)
     """``RandomAffine``: zoom factor."""
-    shear: float | Range | tuple[float, float, float, float] = 0.0
+    shear: float | Range | tuple[float, float, float, float] = _OFF
     """``RandomAffine``: degrees along x, or ``(x_min, x_max, y_min, y_max)``."""
-    p_blur: float = 0.0
+    p_blur: float = _OFF
     kernel_size: int = 3
     """``GaussianBlur``: odd, in pixels of the output image."""
     sigma: float | Range = (0.1, 2.0)
     """``GaussianBlur``: standard deviation in pixels of the output image."""
-    p_sharpness: float = 0.0
+    p_sharpness: float = _OFF
     sharpness_factor: float = 2.0
     """``RandomAdjustSharpness``: 0 blurs, 1 is neutral, 2 sharpens."""
-    p_perspective: float = 0.0
+    p_perspective: float = _OFF
     distortion_scale: float = 0.5
     """``RandomPerspective``: how far the corners move, as a share of half the image."""
     interpolation: str = "bilinear"
@@ -83,9 +89,18 @@ class AugmentPolicy:
     classes have it by default. Crop and perspective are bilinear, torchvision's default."""
 
     def __post_init__(self) -> None:
-        for name in _FIELDS:
-            value = getattr(self, name)
-            object.__setattr__(self, name, _CHECKS[name](name, value))
+        given = {name: getattr(self, name) for name in _FIELDS}
+        for name, value in given.items():
+            checked = _CHECKS[name](name, checks.plain(value))
+            # an Unset probability stays one: dataclasses.replace gives it here again
+            if not isinstance(value, checks.Unset) or isinstance(checked, tuple):
+                object.__setattr__(self, name, checked)
+        checks.check_ranges_have_probabilities(given, self, _STORED)
+
+    def __repr__(self) -> str:
+        """Show what differs from the defaults."""
+        differs = (f"{n}={getattr(self, n)!r}" for n in _FIELDS if getattr(self, n) != _STORED[n])
+        return f"{type(self).__name__}({', '.join(differs)})"
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> AugmentPolicy:
@@ -124,7 +139,8 @@ class AugmentPolicy:
     def to_dict(self) -> dict[str, Any]:
         """Every option by name, ranges as lists, ready for a TOML or JSON writer."""
         pairs = ((name, getattr(self, name)) for name in _FIELDS)
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in pairs}
+        plain = ((name, float(v) if isinstance(v, checks.Unset) else v) for name, v in pairs)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in plain}
 
     def to_toml(self) -> str:
         """The policy as TOML text; ``AugmentPolicy.from_toml`` gives back an equal policy.
@@ -135,11 +151,39 @@ class AugmentPolicy:
         return toml.dumps(self.to_dict())
 
     def replace(self, **changes: Any) -> AugmentPolicy:
-        """A copy with some options changed, e.g. ``PAPER.replace(p_blur=0)``."""
+        """Copy the policy with some options changed, e.g. ``PAPER.replace(p_blur=0)``.
+
+        Raises:
+            ConfigError: as at construction, and on the range of a step that stays off.
+        """
+        checks.check_changes(changes, self, _STORED)
         return self.from_dict({**self.to_dict(), **changes})
 
 
+def check_policy(policy: Any) -> AugmentPolicy:
+    """Check that an argument is a policy.
+
+    Raises:
+        ConfigError: it is something else; the message has the way to a policy.
+    """
+    if isinstance(policy, AugmentPolicy):
+        return policy
+    if isinstance(policy, str):
+        near = POLICIES.get(policy)
+        remedy = f"Use POLICIES[{policy!r}]" if near else "Use AugmentPolicy.from_toml for a file"
+    elif isinstance(policy, Mapping):
+        remedy = "Use AugmentPolicy.from_dict(...)"
+    elif policy is None:
+        remedy = "Use NONE for no augmentation"
+    else:
+        remedy = "Use AugmentPolicy(...) or one of fastleuk.augment.POLICIES"
+    raise ConfigError(
+        f"policy must be an AugmentPolicy, got {type(policy).__name__} {policy!r:.60}. {remedy}."
+    )
+
+
 _FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(AugmentPolicy))
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(AugmentPolicy)}
 
 _CHECKS: dict[str, Any] = {
     **{name: checks.probability for name in _FIELDS if name.startswith("p_")},
@@ -152,7 +196,7 @@ _CHECKS: dict[str, Any] = {
     "crop_ratio": checks.positive_range,
     "affine_degrees": checks.symmetric(math.inf),
     "translate": checks.translate,
-    "scale": checks.positive_range,
+    "scale": checks.zoom,
     "shear": checks.shear,
     "kernel_size": checks.kernel_size,
     "sigma": checks.sigma,
@@ -160,6 +204,8 @@ _CHECKS: dict[str, Any] = {
     "distortion_scale": checks.probability,
     "interpolation": checks.interpolation,
 }
+
+_STORED: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in _DEFAULTS.items()}
 
 NONE = AugmentPolicy()
 """No augmentation: the plain resize."""

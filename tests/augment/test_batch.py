@@ -9,7 +9,17 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from fastleuk.augment import APPLIERS, PAPER, Augment, AugmentCollate, augment_batch, draw
+from fastleuk.augment import (
+    APPLIERS,
+    PAPER,
+    Augment,
+    AugmentCollate,
+    augment_batch,
+    draw,
+    param_arrays,
+    param_names,
+)
+from fastleuk.augment.batch import fastest_applier
 from fastleuk.augment.gpu.selftest import Verdict
 from fastleuk.errors import ConfigError
 from fastleuk.loading import resolve_applier
@@ -27,7 +37,7 @@ def test_normalisation_layout_and_dtype(applier):
     levels = augment_batch(IMAGES, PARAMS, size=32, applier=applier, normalize=False)
     assert levels.shape == (5, 32, 32, 3)
     assert levels.dtype == np.float32
-    mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.25, 2.0])
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.25, 1.0])
     options = {"mean": mean, "std": std, "layout": "CHW", "dtype": "float16"}
     half = augment_batch(IMAGES, PARAMS, applier=applier, **options)
     assert half.dtype == np.float16
@@ -65,6 +75,19 @@ def test_the_result_is_not_overwritten_by_the_next_call():
         ([IMAGES[0], IMAGES[1][..., 0]], "image 1"),
         (np.zeros((5, 0, 4, 3), np.uint8), "no pixels"),
         (IMAGES[:3], "5 rows for 3 images"),
+        (list(IMAGES.transpose(0, 3, 1, 2)), r"channels first: use transpose\(1, 2, 0\)"),
+        (
+            torch.from_numpy(IMAGES).permute(0, 3, 1, 2),
+            r"channels first: use permute\(0, 2, 3, 1\)",
+        ),
+        (list(IMAGES[..., 0]), r"np.repeat\(image\[\.\.\., None\], 3, axis=2\)"),
+        ("cells/1.png", "got the path 'cells/1.png'. Open files"),
+        (["cells/1.png"], "image 0 must be an array of uint8, got the path"),
+        (None, "must be arrays of uint8, got NoneType"),
+        ([None], "image 0 must be an array of uint8, got NoneType"),
+        ([{"image": IMAGES[0]}], "image 0 must be an array of uint8, got dict"),
+        (torch.rand(5, 8, 8, 3, requires_grad=True), "image 0 must be uint8"),
+        ([torch.rand(8, 8, 3, requires_grad=True)] * 5, "image 0 must be uint8"),
     ],
 )
 def test_images_that_do_not_fit(images, says):
@@ -83,11 +106,67 @@ def test_images_that_do_not_fit(images, says):
         ({"std": (1, 1, 0)}, "above 0"),
         ({"mean": (1, 1)}, "3 finite numbers"),
         ({"applier": "reference", "device": "gpu"}, "CPU only"),
+        ({"mean": [123.675, 116.28, 103.53]}, r"Write mean=\(0.485, 0.456, 0.406\)\.$"),
+        (
+            {"mean": np.full(3, 127.5), "std": (127.5,) * 3},
+            r"Write mean=\(0.5, 0.5, 0.5\), std=\(0.5, 0.5, 0.5\)",
+        ),
+        ({"std": [58.4, 57.1, 57.4]}, r"Write std=\(0.229, 0.2239, 0.2251\)"),
+        ({"mean": None}, "normalize=False"),
+        ({"std": None}, "normalize=False"),
+        ({"mean": (-1, 0, 0)}, r"within \[0, 1\]"),
+        ({"dtype": np.float64}, "float32, float16"),
     ],
 )
 def test_options_that_do_not_fit(options, says):
     with pytest.raises(ConfigError, match=says):
         augment_batch(IMAGES, PARAMS, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.dtype("float16"), torch.float16, "float16"])
+def test_types_of_other_libraries_are_taken(dtype):
+    assert augment_batch(IMAGES, PARAMS, applier="reference", dtype=dtype).dtype == np.float16
+
+
+@pytest.mark.parametrize("other", [PAPER, {"p_hflip": 1}, None, "paper"])
+def test_what_is_no_parameters_or_no_policy_is_refused(other):
+    with pytest.raises(ConfigError, match=r"AugmentParams|Use draw"):
+        augment_batch(IMAGES, other)
+    if other is not PAPER:
+        with pytest.raises(ConfigError, match=r"policy must be an AugmentPolicy.*Use "):
+            draw(other, seed=1, epoch=0, indices=[0], size=8)
+        with pytest.raises(ConfigError, match=r"policy must be an AugmentPolicy.*Use "):
+            AugmentCollate(other)
+
+
+def test_auto_is_the_default_of_every_entrance():
+    import inspect
+
+    from fastleuk.augment import augment
+
+    for entrance in (augment, augment_batch, Augment, AugmentCollate.__mro__[1]):
+        assert inspect.signature(entrance).parameters["applier"].default == "auto"
+    for lowered in (param_names, lambda applier: param_arrays(PARAMS, applier)):
+        with pytest.raises(ConfigError, match=r"^applier: auto\. Parameters are lowered for one"):
+            lowered("auto")
+    np.testing.assert_array_equal(
+        augment_batch(IMAGES, PARAMS),
+        augment_batch(IMAGES, PARAMS, applier=fastest_applier()),
+    )
+
+
+def test_the_package_lists_what_it_has():
+    import fastleuk.augment
+
+    assert {"augment", "Augment", "AugmentCollate", "Indexed"} <= set(dir(fastleuk.augment))
+    for name in fastleuk.augment.__all__:
+        assert getattr(fastleuk.augment, name) is not None
+
+
+@pytest.mark.parametrize("applier", ["fused", "compiled"])
+def test_a_transform_refuses_nearest_at_construction(applier):
+    with pytest.raises(ConfigError, match="applier='exact'"):
+        AugmentCollate(PAPER.replace(interpolation="nearest"), size=32, applier=applier)
 
 
 def test_fused_refuses_nearest():
@@ -208,7 +287,8 @@ import numpy as np, fastleuk.augment as a
 from fastleuk.errors import MissingDependencyError
 images, params = np.zeros((1, 8, 8, 3), np.uint8), a.identity(1, 8)
 a.augment_batch(images, params, applier='reference')
-for use in (lambda: a.apply_graph, lambda: a.augment, lambda: a.augment_batch(images, params)):
+by_dali = lambda: a.augment_batch(images, params, applier='fused')
+for use in (lambda: a.apply_graph, lambda: a.augment, by_dali):
     try:
         use()
     except MissingDependencyError as error:
@@ -240,8 +320,8 @@ def test_auto_is_the_fastest_applier_that_is_installed(monkeypatch, capsys):
     arrays._sound_on.cache_clear()
     assert batch.fastest_applier("nearest") == "exact"
     assert AugmentCollate(PAPER, size=32).options["applier"] == "compiled"
+    assert Augment(PAPER, size=32).options["applier"] == "compiled"
     there.remove("numba")
     assert AugmentCollate(PAPER, size=32).options["applier"] == "fused"
     there.clear()
     assert AugmentCollate(PAPER, size=32).options["applier"] == "reference"
-    assert Augment(PAPER, size=32).options["applier"] == "reference"

@@ -20,7 +20,14 @@ try:
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, do_not_convert
 
-    from fastleuk.augment.appliers.dali_names import merge, split, warp_perspective
+    from fastleuk.augment.appliers.dali_names import (
+        Iterations,
+        define_outside_branches,
+        find_readers,
+        merge,
+        split,
+        warp_perspective,
+    )
 except ImportError as error:
     raise MissingDependencyError(
         f"NVIDIA DALI can't be imported ({error}); it exists for Linux on x86-64 and aarch64 "
@@ -30,8 +37,11 @@ except ImportError as error:
 
 __all__ = [
     "DataNode",
+    "Iterations",
     "Pipeline",
+    "define_outside_branches",
     "do_not_convert",
+    "find_readers",
     "fn",
     "math",
     "merge",
@@ -72,58 +82,81 @@ def rotate(images: DataNode, params: Params) -> DataNode:
 
 def color_jitter(images: DataNode, params: Params) -> DataNode:
     """Brightness, contrast, saturation and hue in the order that was drawn."""
-    images = planar(images)  # arithmetic on whole planes is twice as fast as on pixels
+    return interleaved(jitter_planes(planar(images), params))
+
+
+def jitter_planes(
+    images: DataNode, params: Params, mean_of: Callable[[DataNode], DataNode] | None = None
+) -> DataNode:
+    """Jitter float ``(3, H, W)`` levels, clipped after each step that could leave 0 to 255.
+
+    Planes, because arithmetic on them is twice as fast as on pixels.
+
+    Args:
+        images: ``(3, H, W)`` float.
+        params: Of :func:`fastleuk.augment.appliers.lowering.exact_arrays`.
+        mean_of: Selects the part whose mean gray is the pivot of contrast; by default all.
+    """
     hue = tuple(params[name] for name in HUE_PARAMS)
     for slot in range(JITTER_SLOTS):
-        # For each sample, whose step has its turn in this slot:
+        # For each sample, by the step that has its turn in this slot:
         #   if step == "hue": adjust_hue
         #   elif step == "saturation": _adjust_saturation
         #   elif step == "contrast": _adjust_contrast
         #   else: _adjust_brightness, by 1 where hue or saturation has its turn and is neutral
         saturation = (params[f"saturate_{slot}"], params["saturation"])
         contrast = (params[f"contrast_{slot}"], params[f"pivot_{slot}"])
+
+        def adjust_other(
+            images: DataNode,
+            saturate: DataNode,
+            saturation: DataNode,
+            factor: DataNode,
+            contrast: DataNode,
+            pivot: DataNode,
+        ) -> DataNode:
+            return apply_either(
+                saturate,
+                _adjust_saturation,
+                (images, saturation),
+                adjust_brightness_or_contrast,
+                (images, factor, contrast, pivot),
+            )
+
+        def adjust_brightness_or_contrast(
+            images: DataNode, factor: DataNode, contrast: DataNode, pivot: DataNode
+        ) -> DataNode:
+            return apply_either(
+                contrast,
+                lambda images, factor, pivot: _adjust_contrast(images, factor, pivot, mean_of),
+                (images, factor, pivot),
+                _adjust_brightness,
+                (images, factor),
+            )
+
         images = apply_either(
             params[f"shift_hue_{slot}"],
             adjust_hue,
             (images, *hue),
-            _adjust_other,
+            adjust_other,
             (images, *saturation, params[f"factor_{slot}"], *contrast),
         )
-    return _interleaved(images)
-
-
-def _adjust_other(
-    images: DataNode,
-    saturate: DataNode,
-    saturation: DataNode,
-    factor: DataNode,
-    contrast: DataNode,
-    pivot: DataNode,
-) -> DataNode:
-    return apply_either(
-        saturate,
-        _adjust_saturation,
-        (images, saturation),
-        _adjust_brightness_or_contrast,
-        (images, factor, contrast, pivot),
-    )
-
-
-def _adjust_brightness_or_contrast(
-    images: DataNode, factor: DataNode, contrast: DataNode, pivot: DataNode
-) -> DataNode:
-    return apply_either(
-        contrast, _adjust_contrast, (images, factor, pivot), _adjust_brightness, (images, factor)
-    )
+    return images
 
 
 def _adjust_brightness(images: DataNode, factor: DataNode) -> DataNode:
     return math.min(images * to_device_of(factor, images), 255.0)
 
 
-def _adjust_contrast(images: DataNode, factor: DataNode, pivot: DataNode) -> DataNode:
-    """Blend with the image's mean grey, whose share ``pivot`` has in it."""
-    mean = fn.reshape(fn.reductions.mean(images, axes=(1, 2)), shape=(1, 3))
+def _adjust_contrast(
+    images: DataNode,
+    factor: DataNode,
+    pivot: DataNode,
+    mean_of: Callable[[DataNode], DataNode] | None,
+) -> DataNode:
+    """Blend with the image's mean gray, whose share ``pivot`` has in it."""
+    of = images if mean_of is None else mean_of(images)
+    mean = fn.reshape(fn.reductions.mean(of, axes=(1, 2)), shape=(1, 3))
     offset = fn.reshape(fn.coord_transform(mean, M=pivot), shape=(1, 1, 1))
     return clip(images * to_device_of(factor, images) + offset)
 
@@ -220,7 +253,7 @@ def planar(images: DataNode) -> DataNode:
     return fn.crop_mirror_normalize(images, output_layout="CHW", dtype=types.FLOAT)
 
 
-def _interleaved(images: DataNode) -> DataNode:
+def interleaved(images: DataNode) -> DataNode:
     """CHW to float HWC."""
     return fn.crop_mirror_normalize(images, output_layout="HWC", dtype=types.FLOAT)
 

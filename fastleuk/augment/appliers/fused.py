@@ -1,12 +1,15 @@
 """The nine steps with DALI, compiled into few operators: ``fused``.
 
 Flips, rotation and crop are one homography. The affine step is a second and the perspective, where
-it is on, a third, because what lies beyond the crop and beyond the canvas must be black.
-Blur and sharpness are one correlation. Brightness, contrast and saturation are one affine map of
-RGB, once the image's mean colour is known. A hue shift is not, but the linear map that is nearest
-to it on the colours of the very image is near indeed, and it is fitted to a few hundred of the
-image's pixels inside the graph. The map is clipped once, at its end, where torchvision clips after
-each of the four steps.
+it is on, a third, because what lies beyond the crop and beyond the canvas must be black. Blur and
+sharpness are one correlation.
+
+Brightness, contrast and saturation are one affine map of RGB, once the image's mean color is
+known. A hue shift is not, nor is the clipping after each step, but on the colors of one image a
+linear map may come near. It is fitted to some of the image's pixels inside the graph, and
+compared there with the jitter of ``exact``, which takes its place where they differ: on most
+photographs, on bright images, with wide hue. On a GPU, where the graph can't choose by what the
+image holds without a wait, the jitter is always that of ``exact``.
 """
 
 from __future__ import annotations
@@ -20,14 +23,16 @@ from fastleuk.augment.appliers.exact import (
     apply_where,
     clip,
     fn,
+    interleaved,
+    jitter_planes,
     perspective,
     planar,
     plane,
-    to_device_of,
+    types,
     warp,
     warp_perspective,
 )
-from fastleuk.augment.appliers.lowering import HUE_SAMPLE, MEAN_SAMPLE
+from fastleuk.augment.appliers.lowering import COLOR_MAP, JITTER, MEAN_ROWS, SAMPLE
 
 
 def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
@@ -40,19 +45,68 @@ def geometry_and_colour(images: DataNode, params: Params) -> DataNode:
     Returns:
         ``(size, size, 3)`` float levels, 0 to 255.
     """
-    columns = colour_columns(
-        _sample(images, MEAN_SAMPLE, params["mean_points"]),
-        _sample(images, HUE_SAMPLE, params["hue_points"]),
-        params,
-    )
-    images = apply_either(  # black beyond the edges of those that are rotated
+    canvas = apply_either(  # black beyond the edges of those that are rotated
         params["edge_seen"],
         lambda image, matrix: warp_perspective(image, matrix=matrix),
         (images, params["before"]),
         lambda image, matrix: warp_perspective(image, matrix=matrix, border_mode="replicate"),
         (images, params["before"]),
     )
-    return clip(recolour(images, columns, params["device"]))
+    sample = None
+    if params["device"] == "cpu":
+        points = _matrix(params, "points")
+        sample = warp_perspective(images, matrix=points, size=(SAMPLE, SAMPLE))
+    return _jitter(canvas, images, _matrix(params, "mean_points"), sample, params)
+
+
+def _jitter(
+    canvas: DataNode,
+    images: DataNode,
+    mean_points: DataNode,
+    sample: DataNode | None,
+    params: Params,
+) -> DataNode:
+    """Jitter by the affine map where it is near enough, else step by step.
+
+    Args:
+        canvas: ``(size, size, 3)`` uint8 or float levels, cropped.
+        images: Those it was sampled from.
+        mean_points: ``(3, 3)``: from ``MEAN_ROWS`` rows of ``size`` points to ``images``. As
+            torchvision's, the mean is that of the whole image, not of the crop.
+        sample: ``(SAMPLE, SAMPLE, 3)`` uint8 of the whole image; on a GPU None.
+        params: As above.
+
+    Returns:
+        ``(size, size, 3)`` float levels, 0 to 255.
+    """
+    size, exactly = params["size"], params["jitter_on"]
+    if sample is not None:
+        columns = colour_columns(sample, params)
+        exactly = exactly & _is_far(sample, columns, params)
+
+    def rows_below(planes: DataNode) -> DataNode:
+        return fn.slice(planes, start=[size], shape=[MEAN_ROWS], axes=[1])
+
+    def step_by_step(
+        canvas: DataNode, images: DataNode, mean_points: DataNode, *jitter: DataNode
+    ) -> DataNode:
+        rows = warp_perspective(images, matrix=mean_points, size=(MEAN_ROWS, size))
+        both = fn.cat(canvas, fn.cast_like(rows, canvas), axis=0)  # the rows take every step, too
+        planes = jitter_planes(planar(both), dict(zip(JITTER, jitter, strict=True)), rows_below)
+        return interleaved(fn.slice(planes, start=[0], shape=[size], axes=[1]))
+
+    jitter = (params[name] for name in JITTER)
+    nodes = (canvas, images, mean_points, *jitter)
+    if sample is not None:
+        return apply_either(exactly, step_by_step, nodes, _recolour, (canvas, columns))
+    unchanged = lambda canvas: fn.cast(canvas, dtype=types.FLOAT)  # noqa: E731
+    return apply_either(exactly, step_by_step, nodes, unchanged, (canvas,))
+
+
+def _is_far(sample: DataNode, columns: DataNode, params: Params) -> DataNode:
+    """Compare the affine map with the jitter's steps on the sample: bool."""
+    difference = jitter_planes(planar(sample), params) - planar(_recolour(sample, columns))
+    return fn.reductions.mean(difference * difference) > params["color_map"][-1, 0]
 
 
 def affine_and_filter(images: DataNode, params: Params) -> DataNode:
@@ -66,26 +120,24 @@ CHAIN = (geometry_and_colour, affine_and_filter, perspective)
 """Cut where an edge becomes black: of the crop, and of the canvas before the perspective."""
 
 
-def colour_columns(mean_sample: DataNode, hue_sample: DataNode, params: Params) -> DataNode:
+def colour_columns(sample: DataNode, params: Params) -> DataNode:
     """The affine map of RGB that the jitter comes to on this very image.
 
     Args:
-        mean_sample: ``(h, w, 3)`` uint8: pixels from all over the image before any step; as
-            torchvision's, the mean is that of the whole image, not of the crop.
-        hue_sample: Fewer of them.
+        sample: ``(h, w, 3)`` uint8: pixels from all over the image, before the crop.
         params: Of :func:`fastleuk.augment.appliers.lowering.fused_arrays`.
 
     Returns:
         ``(4, 3)``: where red, green and blue go, and the offset.
     """
-    mean = fn.reshape(fn.reductions.mean(mean_sample, axes=(0, 1)), shape=(3, 1))
-    hue = fit_hue(hue_sample, params)
+    mean = fn.reshape(fn.reductions.mean(sample, axes=(0, 1)), shape=(3, 1))
+    hue = fit_hue(sample, params)
     of_pixel, of_mean = (
         fn.coord_transform(
-            fn.transpose(fn.coord_transform(hue, M=params[f"pre{of}"]), perm=(1, 0)),
-            M=params[f"post{of}"],
+            fn.transpose(fn.coord_transform(hue, M=_matrix(params, f"pre{of}")), perm=(1, 0)),
+            M=_matrix(params, f"post{of}"),
         )
-        + to_device_of(params[f"base{of}"], mean)
+        + _matrix(params, f"base{of}")
         for of in ("", "_mean")
     )
     offset = fn.reductions.sum((of_mean - of_pixel) * mean, axes=0, keep_dims=True)
@@ -112,9 +164,10 @@ def fit_hue(sample: DataNode, params: Params) -> DataNode:
     return fn.cat(a, b - a, -b, axis=1)
 
 
-def _sample(images: DataNode, edge: int, homography: DataNode) -> DataNode:
-    """``edge`` x ``edge`` colours from all over the image."""
-    return warp_perspective(images, matrix=homography, size=(edge, edge))
+def _matrix(params: Params, name: str) -> DataNode:
+    """One of the matrices in ``color_map``: ``(3, 3)``."""
+    first = 3 * COLOR_MAP.index(name)
+    return fn.slice(params["color_map"], start=[first], shape=[3], axes=[0])
 
 
 def _total(planes: DataNode) -> DataNode:
@@ -122,24 +175,14 @@ def _total(planes: DataNode) -> DataNode:
     return fn.reductions.sum(fn.reductions.sum(planes, axes=2), axes=1, keep_dims=True)
 
 
-def recolour(images: DataNode, columns: DataNode, device: str) -> DataNode:
-    """Map every pixel by its image's affine map of RGB.
+def _recolour(images: DataNode, columns: DataNode) -> DataNode:
+    """Map every pixel by its image's affine map of RGB, on the CPU.
 
     Args:
         images: ``(H, W, 3)``.
         columns: ``(4, 3)``, see :func:`colour_columns`.
-        device: ``cpu`` or ``gpu``, where both are.
+
+    Returns:
+        ``(H, W, 3)`` float levels, 0 to 255.
     """
-    if device == "gpu":  # where no operator takes a matrix that is on the GPU as argument
-        return recolour_by_arithmetic(images, columns)
-    return fn.coord_transform(images, MT=fn.transpose(columns, perm=(1, 0)))
-
-
-def recolour_by_arithmetic(images: DataNode, columns: DataNode) -> DataNode:
-    """As :func:`recolour`, by multiplying and adding planes."""
-    red, green, blue, offset = (
-        fn.reshape(fn.slice(columns, start=[j], shape=[1], axes=[0]), shape=(1, 1, 3))
-        for j in range(4)
-    )
-    planes = [fn.slice(images, start=[j], shape=[1], axes=[2]) for j in range(3)]
-    return planes[0] * red + planes[1] * green + planes[2] * blue + offset
+    return clip(fn.coord_transform(images, MT=fn.transpose(columns, perm=(1, 0))))

@@ -37,10 +37,10 @@ def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
     row, size = params.take([i]), params.size
     image = resize(image, size)
     x, y = centers(size)
-    pivot = float((_turned(image, row, np.eye(3), x, y) @ matrices.GREY).mean())
+    pivots = jitter_pivots(_turned(image, row, np.eye(3), x, y), row)
     kernel = _kernel(row)
     if not row.active()["perspective"][0]:  # all taps fall on centers
-        pixels = _before_filter(image, row, pivot, x, y)
+        pixels = _before_filter(image, row, pivots, x, y)
         return np.clip(ndimage.correlate(pixels, kernel[..., None], mode="mirror"), 0, 255)
     perspective = matrices.perspective_matrix(row.endpoints, size)[0]
     seen = _share(lambda u, v: _inside(*_map(perspective, u, v), size), x, y)
@@ -49,7 +49,7 @@ def apply(image: np.ndarray, params: AugmentParams, i: int) -> np.ndarray:
     pixels = np.zeros((size, size, 3))
     for down, across in itertools.product(range(len(kernel)), repeat=2):
         points = (_mirrored(p + k - reach, size) for p, k in ((x, across), (y, down)))
-        pixels += kernel[down, across] * _before_filter(image, row, pivot, *points)
+        pixels += kernel[down, across] * _before_filter(image, row, pivots, *points)
     return np.clip(pixels, 0, 255) * seen
 
 
@@ -86,7 +86,9 @@ def centers(size: int) -> tuple[Floats, Floats]:
     return x, y
 
 
-def _before_filter(image: Floats, row: AugmentParams, pivot: float, x: Floats, y: Floats) -> Floats:
+def _before_filter(
+    image: Floats, row: AugmentParams, pivots: list[float], x: Floats, y: Floats
+) -> Floats:
     """The flipped, rotated, jittered, cropped and moved image at points of the canvas."""
     affine, crop = matrices.affine_of(row)[0], matrices.crop_matrix(row.crop, row.size)[0]
     inside = _share(lambda u, v: _inside(*_map(affine, u, v), row.size), x, y)
@@ -94,7 +96,7 @@ def _before_filter(image: Floats, row: AugmentParams, pivot: float, x: Floats, y
         np.clip(points, 0.5 * row.size / side, row.size - 0.5 * row.size / side)
         for points, side in zip(_map(affine, x, y), row.crop[0, :1:-1], strict=True)
     )  # no pixel beyond the crop takes part
-    return _jitter(_turned(image, row, crop, x, y), row, pivot) * inside
+    return jitter(_turned(image, row, crop, x, y), pivots, row) * inside
 
 
 def _turned(image: Floats, row: AugmentParams, matrix: Floats, x: Floats, y: Floats) -> Floats:
@@ -124,19 +126,38 @@ def _share(inside: Callable[[Floats, Floats], np.ndarray], x: Floats, y: Floats)
     return np.mean(shares, axis=0)[..., None]
 
 
-def _jitter(pixels: Floats, row: AugmentParams, pivot: float) -> Floats:
-    for step in row.jitter_order[0]:
-        if step == 0:
-            pixels, pivot = pixels * row.brightness[0], pivot * row.brightness[0]
-        elif step == 1:
-            pixels = row.contrast[0] * pixels + (1 - row.contrast[0]) * pivot
-        elif step == 2:
-            grey = pixels @ matrices.GREY
-            pixels = row.saturation[0] * pixels + (1 - row.saturation[0]) * grey[..., None]
-        elif row.hue[0]:
-            pixels = shift_hue(pixels, row.hue[0])
-        pixels = np.clip(pixels, 0, 255)
+def jitter(pixels: Floats, pivots: list[float], row: AugmentParams) -> Floats:
+    """Jitter ``pixels`` ``(..., 3)``, with the pivots of :func:`jitter_pivots`."""
+    for step, pivot in zip(row.jitter_order[0], pivots, strict=True):
+        pixels = _jitter_step(pixels, step, pivot, row)
     return pixels
+
+
+def jitter_pivots(whole: Floats, row: AugmentParams) -> list[float]:
+    """Return the mean gray before each step of the jitter, where contrast has its pivot.
+
+    Args:
+        whole: Levels of the image before the crop, which takes every step, too.
+        row: Of one image.
+    """
+    pivots = []
+    for step in row.jitter_order[0]:
+        pivots.append(float((whole @ matrices.GREY).mean()))
+        whole = _jitter_step(whole, step, pivots[-1], row)
+    return pivots
+
+
+def _jitter_step(pixels: Floats, step: int, pivot: float, row: AugmentParams) -> Floats:
+    if step == 0:
+        pixels = pixels * row.brightness[0]
+    elif step == 1:
+        pixels = row.contrast[0] * pixels + (1 - row.contrast[0]) * pivot
+    elif step == 2:
+        grey = pixels @ matrices.GREY
+        pixels = row.saturation[0] * pixels + (1 - row.saturation[0]) * grey[..., None]
+    elif row.hue[0]:
+        pixels = shift_hue(pixels, row.hue[0])
+    return np.clip(pixels, 0, 255)
 
 
 def shift_hue(pixels: Floats, turns: float) -> Floats:

@@ -21,8 +21,15 @@ APPLIERS = ("compiled", "compiled-host", "fused", "exact", "reference")
 JITTER_SLOTS = 4
 HUE = 3  # its number in jitter_order
 
-MEAN_SAMPLE, HUE_SAMPLE = 64, 32
-"""``fused`` takes the mean colour and fits the hue from so many pixels along each edge."""
+SAMPLE = 48
+"""``fused`` fits its color map, and checks it, on so many pixels along each edge."""
+NEAR = 0.7
+"""Levels, root mean square: so near that map must come to be used. torchvision, which truncates
+to whole levels after each step, is 1 to 2 from the exact jitter;"""
+NEAR_IN_HUE = 0.25
+"""and 0.25 where hue alone is shifted, which it truncates once."""
+MEAN_ROWS = 32
+"""Where it jitters exactly, contrast's mean is that of so many rows of ``size`` points."""
 
 Array = np.ndarray | list[np.ndarray]
 """Rows of equal shape, or a list where the shape differs from row to row."""
@@ -65,6 +72,11 @@ def fastest_in_graph(interpolation: str, device: str) -> str:
 
 
 def _lowering(applier: str) -> Callable[[AugmentParams], dict[str, Array]]:
+    if applier == "auto":
+        raise ConfigError(
+            "applier: auto. Parameters are lowered for one applier: name it, the same for "
+            "param_names, param_arrays and apply_graph."
+        )
     if applier not in _LOWERINGS:
         raise ConfigError(
             f"applier {applier!r} has no DALI graph; choose {' or '.join(_LOWERINGS)}"
@@ -160,11 +172,10 @@ def fused_arrays(params: AugmentParams) -> dict[str, Array]:
         "kernel": _kernels(params),
         "sharpness_on": params.sharpness != 1,
         **_perspective_arrays(params, active),
+        "jitter_on": active["color_jitter"],
         # constants come in as data, too: DALI's own don't follow a batch that is split
-        "mean_points": _float32(before_jitter @ _sample_homographies(params, MEAN_SAMPLE)),
-        "hue_points": _float32(_sample_homographies(params, HUE_SAMPLE)),
-        **_hue_arrays(params),
-        **_colour_arrays(params),
+        **_jitter_arrays(params),
+        "color_map": _color_map(params, before_jitter),
     }
 
 
@@ -181,10 +192,34 @@ def _sees_edge(homographies: np.ndarray, size: int) -> Bools:
     return ((src_coords < first) | (src_coords > last)).any(axis=(1, 2))
 
 
-def _sample_homographies(params: AugmentParams, edge: int) -> np.ndarray:
-    """Homographies that sample ``edge`` x ``edge`` pixels from all over the image."""
-    step = params.size / edge
-    return np.tile(np.diag([step, step, 1.0]), (len(params), 1, 1))
+COLOR_MAP = ("mean_points", "points", "pre", "post", "base", "pre_mean", "post_mean", "base_mean")
+"""The matrices ``(3, 3)`` in ``color_map``, one below the other; the last row is the limit."""
+
+
+def _color_map(params: AugmentParams, before_jitter: np.ndarray) -> np.ndarray:
+    """``(N, 25, 3)``: all that the affine map of colors needs, in one array.
+
+    One, because a GPU's graph reads the first matrix only, and DALI warns of unread arrays.
+    """
+    parts = {
+        "mean_points": before_jitter @ _grid(params, MEAN_ROWS, params.size),
+        "points": before_jitter @ _grid(params, SAMPLE, SAMPLE),
+        **_colour_arrays(params),
+    }
+    near = np.where(_scales_levels(params), NEAR, NEAR_IN_HUE) ** 2
+    rows = [parts[name] for name in COLOR_MAP] + [np.tile(near[:, None, None], (1, 1, 3))]
+    return _float32(np.concatenate(rows, axis=1))
+
+
+def _scales_levels(params: AugmentParams) -> Bools:
+    """Find the rows that change brightness, contrast or saturation."""
+    return (params.brightness != 1) | (params.contrast != 1) | (params.saturation != 1)
+
+
+def _grid(params: AugmentParams, rows: int, columns: int) -> np.ndarray:
+    """Homographies that sample ``rows`` x ``columns`` points from all over the image."""
+    steps = np.diag([params.size / columns, params.size / rows, 1.0])
+    return np.tile(steps, (len(params), 1, 1))
 
 
 def _kernels(params: AugmentParams) -> list[np.ndarray]:
@@ -263,3 +298,6 @@ _LOWERINGS: dict[str, Callable[[AugmentParams], dict[str, Array]]] = {
     "fused": fused_arrays,
 }
 _PROBE = identity(1, 2)
+
+JITTER = tuple(_jitter_arrays(_PROBE))
+"""The names of the color jitter's arrays, which ``exact`` and ``fused`` share."""

@@ -54,7 +54,8 @@ def apply_graph(
             :func:`fastleuk.augment.param_arrays` of the same applier.
         size: Edge of the output in pixels; the same that the parameters were drawn for.
         applier: ``exact``, ``fused``, ``compiled`` (on the CPU only), or ``compiled-host`` (on the
-            CPU, and the result goes to the GPU).
+            CPU, and the result goes to the GPU): that for which ``param_nodes`` were lowered,
+            so it can't be ``auto``, which every other entrance has by default.
         interpolation: ``policy.interpolation``; ``fused`` knows ``bilinear`` only.
         mean: For each channel, in units of the range 0-1 (as timm has it).
         std: Likewise.

@@ -5,7 +5,6 @@ import pytest
 from nvidia.dali import fn, pipeline_def, types
 
 from fastleuk.augment import PAPER, apply_graph, augment, augment_batch, draw, param_names
-from fastleuk.augment.appliers import fused
 from tests.makers.augment_images import demo_cells, hard_images
 from tests.makers.gpu_graphs import check_placement, device
 from tests.makers.tolerances import GPU
@@ -72,26 +71,6 @@ def test_gpu_graph_of_the_one_line_import():
     pipeline = define()
     pipeline._build_graph()
     assert pipeline._ops[-1].outputs[0].device == "gpu"
-
-
-def test_the_colour_map_of_the_gpu_graph_is_that_of_the_cpu_graph():
-    """The only computation that differs between the two, here on the CPU."""
-    images = demo_cells(4)
-    rng = np.random.default_rng(0)
-    columns = rng.uniform(-1, 2, (4, 4, 3)).astype(np.float32)
-
-    @pipeline_def(batch_size=4, num_threads=2, device_id=None)
-    def both():
-        batch = fn.external_source(lambda: images, batch=True, layout="HWC")
-        matrix = fn.external_source(lambda: columns, batch=True)
-        return fused.recolour(batch, matrix, "cpu"), fused.recolour_by_arithmetic(batch, matrix)
-
-    pipeline = both()
-    pipeline.build()
-    one, other = (np.array(output.as_tensor()) for output in pipeline.run())
-    np.testing.assert_allclose(one, other, atol=1e-3)
-    wanted = np.einsum("nhwc,ncd->nhwd", np.stack(images), columns[:, :3]) + columns[:, None, 3:]
-    np.testing.assert_allclose(one, wanted, atol=1e-2)
 
 
 @pytest.mark.gpu
