@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fastleuk.data.copies.identical import IdenticalSet, find_identical, subject_groups
+from fastleuk.data.derived import tie_groups
 from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.data.left_out import Ignored, bad_lines, heavy_losses
@@ -137,7 +138,7 @@ def load_dataset(
         _require_classes(manifest, bad)
     return DataSet(
         manifest=manifest,
-        groups=subject_groups(found, identical)[keep],
+        groups=tie_groups(subject_groups(found, identical), discovery.versions)[keep],
         sha256=tuple(result.sha256[i] for i in keep),
         sizes=result.sizes[keep],
         identical=identical,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
+from fastleuk.data.derived import find_derived, find_versions, is_derived_folder_name
 from fastleuk.data.folders.classes import class_folders
 from fastleuk.data.folders.cnmc_names import check_names
 from fastleuk.data.labels.subjects import settle_subjects, subject_pattern
@@ -29,6 +30,8 @@ class Discovery:
     """(path, reason) of images and rows that can't be used; ``load_dataset`` refuses or skips."""
     remarks: tuple[str, ...] = ()
     """How it was read, where that may surprise."""
+    versions: tuple[tuple[int, ...], ...] = ()
+    """Images of the manifest that show one cell by their names: they stay in one part."""
 
 
 def discover(
@@ -60,7 +63,23 @@ def discover(
     place = Path(root).expanduser()
     found = _read(place, subject_regex, layout, manifest_root, least_classes)
     _require_classes(found, least_classes)
-    return replace(found, manifest=settle_subjects(found.manifest))
+    versions = find_versions(found.manifest.paths)
+    return replace(
+        found,
+        manifest=settle_subjects(found.manifest),
+        versions=versions,
+        remarks=(*found.remarks, *_on_versions(found.manifest, versions)),
+    )
+
+
+def _on_versions(manifest: Manifest, versions: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
+    if not versions:
+        return ()
+    paths = [manifest.paths[i] for i in versions[0][:2]]
+    return (
+        f"{sum(map(len, versions))} images are augmented copies or versions of {len(versions)}, by "
+        f"their names (such as {paths[0]} and {paths[1]}): those of one image stay in one part",
+    )
 
 
 def _read(
@@ -100,7 +119,7 @@ def _tree(place: Path) -> Tree:
         raise DataError(f"{place}: no such folder. Give the folder of the images, or a manifest.")
     if not place.is_dir():
         raise DataError(f"{place}: a file. Give the folder of the images, or a manifest .csv.")
-    tree = read_tree(place.resolve())
+    tree = _without_derived(read_tree(place.resolve()))
     if tree.images:
         return tree
     shards = any(item.path.endswith(SUFFIX) for item in tree.ignored)
@@ -109,6 +128,30 @@ def _tree(place: Path) -> Tree:
     raise DataError(
         f"{place}: no image in it{'' if found else ', it is empty'}. Images end in .bmp .png .jpg "
         f".jpeg .jfif .tif .tiff or .webp.{hint}" + (f" Ignored:\n{listed(found)}" if found else "")
+    )
+
+
+def _without_derived(tree: Tree) -> Tree:
+    """Leave out masks and previews of other images, and the folders that hold nothing else."""
+    derived = find_derived(tree.images, lambda path: (tree.root / path).read_bytes())
+    images = tuple(path for path in tree.images if path not in derived.reasons)
+    used = {path.split("/", 1)[0] for path in (*images, *(path for path, _ in tree.bad))}
+    others = {item.path.split("/", 1)[0] for item in tree.ignored if "/" in item.path[:-1]}
+    annotations = {
+        name
+        for name in tree.folders
+        if name in others - used - set(derived.folders) and is_derived_folder_name(name)
+    }
+    gone = tuple(f"{place}/" for place in (*derived.folders, *annotations))
+    return replace(
+        tree,
+        images=images,
+        folders=tuple(name for name in tree.folders if not f"{name}/".startswith(gone)),
+        ignored=(
+            *tree.ignored,
+            *derived.ignored(),
+            *(Ignored(f"{name}/", "annotations without an image") for name in sorted(annotations)),
+        ),
     )
 
 
