@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk.data.derived import find_derived
 from fastleuk.data.left_out import NOT_AN_IMAGE, Ignored, bad_lines
+from fastleuk.data.litter import path_litter_reason
 from fastleuk.data.manifest import Manifest, natural_key, order_classes
-from fastleuk.data.shards.index import check_index
+from fastleuk.data.shards.index import check_index, read_index
 from fastleuk.data.shards.labels import WRONG_KIND, check_labels, odd_numbers, sample_row
 from fastleuk.data.shards.read import Shard, open_shard
 from fastleuk.data.tree import is_image_name
@@ -68,7 +70,7 @@ def shards_manifest(
     for file in files:
         shard, prefix = open_shard(file), file.relative_to(root).as_posix()
         counts[file] = 0
-        for members in _samples(shard, prefix, ignored):
+        for members in _samples(file, shard, prefix, ignored):
             counts[file] += 1
             row = _row(shard, prefix, members)
             if isinstance(row, str):
@@ -92,16 +94,37 @@ def shards_manifest(
 _ABOUT = (".json", ".cls", ".txt")
 
 
-def _samples(shard: Shard, prefix: str, ignored: list[Ignored]) -> Iterator[list[str]]:
+def derived_members(file: Path, shard: Shard) -> dict[str, str]:
+    """Find masks and previews among the members of a shard; the reason by the name.
+
+    Shards that fastleuk has packed hold what their data set lists: nothing is left out of them.
+    """
+    if file.name in (read_index(file.parent) or {}):
+        return {}
+    images = [name for name in shard.members if is_image_name(name)]
+    images = [name for name in images if not path_litter_reason(name)]
+    found = find_derived(images, lambda name: shard.read(name).data)
+    return {name: reason for name, (reason, _) in found.reasons.items()}
+
+
+def _samples(file: Path, shard: Shard, prefix: str, ignored: list[Ignored]) -> Iterator[list[str]]:
     groups: dict[str, list[str]] = {}
+    derived = derived_members(file, shard)
     for name in shard.members:
         path = PurePosixPath(name)
-        if any(part.startswith(".") for part in path.parts):
-            ignored.append(Ignored(f"{prefix}/{name}", "hidden file"))
+        reason = path_litter_reason(name) or derived.get(name, "")
+        if reason:
+            ignored.append(Ignored(f"{prefix}/{name}", reason))
             continue
         key = (path.parent / path.name.partition(".")[0]).as_posix()
         groups.setdefault(key, []).append(name)
-    yield from groups.values()
+    keys = {name[: -len(path.name)] + path.name.partition(".")[0]
+            for name in derived for path in [PurePosixPath(name)]}  # fmt: skip
+    for key, members in groups.items():
+        if key in keys and not any(map(is_image_name, members)):
+            ignored += [Ignored(f"{prefix}/{name}", "of a mask or preview") for name in members]
+        else:
+            yield members
 
 
 def _row(shard: Shard, prefix: str, members: list[str]) -> dict[str, Any] | str:
