@@ -24,3 +24,10 @@ SplitOption = Annotated[
 RegexOption = Annotated[
     str, typer.Option(help="Group = subject; searched in the path, or else the file name.")
 ]
+ClassLevelOption = Annotated[
+    int,
+    typer.Option(help="Level of the folders that are classes; 1: the first (or 0: auto).", min=0),
+]
+SubjectLevelOption = Annotated[
+    int, typer.Option(help="Level of the folders that are subjects; 0: none.", min=0)
+]

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.cli.data_options import ClassesOption, LayoutOption, RootOption
+from fastleuk.cli.data_options import (
+    ClassesOption,
+    ClassLevelOption,
+    LayoutOption,
+    RootOption,
+    SubjectLevelOption,
+)
 from fastleuk.errors import ConfigError
 
 
@@ -25,6 +31,8 @@ def evaluate(
         str, typer.Option(help="Of --on: group = subject; searched in the path or file name.")
     ] = "",
     layout: LayoutOption = "auto",
+    class_level: ClassLevelOption = 0,
+    subject_level: SubjectLevelOption = 0,
     root: RootOption = "",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Of --on: leave unusable files out.")
@@ -79,7 +87,8 @@ def evaluate(
     """
     given = {
         "--classes": classes, "--subject-regex": subject_regex, "--root": root,
-        "--layout": layout if layout != "auto" else "", "--skip-bad": skip_bad,
+        "--layout": layout if layout != "auto" else "", "--class-level": class_level,
+        "--subject-level": subject_level, "--skip-bad": skip_bad,
         "--allow-overlap": allow_overlap,
     }  # fmt: skip
     if on:
@@ -99,6 +108,8 @@ def evaluate(
                 classes=classes,
                 subject_regex=subject_regex,
                 layout=layout,
+                class_level=class_level,
+                subject_level=subject_level,
                 root=root,
                 skip_bad=skip_bad,
                 allow_overlap=allow_overlap,

@@ -95,7 +95,7 @@ _PROCESSED = re.compile(rf"(?P<base>.+?)[ _.\-]+(?:{_PROCESSED_WORDS})", re.IGNO
 _COPY_WORDS = """
     .rf. _rf_ aug orig raw flip mirror rot transpose blur gauss nois bright darker contrast zoom
     shear jitter elastic warp sharp equali clahe gamma salt segmented cropped masked normali
-    enhanced resized processed
+    enhanced resized processed gray grey 0x 5x mag
 """
 _MASK_WORDS_SHORT = """
     mask seg gt grth truth label anno outline contour overlay thumb preview tn 0x 1x 2x 3x 4x 5x 6x
@@ -105,7 +105,11 @@ _COPY_HINTS, _MASK_HINTS = tuple(_COPY_WORDS.split()), tuple(_MASK_WORDS_SHORT.s
 """A name without any of them matches none of the expressions above: they save time."""
 
 _COPY_FOLDER = re.compile(rf"{_AUG}s?(?:[ _-]?\d+)?|{_AUG}[ _-].*|.*[ _-]{_AUG}", re.IGNORECASE)
-_ORIGINAL_FOLDER = re.compile("originals?|orig|raw", re.IGNORECASE)
+_VERSION_FOLDER = re.compile(
+    rf"originals?|{_PROCESSED_WORDS}|gr[ae]y(?:scale)?|"
+    r"(?:mag(?:nification)?[ _-]?)?\d{1,4}[ _-]?x",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,7 @@ def find_versions(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """
     if not _hints("\n".join(paths), _COPY_HINTS):
         return ()
-    places: dict[str, tuple[str, bool]] = {}
+    places: dict[str, tuple[str, bool, bool]] = {}
     sets: dict[tuple[str, str], list[int]] = defaultdict(list)
     changed: set[tuple[str, str]] = set()
     with_original: set[tuple[str, str]] = set()
@@ -265,11 +269,13 @@ def find_versions(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         folder, name = _split(path.rpartition(".tar/")[2])
         stem = _stem(name)
         base, augmented = _original(stem)
-        place, of_copies = places.get(folder) or places.setdefault(folder, _place(folder))
+        if folder not in places:
+            places[folder] = _place(folder)
+        place, of_copies, stripped = places[folder]
         augmented = augmented or of_copies
         key = (place, base.casefold())
         sets[key].append(i)
-        if augmented or base != stem:
+        if stripped or augmented or base != stem:
             changed.add(key)
         if not augmented:
             with_original.add(key)
@@ -331,13 +337,13 @@ def _original(stem: str) -> tuple[str, bool]:
     return stem, augmented
 
 
-def _place(folder: str) -> tuple[str, bool]:
-    """Strip folders of copies and originals; also, whether copies' were among them."""
+def _place(folder: str) -> tuple[str, bool, bool]:
+    """Strip folders of copies and versions; also, whether copies', and any, were among them."""
     names = folder.split("/")
     rest = [name for name in names if not _COPY_FOLDER.fullmatch(name)]
     of_copies = len(rest) < len(names)
-    rest = [name for name in rest if not _ORIGINAL_FOLDER.fullmatch(name)]
-    return "/".join(rest).casefold(), of_copies
+    rest = [name for name in rest if not _VERSION_FOLDER.fullmatch(name)]
+    return "/".join(rest).casefold(), of_copies, len(rest) < len(names)
 
 
 def _hints(text: str, words: tuple[str, ...]) -> bool:

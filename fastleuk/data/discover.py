@@ -19,6 +19,9 @@ from fastleuk.data.shards.read import SUFFIX
 from fastleuk.data.tree import Tree, read_tree
 from fastleuk.errors import ConfigError, DataError, listed
 
+DEEPEST = 20
+"""Highest level of folders that can be named."""
+
 
 @dataclass(frozen=True)
 class Discovery:
@@ -39,6 +42,8 @@ def discover(
     *,
     subject_regex: str | None = None,
     layout: str = "auto",
+    class_level: int = 0,
+    subject_level: int = 0,
     manifest_root: Path | str | None = None,
     least_classes: int = 2,
 ) -> Discovery:
@@ -51,6 +56,9 @@ def discover(
         layout: of a folder: ``folders`` (their names are the classes), ``cnmc`` (the names of the
             files tell the classes), ``parts`` (as ``folders``, within ``train``, ``test`` and so
             on; C-NMC's own folders are as well) or ``auto``: what it looks like.
+        class_level: level of the folders that are the classes, from 1, those of ``root`` itself;
+            0 for what it looks like. In shards: of the members, in place of their labels.
+        subject_level: level of the folders that are the subjects; 0 for none.
         manifest_root: for a manifest: the folder that its paths are relative to.
         least_classes: so many must have images; 1 for data that are only scored.
 
@@ -61,18 +69,24 @@ def discover(
         ConfigError: ``subject_regex`` is not usable, or the layout already tells the subjects.
     """
     place = Path(root).expanduser()
-    found = _read(place, subject_regex, layout, manifest_root, least_classes)
+    levels = _Levels(class_level, subject_level)
+    found = _read(place, subject_regex, layout, levels, manifest_root, least_classes)
     _require_classes(found, least_classes)
-    versions = find_versions(found.manifest.paths)
+    versions = (*find_versions(found.manifest.paths), *found.versions)
     return replace(
         found,
         manifest=settle_subjects(found.manifest),
         versions=versions,
-        remarks=(*found.remarks, *_on_versions(found.manifest, versions)),
+        remarks=(*found.remarks, *_on_versions(found.manifest, versions, found.versions)),
     )
 
 
-def _on_versions(manifest: Manifest, versions: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
+def _on_versions(
+    manifest: Manifest,
+    versions: tuple[tuple[int, ...], ...],
+    reported: tuple[tuple[int, ...], ...],
+) -> tuple[str, ...]:
+    versions = tuple(one for one in versions if one not in set(reported))
     if not versions:
         return ()
     paths = [manifest.paths[i] for i in versions[0][:2]]
@@ -82,35 +96,98 @@ def _on_versions(manifest: Manifest, versions: tuple[tuple[int, ...], ...]) -> t
     )
 
 
+@dataclass(frozen=True)
+class _Levels:
+    classes: int
+    subjects: int
+
+    def __post_init__(self) -> None:
+        for name, level in (("class", self.classes), ("subject", self.subjects)):
+            if not 0 <= level <= DEEPEST:
+                raise ConfigError(f"--{name}-level {level}: must be from 0 (none) to {DEEPEST}.")
+        if self.classes and self.classes == self.subjects:
+            raise ConfigError(
+                f"--class-level and --subject-level are both {self.classes}: one folder can't be "
+                "both. Choose another level for one."
+            )
+
+    def refuse(self, teller: str, remedy: str = "") -> None:
+        """Refuse levels where something else tells classes and subjects."""
+        given = [
+            f"--{name}-level {level}"
+            for name, level in (("class", self.classes), ("subject", self.subjects))
+            if level
+        ]
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)}: for class folders and shards; here {teller} the classes "
+                f"and subjects{remedy}."
+            )
+
+
 def _read(
     place: Path,
     subject_regex: str | None,
     layout: str,
+    levels: _Levels,
     manifest_root: Path | str | None,
     least_classes: int,
 ) -> Discovery:
     pattern = subject_pattern(subject_regex)
+    if pattern is not None and levels.subjects:
+        raise ConfigError(
+            f"--subject-regex and --subject-level {levels.subjects} both name the subject. Give "
+            "one of them."
+        )
     if place.suffix == SUFFIX and not place.is_dir():
         _refuse_pattern(pattern, "the shards")
         _refuse_options("tar shards", layout, manifest_root)
-        return Discovery(*shards_manifest(place, least_classes=least_classes))
+        return Discovery(
+            *shards_manifest(
+                place,
+                class_level=levels.classes,
+                subject_level=levels.subjects,
+                least_classes=least_classes,
+            )
+        )
     if place.suffix.lower() == ".csv" and not place.is_dir():
         _refuse_pattern(pattern, "a manifest CSV")
         _refuse_options("a manifest CSV", layout, None)
+        levels.refuse("a manifest CSV tells")
         return Discovery(*parse_manifest(place, manifest_root, least_classes=least_classes))
     _refuse_options("a folder", "auto", manifest_root)
+    if levels.subjects == 1 and not levels.classes:
+        raise ConfigError(
+            "--subject-level 1: the folders of level 1 are read as classes. Give --class-level, "
+            "too, such as --class-level 2."
+        )
     tree = _tree(place)
     remarks = tree.remarks()
     if layout == "parts" and has_cnmc_folders(tree):
         layout = "cnmc"
+    if layout == "auto" and levels.classes:
+        layout = "levels"
     if layout == "cnmc" or (layout == "auto" and is_cnmc(tree)):
+        levels.refuse("the C-NMC names tell", "; --layout folders takes no notice of them")
         _refuse_pattern(pattern, "the C-NMC names", "; --layout folders takes no notice of them")
         remarks += check_names(tree, chosen=layout != "auto")
         manifest, ignored, bad = cnmc_manifest(tree)
         return Discovery(manifest, (*tree.ignored, *ignored), (*tree.bad, *bad), remarks)
-    by_class = class_folders(tree, pattern, layout=layout, least_classes=least_classes)
+    by_class = class_folders(
+        tree,
+        pattern,
+        layout=layout,
+        class_level=levels.classes,
+        subject_level=levels.subjects,
+        least_classes=least_classes,
+    )
+    place_of = {path: i for i, path in enumerate(by_class.manifest.paths)}
     return Discovery(
-        by_class.manifest, by_class.ignored, by_class.bad, (*remarks, *by_class.remarks)
+        by_class.manifest,
+        by_class.ignored,
+        by_class.bad,
+        (*remarks, *by_class.remarks),
+        tuple(tuple(place_of[path] for path in one) for one in by_class.versions),
     )
 
 

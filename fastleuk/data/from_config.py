@@ -58,6 +58,8 @@ def open_dataset(
             subject_regex=config.subject_regex or None,
             positive=config.positive,
             layout=layout,
+            class_level=config.class_level,
+            subject_level=config.subject_level,
             manifest_root=manifest_root or None,
             skip_bad=config.skip_bad,
             least_classes=least_classes,
@@ -84,6 +86,8 @@ def _options(config: DataConfig) -> str:
     given = {
         "--layout": config.layout if config.layout != "auto" else "",
         "--split": config.split if config.split == "folders" else "",
+        "--class-level": str(config.class_level or ""),
+        "--subject-level": str(config.subject_level or ""),
         "--root": config.root,
         "--subject-regex": config.subject_regex,
     }

@@ -42,7 +42,7 @@ def find_shards(pattern: Path) -> list[Path]:
 
 
 def shards_manifest(
-    pattern: Path, *, least_classes: int = 2
+    pattern: Path, *, class_level: int = 0, subject_level: int = 0, least_classes: int = 2
 ) -> tuple[Manifest, tuple[Ignored, ...], Bad, tuple[str, ...]]:
     """Read the shards' headers and labels; image bytes stay where they are.
 
@@ -52,6 +52,9 @@ def shards_manifest(
 
     Args:
         pattern: Such as ``shards/*.tar``.
+        class_level: Level of the folders in a member's name that is its class, from 1, whatever
+            else tells one; 0: none.
+        subject_level: The same for the subject.
         least_classes: So many must be there.
 
     Returns:
@@ -72,7 +75,7 @@ def shards_manifest(
         counts[file] = 0
         for members in _samples(file, shard, prefix, ignored):
             counts[file] += 1
-            row = _row(shard, prefix, members)
+            row = _row(shard, prefix, members, class_level, subject_level)
             if isinstance(row, str):
                 bad.append((f"{prefix}/{members[0]}", row))
             else:
@@ -127,7 +130,9 @@ def _samples(file: Path, shard: Shard, prefix: str, ignored: list[Ignored]) -> I
             yield members
 
 
-def _row(shard: Shard, prefix: str, members: list[str]) -> dict[str, Any] | str:
+def _row(
+    shard: Shard, prefix: str, members: list[str], class_level: int, subject_level: int
+) -> dict[str, Any] | str:
     """Return what is known of a sample, or what is wrong with it."""
     images = [name for name in members if is_image_name(name)]
     if len(images) != 1:
@@ -137,8 +142,20 @@ def _row(shard: Shard, prefix: str, members: list[str]) -> dict[str, Any] | str:
         for ending in _ABOUT
         if (name := next((m for m in members if m.endswith(ending)), None))
     }
+    folders = PurePosixPath(images[0]).parts[:-1]
+    if len(folders) < max(class_level, subject_level):
+        return f"not in a folder of level {max(class_level, subject_level)}"
+    if class_level:
+        about = {".cls": b"0", **about}  # without it a sample without a label is refused
     row = sample_row(about, f"{prefix}/{images[0]}")
-    return row if isinstance(row, str) else {**row, "member": images[0]}
+    if isinstance(row, str):
+        return row
+    if class_level:
+        row |= {"label": folders[class_level - 1], "number": False, "cls": None}
+        row["told_by"] = f"folders of level {class_level}"
+    if subject_level:
+        row["subject"] = folders[subject_level - 1]
+    return {**row, "member": images[0]}
 
 
 def _assemble(rows: list[dict[str, Any]], root: Path, where: str, least: int) -> Manifest:

@@ -51,8 +51,10 @@ class OtherData:
         on: Folder, manifest CSV or tar shards.
         classes: The run's names of their classes, see :func:`.classes.parse_classes`; what isn't
             named there is matched by name.
-        subject_regex: As for training, like the three that follow.
+        subject_regex: As for training, like the five that follow.
         layout: Of a folder.
+        class_level: Level of its folders that are the classes.
+        subject_level: Level of its folders that are the subjects.
         root: Of a manifest.
         skip_bad: Leave unusable files out.
         allow_overlap: Score images that the run has learned from, too.
@@ -62,6 +64,8 @@ class OtherData:
     classes: str = ""
     subject_regex: str = ""
     layout: str = "auto"
+    class_level: int = 0
+    subject_level: int = 0
     root: str = ""
     skip_bad: bool = False
     allow_overlap: bool = False
@@ -180,6 +184,8 @@ def _reading(other: OtherData) -> DataConfig:
         data=other.on,
         root=other.root,
         layout=other.layout,
+        class_level=other.class_level,
+        subject_level=other.subject_level,
         subject_regex=other.subject_regex,
         skip_bad=other.skip_bad,
     )
