@@ -42,7 +42,8 @@ ROOMS = [
 DATA = [
     "from_config", "load", "report", "pack", "decoded", "balance", "split", "dataset", "demo",
     "copies", "verify", "discover", "manifest_csv", "manifest_rows", "shards", "derived",
-    "folders", "cnmc", "images", "labels", "tree", "left_out", "litter", "manifest", "user_cache",
+    "folders", "cnmc", "images", "labels", "tree", "left_out", "litter", "patterns",
+    "manifest", "user_cache",
 ]  # fmt: skip
 
 

@@ -26,8 +26,8 @@ RegexOption = Annotated[
 ]
 ClassLevelOption = Annotated[
     int,
-    typer.Option(help="Level of the folders that are classes; 1: the first (or 0: auto).", min=0),
+    typer.Option(help="Level of the folders that are classes, from 1; 0: find out.", min=0),
 ]
 SubjectLevelOption = Annotated[
-    int, typer.Option(help="Level of the folders that are subjects; 0: none.", min=0)
+    int, typer.Option(help="Level of the folders that are subjects, from 1; 0: none.", min=0)
 ]

@@ -17,6 +17,7 @@ from fastleuk.cli.data_options import (
     SubjectLevelOption,
 )
 from fastleuk.errors import ConfigError
+from fastleuk.shell import quoted
 
 
 @app.command()
@@ -97,7 +98,8 @@ def evaluate(
         )
         _refuse(
             {"--threshold": threshold, "--calibrate": calibrate is not None},
-            f"chosen on the run's own validation part: first fastleuk evaluate {run}, then --on",
+            "chosen on the run's own validation part: first fastleuk evaluate "
+            f"{quoted(run)}, then --on",
         )
         from fastleuk.evaluation.elsewhere.evaluate import OtherData, evaluate_on
 

@@ -19,6 +19,7 @@ from fastleuk.cli.data_options import (
 from fastleuk.cli.examples import example
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.shell import quoted
 
 LOADER = LoaderConfig()
 cache_app = Application(
@@ -250,4 +251,4 @@ def pack(
         )
     size = sum(shard.stat().st_size for shard in shards)
     typer.echo(f"{len(dataset.manifest)} images in {len(shards)} shards, {size / 1e9:.2f} GB")
-    typer.echo(f"Use them with: fastleuk train --data '{out}/*.tar'")
+    typer.echo(f"Use them with: fastleuk train --data {quoted(out / '*.tar')}")

@@ -18,6 +18,7 @@ from fastleuk.data.shards.manifest import shards_manifest
 from fastleuk.data.shards.read import SUFFIX
 from fastleuk.data.tree import Tree, read_tree
 from fastleuk.errors import ConfigError, DataError, listed
+from fastleuk.shell import quoted
 
 DEEPEST = 20
 """Highest level of folders that can be named."""
@@ -200,7 +201,7 @@ def _tree(place: Path) -> Tree:
     if tree.images:
         return tree
     shards = any(item.path.endswith(SUFFIX) for item in tree.ignored)
-    hint = f" For its tar shards, give '{place}/*.tar'." if shards else ""
+    hint = f" For its tar shards, give {quoted(place / '*.tar')}." if shards else ""
     found = [*map(str, tree.ignored), *bad_lines(tree.bad)]
     raise DataError(
         f"{place}: no image in it{'' if found else ', it is empty'}. Images end in .bmp .png .jpg "

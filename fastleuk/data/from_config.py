@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from fastleuk.data.report import note_lines
 from fastleuk.errors import ConfigError
 from fastleuk.progress import progress_bar
 from fastleuk.run_log import say
+from fastleuk.shell import quoted
 
 
 def open_dataset(
@@ -91,5 +91,5 @@ def _options(config: DataConfig) -> str:
         "--root": config.root,
         "--subject-regex": config.subject_regex,
     }
-    words = [f"{name} {shlex.quote(value)}" for name, value in given.items() if value]
+    words = [f"{name} {quoted(value)}" for name, value in given.items() if value]
     return " ".join([*words, *(["--skip-bad"] if config.skip_bad else [])])

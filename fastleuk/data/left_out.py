@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fastleuk.errors import listed, one_line
+from fastleuk.shell import quoted
 
 NOT_AN_IMAGE = "not an image"
 UNREAD = "an image of a format that isn't read"
@@ -61,7 +61,7 @@ def left_out_lines(ignored: Iterable[Ignored], where: str, options: str = "") ->
     >>> left_out_lines([Ignored("a/1.txt", NOT_AN_IMAGE), Ignored("a/2.txt", NOT_AN_IMAGE)], "set")
     ['Left out: 2 files: not an image (2 .txt), such as a/1.txt; list: fastleuk data set']
     """
-    command = f"fastleuk data {shlex.quote(where)}{f' {options}' if options else ''}"
+    command = f"fastleuk data {quoted(where)}{f' {options}' if options else ''}"
     lines = []
     for kind, items in by_kind(ignored).items():
         count = sum(item.count for item in items)

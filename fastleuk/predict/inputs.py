@@ -6,7 +6,6 @@ held at once, sorted. The order is the same every time, which is what ``--resume
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -19,12 +18,14 @@ from pathlib import Path
 from fastleuk.data.cnmc.tree import FINAL_CROP, FINAL_SIDE, bmp_size
 from fastleuk.data.derived import find_derived, is_derived_folder_name
 from fastleuk.data.litter import HIDDEN_FILE, HIDDEN_FOLDER, litter_reason, path_litter_reason
+from fastleuk.data.patterns import expand_pattern, is_pattern
 from fastleuk.data.shards.manifest import derived_members
 from fastleuk.data.shards.read import SUFFIX, Shard, image_bytes, open_shard
 from fastleuk.data.tree import is_image_name
 from fastleuk.errors import ConfigError, DataError, one_line
 from fastleuk.predict.listing import listed_images
 from fastleuk.run_folder.names import BEST, CONFIG
+from fastleuk.shell import quoted
 
 _FINAL = re.compile("test_final")
 _NUMBER = re.compile(r"\d+")
@@ -108,7 +109,8 @@ class Inputs:
 
     def __init__(self, paths: Sequence[str], *, root: str | None = None) -> None:
         self._root = root
-        self._places = [place for path in paths for place in _expand(path)]
+        self._litter: list[tuple[str, str]] = []
+        self._places = [place for path in paths for place in _expand(path, self._litter)]
         if not self._places:
             raise ConfigError(
                 "There is nothing to predict: name images, folders, a manifest or shards after "
@@ -131,6 +133,8 @@ class Inputs:
             DataError: there is no image under a path.
         """
         left_out, total = LeftOut(), 0
+        for reason, path in self._litter:
+            left_out.add(reason, path)
         for place in self._places:
             count = sum(1 for _ in self._of(place, left_out))
             if not count:
@@ -164,16 +168,27 @@ def sort_key(name: str) -> str:
     return _NUMBER.sub(lambda found: found[0].zfill(12), name)
 
 
-def _expand(path: str) -> list[Path]:
+def _expand(path: str, litter: list[tuple[str, str]]) -> list[Path]:
+    """List what a word of the command line names; put litter that a pattern meets aside."""
     place = Path(path).expanduser()
     if os.path.lexists(place):
         return [place]
-    if glob.has_magic(path):
-        found = sorted(glob.glob(str(place), recursive=True), key=sort_key)
-        if found:
-            return [Path(name) for name in found]
+    if not is_pattern(path):
+        raise DataError(f"{path}: no such file or folder.")
+    fixed, found = expand_pattern(str(place))
+    if not found:
         raise DataError(f"{path}: nothing matches this pattern.")
-    raise DataError(f"{path}: no such file or folder.")
+    kept: list[Path] = []
+    folders: set[str] = set()
+    for name in sorted(found, key=sort_key):
+        reason = path_litter_reason(os.path.relpath(name, fixed))
+        if reason:
+            litter.append((reason, name))
+        elif not any(str(parent) in folders for parent in Path(name).parents):
+            kept.append(Path(name))
+            if os.path.isdir(name):  # what is in it is read with it
+                folders.add(str(Path(name)))
+    return kept
 
 
 def _is_manifest(place: Path) -> bool:
@@ -295,7 +310,7 @@ def _told_crop(shard: Shard, name: str) -> int:
 def _nothing(place: Path) -> str:
     hint = ""
     if place.is_dir() and next(place.glob(f"*{SUFFIX}"), None):
-        hint = f" For its tar shards, give '{place}/*{SUFFIX}'."
+        hint = f" For its tar shards, give {quoted(place / f'*{SUFFIX}')}."
     return (
         f"{place}: no image in it. Images end in .bmp .png .jpg .jpeg .jfif .tif .tiff or "
         f".webp.{hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from fastleuk.data.derived import find_derived
 from fastleuk.data.left_out import NOT_AN_IMAGE, Ignored, bad_lines
 from fastleuk.data.litter import path_litter_reason
 from fastleuk.data.manifest import Manifest, natural_key, order_classes
+from fastleuk.data.patterns import expand_pattern, is_pattern
 from fastleuk.data.shards.index import check_index, read_index
 from fastleuk.data.shards.labels import WRONG_KIND, check_labels, odd_numbers, sample_row
 from fastleuk.data.shards.read import Shard, open_shard
@@ -24,19 +24,25 @@ Bad = tuple[tuple[str, str], ...]
 
 
 def find_shards(pattern: Path) -> list[Path]:
-    """Return the tar files that a path or a pattern (``shards/*.tar``) names, in natural order.
+    """List the tar files that a path or a pattern names, in natural order.
+
+    Patterns are those of :func:`fastleuk.data.patterns.expand_pattern`, such as ``shards/*.tar``
+    and ``shards/{000..015}.tar``.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or one of a range is missing.
     """
-    found = [pattern] if pattern.is_file() else [Path(name) for name in glob.glob(str(pattern))]
+    found = [pattern]
+    if not pattern.is_file() and is_pattern(str(pattern)):
+        found = [Path(name) for name in expand_pattern(str(pattern))[1]]
     # A link to a shard keeps its own name: what it leads to may have none that says so.
     whole = dict.fromkeys(f.parent.resolve() / f.name for f in found if f.is_file())
     files = sorted(whole, key=lambda f: natural_key(f.name))
     if not files:
         raise DataError(
             f"{pattern}: no such shard. Give tar files made by fastleuk pack, such as "
-            "'shards/*.tar' (in quotes, so that the shell leaves the star)."
+            "'shards/*.tar' or 'shards/{000..015}.tar' (in quotes, so that the shell leaves the "
+            "star and the braces)."
         )
     return files
 

@@ -37,6 +37,7 @@ from fastleuk.progress import progress_bar
 from fastleuk.run_folder.names import BEST, CONFIG, SPLIT
 from fastleuk.run_folder.state import not_ended
 from fastleuk.run_log import logged, open_log, result
+from fastleuk.shell import quoted
 
 Report = Callable[[str], None]
 EXTERNAL = "external"
@@ -227,8 +228,8 @@ def _decision(
     if decision.threshold is not None and chosen != decision.positive:
         raise ConfigError(
             f"--positive {positive}: the run's threshold is one of {decision.positive}. Choose one "
-            f"of {chosen} first: fastleuk evaluate {run_dir} --positive {chosen} --threshold "
-            f"{decision.rule}"
+            f"of {chosen} first: fastleuk evaluate {quoted(run_dir)} --positive {quoted(chosen)} "
+            f"--threshold {decision.rule}"
         )
     return decision, chosen
 
