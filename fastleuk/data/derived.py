@@ -204,7 +204,6 @@ def _is_derived_folder(
     above, _ = _split(place)
     prefix = f"{above}/" if above else ""
     near: set[str] = set()
-    beside: set[str] = set()
     for folder, stems in by_folder.items():
         if (above and folder != above and not folder.startswith(prefix)) or folder.startswith(
             f"{place}/"
@@ -215,21 +214,17 @@ def _is_derived_folder(
             continue
         for stem in stems.values():
             near.add("/".join([*names, stem]).casefold())
-            if names:
-                other = near if _IMAGE_FOLDER.fullmatch(names[0]) else beside
-                other.add("/".join([*names[1:], stem]).casefold())
-    matched = {False: 0, True: 0}
+            if names and _IMAGE_FOLDER.fullmatch(names[0]):
+                near.add("/".join([*names[1:], stem]).casefold())
+    matched = 0
     for path, stem in inside.items():
         folder = _split(path)[0].removeprefix(place).strip("/")
         bases = [stem, *(base for _, base in _bases(stem))]
         keys = {"/".join(filter(None, [folder, base])).casefold() for base in bases}
-        if keys & near:
-            matched[True] += 1
-        elif keys & beside:
-            matched[False] += 1
-    if 2 * matched[True] >= len(inside):
+        matched += bool(keys & near)
+    if 2 * matched >= len(inside):
         return True
-    if reason == PREVIEW or 2 * sum(matched.values()) < len(inside):
+    if reason == PREVIEW:
         return False
     chosen = sorted(inside)[:: max(1, len(inside) // _SAMPLES)][:_SAMPLES]
     return all(_is_mask(read, path) for path in chosen)

@@ -96,7 +96,7 @@ def test_folders_of_masks_are_left_out(folder, name, images, masks):
     ],
 )
 def test_legitimate_names_survive(paths):
-    assert find_derived(paths, never).reasons == {}
+    assert find_derived(paths, lambda _: picture(1, 32)).reasons == {}
 
 
 def test_a_class_called_mask_is_judged_by_its_pixels(tmp_path):
