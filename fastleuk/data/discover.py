@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
 from fastleuk.data.derived import find_derived, find_versions, is_derived_folder_name
 from fastleuk.data.folders.classes import class_folders
 from fastleuk.data.folders.cnmc_names import check_names
+from fastleuk.data.folders.parts import part_of
 from fastleuk.data.labels.subjects import settle_subjects, subject_pattern
 from fastleuk.data.left_out import Ignored, bad_lines
 from fastleuk.data.manifest import Manifest
@@ -20,6 +23,7 @@ from fastleuk.data.tree import Tree, read_tree
 from fastleuk.errors import ConfigError, DataError, listed
 from fastleuk.shell import quoted
 
+Sets = tuple[tuple[int, ...], ...]
 DEEPEST = 20
 """Highest level of folders that can be named."""
 
@@ -34,7 +38,7 @@ class Discovery:
     """(path, reason) of images and rows that can't be used; ``load_dataset`` refuses or skips."""
     remarks: tuple[str, ...] = ()
     """How it was read, where that may surprise."""
-    versions: tuple[tuple[int, ...], ...] = ()
+    versions: Sets = ()
     """Images of the manifest that show one cell by their names: they stay in one part."""
 
 
@@ -73,28 +77,48 @@ def discover(
     levels = _Levels(class_level, subject_level)
     found = _read(place, subject_regex, layout, levels, manifest_root, least_classes)
     _require_classes(found, least_classes)
-    versions = (*find_versions(found.manifest.paths), *found.versions)
+    by_name = find_versions(found.manifest.paths)
+    by_source = _same_in_sources(found.manifest)
     return replace(
         found,
         manifest=settle_subjects(found.manifest),
-        versions=versions,
-        remarks=(*found.remarks, *_on_versions(found.manifest, versions, found.versions)),
+        versions=(*by_name, *by_source),
+        remarks=(*found.remarks, *_on_versions(found.manifest, by_name, by_source)),
     )
 
 
-def _on_versions(
-    manifest: Manifest,
-    versions: tuple[tuple[int, ...], ...],
-    reported: tuple[tuple[int, ...], ...],
-) -> tuple[str, ...]:
-    versions = tuple(one for one in versions if one not in set(reported))
-    if not versions:
+def _same_in_sources(manifest: Manifest) -> Sets:
+    """Find images whose paths differ in the source only: variants of a cell, without a subject.
+
+    A source is what lies above the classes (``--class-level``); parts of a split are none.
+    """
+    if manifest.layout == "cnmc":
         return ()
-    paths = [manifest.paths[i] for i in versions[0][:2]]
-    return (
-        f"{sum(map(len, versions))} images are augmented copies or versions of {len(versions)}, by "
-        f"their names (such as {paths[0]} and {paths[1]}): those of one image stay in one part",
-    )
+    same: dict[str, list[int]] = defaultdict(list)
+    is_part = {source: part_of(source) is not None for source in set(manifest.sources)}
+    for i, source in enumerate(manifest.sources):
+        inside = manifest.paths[i].rpartition(".tar/")[2]
+        if is_part[source] or manifest.subjects[i] != manifest.paths[i]:
+            continue
+        if inside.startswith(f"{source}/"):
+            same[inside[len(source) :].rpartition(".")[0].casefold()].append(i)
+    return tuple(tuple(members) for members in same.values() if len(members) > 1)
+
+
+def _on_versions(manifest: Manifest, by_name: Sets, by_source: Sets) -> Iterator[str]:
+    if by_name:
+        one, other = (manifest.paths[i] for i in by_name[0][:2])
+        yield (
+            f"{sum(map(len, by_name))} images are augmented copies or versions of {len(by_name)}, "
+            f"by their names (such as {one} and {other}): those of one image stay in one part"
+        )
+    if by_source:
+        one, other = (manifest.paths[i] for i in by_source[0][:2])
+        yield (
+            f"{sum(map(len, by_source))} images have their name in several of the folders above "
+            f"the classes, such as {one} and {other}: they count as {len(by_source)} cells, each "
+            "of which stays in one part (--subject-level names subjects instead)"
+        )
 
 
 @dataclass(frozen=True)
@@ -182,13 +206,8 @@ def _read(
         subject_level=levels.subjects,
         least_classes=least_classes,
     )
-    place_of = {path: i for i, path in enumerate(by_class.manifest.paths)}
     return Discovery(
-        by_class.manifest,
-        by_class.ignored,
-        by_class.bad,
-        (*remarks, *by_class.remarks),
-        tuple(tuple(place_of[path] for path in one) for one in by_class.versions),
+        by_class.manifest, by_class.ignored, by_class.bad, (*remarks, *by_class.remarks)
     )
 
 

@@ -19,8 +19,6 @@ from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]
 _LOOSE = "not in a class folder"
-_MANY_SOURCES = 20
-"""Folders above the classes beyond which they are no sources worth a row each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +29,6 @@ class FolderSet:
     ignored: tuple[Ignored, ...]
     bad: Bad
     remarks: tuple[str, ...]
-    versions: tuple[tuple[str, ...], ...] = ()
-    """Paths that differ only in the folders above the classes, where no subject is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +97,8 @@ def class_folders(
     rows.sort(key=lambda row: natural_key(row.path))
     paths = tuple(row.path for row in rows)
     subjects, how = _subjects(paths, pattern, subject_level)
-    versions = _versions(paths, class_level) if class_level > 1 and subjects == paths else ()
     if class_level > 1:
         remarks.append(f"Classes by the folders of level {class_level} (--class-level)")
-    if versions:
-        remarks.append(
-            f"{sum(map(len, versions))} images have their name in several of the folders above "
-            f"the classes, such as {versions[0][0]} and {versions[0][1]}: they count as "
-            f"{len(versions)} cells, each of which stays in one part (--subject-level names "
-            "subjects instead)"
-        )
     code = {name.casefold(): i for i, name in enumerate(names)} | {"": -1}
     manifest = Manifest(
         root=tree.root,
@@ -131,7 +119,6 @@ def class_folders(
         tuple(_with_class(item, place) for item in ignored),
         bad,
         (*remarks, *said, *how),
-        versions,
     )
 
 
@@ -176,8 +163,6 @@ def _level_rows(
             f"{tree.root}: --class-level {class_level}: no image lies so deep. The levels are:\n"
             + listed(list_readings(path.split("/")[:-1] for path in tree.images))
         )
-    if len({row.source for row in rows}) > _MANY_SOURCES:
-        rows = [dataclasses.replace(row, source="folder") for row in rows]
     return rows
 
 
@@ -202,15 +187,6 @@ def _refuse_inner_classes(
         f"(--subject-level {first - 1 + level} with --class-level {first}: the inner folders are "
         "the subjects)"
     )
-
-
-def _versions(paths: tuple[str, ...], class_level: int) -> tuple[tuple[str, ...], ...]:
-    """Group the paths that are equal from the class on, ending and case apart."""
-    same: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        inner = "/".join(path.split("/")[class_level - 1 :])
-        same[inner.rpartition(".")[0].casefold()].append(path)
-    return tuple(tuple(members) for members in same.values() if len(members) > 1)
 
 
 def _part_rows(

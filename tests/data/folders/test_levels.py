@@ -7,9 +7,11 @@ import tarfile
 import pytest
 
 from fastleuk.config import DataConfig
+from fastleuk.data.dataset import load_dataset
 from fastleuk.data.discover import discover
 from fastleuk.data.folders.levels import inner_classes
 from fastleuk.data.from_config import open_dataset
+from fastleuk.data.pack import write_shards
 from fastleuk.errors import ConfigError, DataError
 from tests.makers.data_trees import picture, put, small_cnmc
 
@@ -133,9 +135,10 @@ def test_one_extra_folder_around(tmp_path):
 
 
 def test_variants_of_one_cell_stay_in_one_part(tmp_path):
-    put(tmp_path, *(f"{v}/{c}/{c}{i}.png" for v in ("A", "B", "C") for c in "xy" for i in range(4)))
+    root = tmp_path / "set"
+    put(root, *(f"{v}/{c}/{c}{i}.png" for v in ("A", "B", "C") for c in "xy" for i in range(4)))
     lines: list[str] = []
-    config = DataConfig(data=str(tmp_path), class_level=2)
+    config = DataConfig(data=str(root), class_level=2)
     dataset = open_dataset(config, report=lines.append, hidden=True)
     groups = dict(zip(dataset.manifest.paths, dataset.groups, strict=True))
     assert len(set(groups.values())) == 8
@@ -143,7 +146,13 @@ def test_variants_of_one_cell_stay_in_one_part(tmp_path):
         assert group == groups[f"A/{path[2:]}"]
     assert set(dataset.manifest.sources) == {"A", "B", "C"}
     assert any("count as 8 cells" in line for line in lines)
-    put(tmp_path, "x/y")  # the command that lists what is left out reads the set likewise
+    dataset.manifest.write_csv(tmp_path / "m.csv")  # a manifest and shards keep what ties them
+    write_shards(dataset, tmp_path / "shards")
+    for place in (tmp_path / "m.csv", tmp_path / "shards" / "*.tar"):
+        again = load_dataset(place)
+        assert len(again.manifest) == 24
+        assert len(set(again.groups)) == 8
+    put(root, "x/y")  # the command that lists what is left out reads the set likewise
     lines.clear()
     open_dataset(config, report=lines.append, hidden=True)
     assert any(line.endswith("--class-level 2") for line in lines)
