@@ -20,7 +20,7 @@ from fastleuk.data.manifest_csv import parse_manifest
 from fastleuk.data.shards.manifest import shards_manifest
 from fastleuk.data.shards.read import SUFFIX
 from fastleuk.data.tree import Tree, read_tree
-from fastleuk.errors import ConfigError, DataError, listed
+from fastleuk.errors import ConfigError, DataError, listed, one_line
 from fastleuk.shell import quoted
 
 Sets = tuple[tuple[int, ...], ...]
@@ -107,13 +107,13 @@ def _same_in_sources(manifest: Manifest) -> Sets:
 
 def _on_versions(manifest: Manifest, by_name: Sets, by_source: Sets) -> Iterator[str]:
     if by_name:
-        one, other = (manifest.paths[i] for i in by_name[0][:2])
+        one, other = (one_line(manifest.paths[i]) for i in by_name[0][:2])
         yield (
             f"{sum(map(len, by_name))} images are augmented copies or versions of {len(by_name)}, "
             f"by their names (such as {one} and {other}): those of one image stay in one part"
         )
     if by_source:
-        one, other = (manifest.paths[i] for i in by_source[0][:2])
+        one, other = (one_line(manifest.paths[i]) for i in by_source[0][:2])
         yield (
             f"{sum(map(len, by_source))} images have their name in several of the folders above "
             f"the classes, such as {one} and {other}: they count as {len(by_source)} cells, each "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
+from collections.abc import Collection
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def class_folders(
         if level is None:
             raise _no_parts(tree)
         if not class_level:
-            _refuse_inner_classes(tree, subject_level, level[0] == 0 and level[1])
+            _refuse_inner_classes(tree, subject_level, level[1] if level[0] == 0 else ())
         rows = _part_rows(tree, *level, class_level, ignored)
     elif class_level > 1:
         if level is not None and level[0] == 0:
@@ -167,7 +168,7 @@ def _level_rows(
 
 
 def _refuse_inner_classes(
-    tree: Tree, subject_level: int, below_parts: dict[str, str] | bool = False
+    tree: Tree, subject_level: int, below_parts: Collection[str] = ()
 ) -> None:
     """Refuse folders of which an inner level is as plausible for the classes as the first."""
     folders = [path.split("/")[:-1] for path in tree.images]

@@ -228,8 +228,8 @@ def _decision(
     if decision.threshold is not None and chosen != decision.positive:
         raise ConfigError(
             f"--positive {positive}: the run's threshold is one of {decision.positive}. Choose one "
-            f"of {chosen} first: fastleuk evaluate {quoted(run_dir)} --positive {quoted(chosen)} "
-            f"--threshold {decision.rule}"
+            f"of {chosen} first: fastleuk evaluate {quoted(run_dir)} --positive "
+            f"{quoted(str(chosen))} --threshold {decision.rule}"
         )
     return decision, chosen
 

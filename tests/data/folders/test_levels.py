@@ -81,6 +81,7 @@ def test_an_inner_level_that_may_be_the_classes_is_refused_with_every_reading(tm
     both = discover(tmp_path, class_level=1, subject_level=2).manifest
     assert {subject.casefold() for subject in both.subjects} == inner
     assert set(both.class_names) == outer
+    assert discover(tmp_path, subject_level=2).manifest.subjects == both.subjects
 
 
 @pytest.mark.parametrize("name", OUTER)

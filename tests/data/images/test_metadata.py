@@ -1,16 +1,23 @@
 """Metadata never make an image unusable: what PIL can't read of them is passed over."""
 
+import dataclasses
 import struct
 import zlib
 
 import numpy as np
 import pytest
 
-from fastleuk.data.dataset import load_dataset
+from fastleuk.data.dataset import DataSet, load_dataset
+from fastleuk.data.decoded.read import SOURCE
+from fastleuk.data.discover import discover
 from fastleuk.data.images.decode import decode_rgb, examine
 from fastleuk.data.images.metadata import NOTE, without_metadata
+from fastleuk.data.verify import verify_files
+from fastleuk.loading.decode.pil import decode
+from fastleuk.loading.prepare import build_cache
 from tests.makers.data_trees import put
 from tests.makers.image_files import photo, save, turned
+from tests.makers.skips import needs_dali
 
 PIXELS = photo(3)
 MB = 1 << 20
@@ -119,6 +126,28 @@ def test_every_tag_of_a_tiff_may_be_nonsense():
         count, value = int(rng.choice([0, 1, 2, 9, 2**31])), int(rng.integers(2**32))
         found = examine(in_tiff(tag, kind, count, value))
         assert (found.error, found.pixels) == ("", expected), (tag, kind, count, value)
+
+
+@needs_dali
+@pytest.mark.parametrize("backend", ["dali", "torchvision"])
+def test_every_loader_has_the_same_pixels(tmp_path, monkeypatch, backend):
+    monkeypatch.setenv("FASTLEUK_CACHE_DIR", str(tmp_path / "cache"))
+    root = tmp_path / "set"
+    put(root, "a/0.png", "b/0.png")
+    for number, data in enumerate(ODD.values()):
+        (root / f"{'ab'[number % 2]}/{number}.png").write_bytes(data)
+    found = discover(root).manifest
+    result = verify_files(found)
+    assert not result.errors
+    manifest = dataclasses.replace(found, needs_pil=result.needs_pil)
+    dataset = DataSet(
+        manifest, np.arange(len(found)), result.sha256, result.sizes, (), (), (), found,
+        pixels=result.pixels,
+    )  # fmt: skip
+    cache = build_cache(dataset, tmp_path / "decoded", size=SOURCE, backend=backend, workers=2)
+    for row in range(len(manifest)):
+        reference = decode(manifest.file(row)).astype(int)
+        assert np.abs(cache.image(row) - reference).max() <= 1, manifest.paths[row]
 
 
 def test_such_files_are_no_bad_files_of_a_data_set(tmp_path, monkeypatch):
