@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL.Image import Resampling
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -59,6 +60,9 @@ _IMAGE_FOLDER = re.compile(f"{_words(_IMAGE_WORDS)}|tiles|crops", re.IGNORECASE)
 
 _SAMPLES = 5
 """Images of a doubtful folder that are decoded to see whether they are masks."""
+
+_PREVIEW_LEVELS = 8.0
+"""Mean difference in levels up to which a preview shows its original."""
 
 _COLORS, _SHARE = 3, 0.97
 """A mask has so many colors in that share of its pixels."""
@@ -204,6 +208,8 @@ def _is_derived_folder(
     above, _ = _split(place)
     prefix = f"{above}/" if above else ""
     near: set[str] = set()
+    beside: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
     for folder, stems in by_folder.items():
         if (above and folder != above and not folder.startswith(prefix)) or folder.startswith(
             f"{place}/"
@@ -212,20 +218,24 @@ def _is_derived_folder(
         names = folder.removeprefix(above).strip("/").split("/") if folder != above else []
         if names and is_derived_folder_name(names[0]):
             continue
-        for stem in stems.values():
+        for path, stem in stems.items():
             near.add("/".join([*names, stem]).casefold())
-            if names and _IMAGE_FOLDER.fullmatch(names[0]):
-                near.add("/".join([*names[1:], stem]).casefold())
+            if names:
+                beside.setdefault("/".join([*names[1:], stem]).casefold(), path)
+                if _IMAGE_FOLDER.fullmatch(names[0]):
+                    near.add("/".join([*names[1:], stem]).casefold())
     matched = 0
     for path, stem in inside.items():
         folder = _split(path)[0].removeprefix(place).strip("/")
         bases = [stem, *(base for _, base in _bases(stem))]
         keys = {"/".join(filter(None, [folder, base])).casefold() for base in bases}
         matched += bool(keys & near)
+        pairs += [(path, beside[key]) for key in keys & beside.keys()][:1]
     if 2 * matched >= len(inside):
         return True
     if reason == PREVIEW:
-        return False
+        few = pairs[:: max(1, len(pairs) // _SAMPLES)][:_SAMPLES]
+        return 2 * len(pairs) >= len(inside) and all(_look_alike(read, *pair) for pair in few)
     chosen = sorted(inside)[:: max(1, len(inside) // _SAMPLES)][:_SAMPLES]
     return all(_is_mask(read, path) for path in chosen)
 
@@ -239,6 +249,18 @@ def _is_mask(read: Callable[[str], bytes | memoryview], path: str) -> bool:
     levels = (pixels >> 5).astype(np.int64) @ (64, 8, 1)
     counts = np.sort(np.bincount(levels.ravel()))[::-1]
     return bool(counts[:_COLORS].sum() >= _SHARE * levels.size)
+
+
+def _look_alike(read: Callable[[str], bytes | memoryview], path: str, other: str) -> bool:
+    """Check whether two images of any size agree after both are reduced to 8x8 pixels."""
+    try:
+        one, two = (
+            np.asarray(decode_rgb(read(name)).resize((8, 8), Resampling.BOX), np.int16)
+            for name in (path, other)
+        )
+    except Exception:  # PIL's, of many kinds; verification names the file
+        return False
+    return bool(np.abs(one - two).mean() < _PREVIEW_LEVELS)
 
 
 def find_versions(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:

@@ -111,6 +111,24 @@ def test_a_class_called_mask_is_judged_by_its_pixels(tmp_path):
     assert sum(item.reason == MASK for item in found.ignored) == 4
 
 
+def test_a_class_called_thumbs_is_judged_by_its_pixels(tmp_path):
+    for name in ("thumbs", "thumbnails"):
+        root = tmp_path / name
+        put(root, *(f"{c}/{c}{i}.png" for c in ("ALL", "hem") for i in range(4)))
+        for i in range(4):
+            file = root / name / f"ALL{i}.png"
+            if name == "thumbs":
+                put(root, f"{name}/ALL{i}.png")
+            else:
+                file.parent.mkdir(exist_ok=True)
+                with Image.open(root / f"ALL/ALL{i}.png") as image:
+                    image.resize((16, 16), Image.Resampling.NEAREST).save(file)
+    assert len(discover(tmp_path / "thumbs").manifest.class_names) == 3
+    found = discover(tmp_path / "thumbnails")
+    assert found.manifest.class_names == ("hem", "ALL")
+    assert sum(item.reason == PREVIEW for item in found.ignored) == 4
+
+
 def test_masks_and_thumbnails_are_reported_with_number_and_example(tmp_path):
     put(tmp_path, *(f"{c}/{i}.png" for c in "ab" for i in range(6)), "a/0_thumb.jpg")
     put_masks(tmp_path, *(f"{c}/{i}_mask.png" for c in "ab" for i in range(6)))
