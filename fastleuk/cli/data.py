@@ -11,7 +11,14 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
+from fastleuk.cli.data_options import (
+    ClassLevelOption,
+    LayoutOption,
+    RegexOption,
+    RootOption,
+    SplitOption,
+    SubjectLevelOption,
+)
 from fastleuk.config import LARGEST, DataConfig
 from fastleuk.errors import ConfigError, DataError
 
@@ -26,6 +33,8 @@ def data(
     ],
     root: RootOption = "",
     layout: LayoutOption = "auto",
+    class_level: ClassLevelOption = 0,
+    subject_level: SubjectLevelOption = 0,
     split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: Annotated[
@@ -57,6 +66,8 @@ def data(
         data=str(folder),
         root=root,
         layout=layout,
+        class_level=class_level,
+        subject_level=subject_level,
         split=split or "subject",
         subject_regex=subject_regex,
         positive=positive,

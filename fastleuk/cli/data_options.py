@@ -24,3 +24,10 @@ SplitOption = Annotated[
 RegexOption = Annotated[
     str, typer.Option(help="Group = subject; searched in the path, or else the file name.")
 ]
+ClassLevelOption = Annotated[
+    int,
+    typer.Option(help="Level of the folders that are classes, from 1; 0: find out.", min=0),
+]
+SubjectLevelOption = Annotated[
+    int, typer.Option(help="Level of the folders that are subjects, from 1; 0: none.", min=0)
+]

@@ -9,8 +9,15 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.cli.data_options import ClassesOption, LayoutOption, RootOption
+from fastleuk.cli.data_options import (
+    ClassesOption,
+    ClassLevelOption,
+    LayoutOption,
+    RootOption,
+    SubjectLevelOption,
+)
 from fastleuk.errors import ConfigError
+from fastleuk.shell import quoted
 
 
 @app.command()
@@ -25,6 +32,8 @@ def evaluate(
         str, typer.Option(help="Of --on: group = subject; searched in the path or file name.")
     ] = "",
     layout: LayoutOption = "auto",
+    class_level: ClassLevelOption = 0,
+    subject_level: SubjectLevelOption = 0,
     root: RootOption = "",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Of --on: leave unusable files out.")
@@ -79,7 +88,8 @@ def evaluate(
     """
     given = {
         "--classes": classes, "--subject-regex": subject_regex, "--root": root,
-        "--layout": layout if layout != "auto" else "", "--skip-bad": skip_bad,
+        "--layout": layout if layout != "auto" else "", "--class-level": class_level,
+        "--subject-level": subject_level, "--skip-bad": skip_bad,
         "--allow-overlap": allow_overlap,
     }  # fmt: skip
     if on:
@@ -88,7 +98,8 @@ def evaluate(
         )
         _refuse(
             {"--threshold": threshold, "--calibrate": calibrate is not None},
-            f"chosen on the run's own validation part: first fastleuk evaluate {run}, then --on",
+            "chosen on the run's own validation part: first fastleuk evaluate "
+            f"{quoted(run)}, then --on",
         )
         from fastleuk.evaluation.elsewhere.evaluate import OtherData, evaluate_on
 
@@ -99,6 +110,8 @@ def evaluate(
                 classes=classes,
                 subject_regex=subject_regex,
                 layout=layout,
+                class_level=class_level,
+                subject_level=subject_level,
                 root=root,
                 skip_bad=skip_bad,
                 allow_overlap=allow_overlap,

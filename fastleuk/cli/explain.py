@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.cli.data_options import ClassesOption
+from fastleuk.cli.data_options import ClassesOption, ClassLevelOption, SubjectLevelOption
 
 
 @app.command()
@@ -21,6 +21,8 @@ def explain(
     subject_regex: Annotated[
         str, typer.Option(help="Of --on: group = subject; searched in the path or file name.")
     ] = "",
+    class_level: ClassLevelOption = 0,
+    subject_level: SubjectLevelOption = 0,
     cell: Annotated[
         list[str] | None,
         typer.Option(help="File name of a cell to show, again for more; else hits and misses."),
@@ -56,6 +58,8 @@ def explain(
             part=part,
             data=data,
             subject_regex=subject_regex,
+            class_level=class_level,
+            subject_level=subject_level,
             cells=tuple(cell or ()),
             each=each,
             measure=measure,

@@ -8,10 +8,18 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import Application, app
-from fastleuk.cli.data_options import LayoutOption, RegexOption, RootOption, SplitOption
+from fastleuk.cli.data_options import (
+    ClassLevelOption,
+    LayoutOption,
+    RegexOption,
+    RootOption,
+    SplitOption,
+    SubjectLevelOption,
+)
 from fastleuk.cli.examples import example
 from fastleuk.config import DataConfig, LoaderConfig
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.shell import quoted
 
 LOADER = LoaderConfig()
 cache_app = Application(
@@ -27,12 +35,21 @@ FolderOption = Annotated[str, typer.Option("--cache", help="Folder of caches; el
 
 
 def _data_config(
-    data: str, root: str, layout: str, split: str, subject_regex: str, skip_bad: bool
+    data: str,
+    root: str,
+    layout: str,
+    class_level: int,
+    subject_level: int,
+    split: str,
+    subject_regex: str,
+    skip_bad: bool,
 ) -> DataConfig:
     return DataConfig(
         data=data,
         root=root,
         layout=layout,
+        class_level=class_level,
+        subject_level=subject_level,
         split=split or "subject",
         subject_regex=subject_regex,
         skip_bad=skip_bad,
@@ -47,6 +64,8 @@ def prepare(
     workers: Annotated[int, typer.Option(help="Threads; 0: one a core.")] = LOADER.workers,
     root: RootOption = "",
     layout: LayoutOption = "auto",
+    class_level: ClassLevelOption = 0,
+    subject_level: SubjectLevelOption = 0,
     split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
@@ -66,7 +85,9 @@ def prepare(
     options = resolve_loader(LoaderConfig(loader=loader, workers=workers))
     folder = Path(cache).expanduser() if cache else decoded_root()
     started = time.perf_counter()
-    dataset = open_dataset(_data_config(data, root, layout, split, subject_regex, skip_bad))
+    dataset = open_dataset(
+        _data_config(data, root, layout, class_level, subject_level, split, subject_regex, skip_bad)
+    )
     verified = time.perf_counter()
     there = find_cache(dataset, folder, size=edge, backend=options.loader, check=True)
     if there is not None and there.size == edge:
@@ -205,6 +226,8 @@ def pack(
     seed: Annotated[int, typer.Option(help="Of the shuffle.", min=0)] = 0,
     root: RootOption = "",
     layout: LayoutOption = "auto",
+    class_level: ClassLevelOption = 0,
+    subject_level: SubjectLevelOption = 0,
     split: SplitOption = "",
     subject_regex: RegexOption = "",
     skip_bad: SkipOption = False,
@@ -219,11 +242,13 @@ def pack(
     out = out.expanduser()
     if out.exists():
         raise DataError(f"--out {out} is there already. Name a new folder.")
-    dataset = open_dataset(_data_config(data, root, layout, split, subject_regex, skip_bad))
+    dataset = open_dataset(
+        _data_config(data, root, layout, class_level, subject_level, split, subject_regex, skip_bad)
+    )
     with progress_bar("packing") as progress:
         shards = write_shards(
             dataset, out, shard_bytes=shard_mb * 10**6, seed=seed, progress=progress
         )
     size = sum(shard.stat().st_size for shard in shards)
     typer.echo(f"{len(dataset.manifest)} images in {len(shards)} shards, {size / 1e9:.2f} GB")
-    typer.echo(f"Use them with: fastleuk train --data '{out}/*.tar'")
+    typer.echo(f"Use them with: fastleuk train --data {quoted(out / '*.tar')}")

@@ -39,6 +39,10 @@ class DataConfig:
     )
     """``parts``: folders such as train and test with the classes in them, merged, unless the split
     is ``folders``. ``auto`` refuses what can be read in two ways."""
+    class_level: int = option(0, "Level of the folders that are classes, from 1; 0: find out.")
+    """``2`` for ``patient/class/image`` and ``magnification/class/image``. In tar shards: of the
+    members' names."""
+    subject_level: int = option(0, "Level of the folders that are subjects, from 1; 0: none.")
     subject_regex: str = option("", "Group = subject; searched in the path, or else the file name.")
     """For class folders: in each path relative to ``data``, or, where some don't match, in each
     file's name. The group named ``subject`` counts, or else the first."""
@@ -56,6 +60,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         one_of("layout", self.layout, LAYOUTS)
+        for name in ("class_level", "subject_level"):
+            value = getattr(self, name)
+            require(0 <= value <= 20, name, value, "must be from 0 (none) to 20")
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
             require(0 < value < 1, name, value, "must lie between 0 and 1")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fastleuk.data.copies.identical import IdenticalSet, find_identical, subject_groups
+from fastleuk.data.derived import tie_groups
 from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.data.left_out import Ignored, bad_lines, heavy_losses
@@ -82,6 +83,8 @@ def load_dataset(
     subject_regex: str | None = None,
     positive: str | None = None,
     layout: str = "auto",
+    class_level: int = 0,
+    subject_level: int = 0,
     manifest_root: Path | str | None = None,
     skip_bad: bool = False,
     least_classes: int = 2,
@@ -96,6 +99,8 @@ def load_dataset(
         subject_regex: as for :func:`fastleuk.data.discover.discover`.
         positive: the positive class; by default that of the names, if they tell.
         layout: likewise.
+        class_level: likewise.
+        subject_level: likewise.
         manifest_root: likewise.
         skip_bad: leave bad files out instead of refusing the set.
         least_classes: likewise.
@@ -109,8 +114,8 @@ def load_dataset(
         ConfigError: ``positive`` is no class.
     """
     discovery = discover(
-        root, subject_regex=subject_regex, layout=layout, manifest_root=manifest_root,
-        least_classes=least_classes,
+        root, subject_regex=subject_regex, layout=layout, class_level=class_level,
+        subject_level=subject_level, manifest_root=manifest_root, least_classes=least_classes,
     )  # fmt: skip
     found = discovery.manifest
     positive = positive_class(found.class_names, positive)
@@ -137,7 +142,7 @@ def load_dataset(
         _require_classes(manifest, bad)
     return DataSet(
         manifest=manifest,
-        groups=subject_groups(found, identical)[keep],
+        groups=tie_groups(subject_groups(found, identical), discovery.versions)[keep],
         sha256=tuple(result.sha256[i] for i in keep),
         sizes=result.sizes[keep],
         identical=identical,

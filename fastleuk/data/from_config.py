@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from fastleuk.data.report import note_lines
 from fastleuk.errors import ConfigError
 from fastleuk.progress import progress_bar
 from fastleuk.run_log import say
+from fastleuk.shell import quoted
 
 
 def open_dataset(
@@ -58,6 +58,8 @@ def open_dataset(
             subject_regex=config.subject_regex or None,
             positive=config.positive,
             layout=layout,
+            class_level=config.class_level,
+            subject_level=config.subject_level,
             manifest_root=manifest_root or None,
             skip_bad=config.skip_bad,
             least_classes=least_classes,
@@ -84,8 +86,10 @@ def _options(config: DataConfig) -> str:
     given = {
         "--layout": config.layout if config.layout != "auto" else "",
         "--split": config.split if config.split == "folders" else "",
+        "--class-level": str(config.class_level or ""),
+        "--subject-level": str(config.subject_level or ""),
         "--root": config.root,
         "--subject-regex": config.subject_regex,
     }
-    words = [f"{name} {shlex.quote(value)}" for name, value in given.items() if value]
+    words = [f"{name} {quoted(value)}" for name, value in given.items() if value]
     return " ".join([*words, *(["--skip-bad"] if config.skip_bad else [])])

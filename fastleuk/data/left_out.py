@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from fastleuk.errors import listed
+from fastleuk.errors import listed, one_line
+from fastleuk.shell import quoted
 
 NOT_AN_IMAGE = "not an image"
 UNREAD = "an image of a format that isn't read"
@@ -58,15 +58,16 @@ def left_out_lines(ignored: Iterable[Ignored], where: str, options: str = "") ->
         where: The data set, as the user named it.
         options: What ``fastleuk data`` needs besides to read it in the same way.
 
-    >>> left_out_lines([Ignored("a/1.gif", UNREAD), Ignored("a/2.gif", UNREAD)], "set")
-    ["Left out: 2 files: an image of a format that isn't read (2 .gif); list: fastleuk data set"]
+    >>> left_out_lines([Ignored("a/1.txt", NOT_AN_IMAGE), Ignored("a/2.txt", NOT_AN_IMAGE)], "set")
+    ['Left out: 2 files: not an image (2 .txt), such as a/1.txt; list: fastleuk data set']
     """
-    command = f"fastleuk data {shlex.quote(where)}{f' {options}' if options else ''}"
+    command = f"fastleuk data {quoted(where)}{f' {options}' if options else ''}"
     lines = []
     for kind, items in by_kind(ignored).items():
         count = sum(item.count for item in items)
         noun = "folder" if all(item.path.endswith("/") for item in items) else "file"
-        what = f"{count} {noun}{'' if count == 1 else 's'}: {kind}{endings(kind, items)}"
+        example = f", such as {one_line(items[0].path)}"
+        what = f"{count} {noun}{'' if count == 1 else 's'}: {kind}{endings(kind, items)}{example}"
         lines.append(f"Left out: {what}; list: {command}")
     return lines
 

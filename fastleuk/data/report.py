@@ -15,6 +15,7 @@ from fastleuk.tables import text_table
 
 _SHOWN = 5
 _LISTED = 1000
+_SOURCES = 20
 
 
 def describe(dataset: DataSet) -> str:
@@ -66,9 +67,14 @@ def _by_source(manifest: Manifest) -> str:
         (source, manifest.label_name(i)) for i, source in enumerate(manifest.sources)
     )
     rows: list[list[object]] = []
-    for source in dict.fromkeys(sorted(manifest.sources, key=_source_rank)):
+    sources = list(dict.fromkeys(sorted(manifest.sources, key=_source_rank)))
+    for source in sources[:_SOURCES]:
         numbers = [counts[source, name] for name in columns]
         rows.append([source, *numbers, sum(numbers)])
+    if len(sources) > _SOURCES:
+        rest = set(sources[_SOURCES:])
+        numbers = [sum(counts[source, name] for source in rest) for name in columns]
+        rows.append([f"{len(rest)} others", *numbers, sum(numbers)])
     if len(rows) > 1:
         rows.append(["total", *(sum(c) for c in np.array([r[1:] for r in rows], dtype=int).T)])
     return "Images by source and class\n" + text_table(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastleuk.data.left_out import MISNAMED, NOT_AN_IMAGE, UNREAD, Ignored
+from fastleuk.data.litter import litter_reason
 from fastleuk.data.manifest import MARKER
 from fastleuk.errors import DataError, listed
 
@@ -24,7 +25,6 @@ _NO_IMAGES = """
 """
 _OTHER_IMAGES = frozenset(_OTHERS.split())
 _TEXTS = frozenset(_NO_IMAGES.split())
-_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin"})
 _MAGIC = (b"BM", b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 
 
@@ -132,12 +132,8 @@ class _Walk:
     def _enters(self, path: str) -> bool:
         """Say whether a folder is read; note it as found or as ignored."""
         name, full = path.rsplit("/", 1)[-1], self.root / path
-        reason, detail = "", ""
-        if name.startswith("."):
-            reason = "hidden folder"
-        elif name.lower() in _LITTER:
-            reason = "left by an operating system"
-        else:
+        reason, detail = litter_reason(name, folder=True), ""
+        if not reason:
             status = os.stat(full)
             key = (path.split("/", 1)[0], status.st_dev, status.st_ino)
             if full.is_symlink() and self.root.is_relative_to(os.path.realpath(full)):
@@ -181,10 +177,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _reason(entry: os.DirEntry[str], table: bool) -> str:
     name = entry.name
-    if name.startswith("."):
-        return "hidden file"
-    if name.lower() in _LITTER:
-        return "left by an operating system"
+    litter = litter_reason(name, folder=False)
+    if litter:
+        return litter
     there = not entry.is_symlink() or os.path.exists(entry.path)
     if there and not entry.is_file():
         return "neither a file nor a folder"

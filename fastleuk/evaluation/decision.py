@@ -20,6 +20,7 @@ from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation.probabilities import are_probabilities, softmax
 from fastleuk.files import write_json
 from fastleuk.run_folder.names import BEST
+from fastleuk.shell import quoted
 
 ARGMAX = "argmax"
 """The rule where no threshold is set: the most probable class."""
@@ -211,7 +212,7 @@ def file_hash(path: Path) -> str:
 
 def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} can't be used: {why}. `fastleuk evaluate {path.parent}` chooses anew."
+        f"{path} can't be used: {why}. `fastleuk evaluate {quoted(path.parent)}` chooses anew."
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastleuk.data.demo.showcase import showcase
+from fastleuk.data.images.decode import decode_rgb
+from fastleuk.data.shards.read import image_bytes
 from fastleuk.errors import ConfigError
 from fastleuk.files import write_atomically
 
@@ -196,9 +198,8 @@ def contact_sheet(
     for position, (file, caption) in enumerate(zip(files, captions, strict=True)):
         left = position % columns * tile
         top = position // columns * (tile + strip)
-        with Image.open(file) as image:
-            small = image.convert("RGB")
-            small.thumbnail((tile - 4, tile - 4), Image.Resampling.LANCZOS)
+        small = decode_rgb(image_bytes(file).data)
+        small.thumbnail((tile - 4, tile - 4), Image.Resampling.LANCZOS)
         sheet.paste(small, (left + (tile - small.width) // 2, top + (tile - small.height) // 2))
         draw.text(
             (left + tile / 2, top + tile), caption, fill=(210, 210, 210), font=font, anchor="ma"

@@ -46,6 +46,8 @@ class ExplainOptions:
         part: Of the run's own split: ``test``, ``val`` or ``train``.
         data: Where the run's own data lie now, if they have moved.
         subject_regex: Of ``on``.
+        class_level: Of ``on``: level of the folders that are the classes.
+        subject_level: Of ``on``: level of the folders that are the subjects.
         cells: Names of cells to show; empty for a gallery of hits and misses.
         each: Cells of a group.
         measure: Cells, drawn from all, in which the share of the heat is measured.
@@ -62,6 +64,8 @@ class ExplainOptions:
     part: str = "test"
     data: str = ""
     subject_regex: str = ""
+    class_level: int = 0
+    subject_level: int = 0
     cells: Sequence[str] = ()
     each: int = 8
     measure: int = 200
@@ -174,7 +178,12 @@ def _images(
 ) -> tuple[DataSet, np.ndarray, str]:
     """Return the data, which of their rows are meant, and what they are."""
     if options.on:
-        config = DataConfig(data=options.on, subject_regex=options.subject_regex)
+        config = DataConfig(
+            data=options.on,
+            subject_regex=options.subject_regex,
+            class_level=options.class_level,
+            subject_level=options.subject_level,
+        )
         other = open_dataset(config, report=report, least_classes=1)
         names = tuple(scorer.metadata["classes"])
         matched = rename_classes(other, names, parse_classes(options.classes))

@@ -6,22 +6,26 @@ held at once, sorted. The order is the same every time, which is what ``--resume
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from fastleuk.data.cnmc.tree import FINAL_CROP, FINAL_SIDE, bmp_size
-from fastleuk.data.shards.read import SUFFIX, Shard, open_shard
+from fastleuk.data.derived import find_derived, is_derived_folder_name
+from fastleuk.data.litter import HIDDEN_FILE, HIDDEN_FOLDER, litter_reason, path_litter_reason
+from fastleuk.data.patterns import expand_pattern, is_pattern
+from fastleuk.data.shards.manifest import derived_members
+from fastleuk.data.shards.read import SUFFIX, Shard, image_bytes, open_shard
 from fastleuk.data.tree import is_image_name
-from fastleuk.errors import ConfigError, DataError
+from fastleuk.errors import ConfigError, DataError, one_line
 from fastleuk.predict.listing import listed_images
 from fastleuk.run_folder.names import BEST, CONFIG
+from fastleuk.shell import quoted
 
 _FINAL = re.compile("test_final")
 _NUMBER = re.compile(r"\d+")
@@ -52,12 +56,24 @@ class LeftOut:
     Attributes:
         endings: Files whose names don't end like an image, by ending.
         hidden: Files and folders whose names begin with a dot.
+        others: Litter of systems, masks and previews, by the reason.
+        examples: The first of each reason.
         cropped: Images of C-NMC's final phase, of which the centre is used as in training.
     """
 
     endings: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     cropped: int = 0
+
+    def add(self, reason: str, name: str) -> None:
+        """Count a file or folder of this name."""
+        if reason in (HIDDEN_FILE, HIDDEN_FOLDER):
+            self.hidden += 1
+            return
+        self.others[reason] += 1
+        self.examples.setdefault(reason, name)
 
     def lines(self) -> list[str]:
         """Say it, a line for each kind."""
@@ -69,6 +85,8 @@ class LeftOut:
             lines.append(f"Left out: {count} files not named like an image ({shown}{more})")
         if self.hidden:
             lines.append(f"Left out: {self.hidden} hidden files and folders")
+        for reason, count in self.others.items():
+            lines.append(f"Left out: {count}: {reason}, such as {one_line(self.examples[reason])}")
         if self.cropped:
             lines.append(
                 f"{self.cropped} images of C-NMC's final phase of {FINAL_SIDE}x{FINAL_SIDE} "
@@ -91,7 +109,8 @@ class Inputs:
 
     def __init__(self, paths: Sequence[str], *, root: str | None = None) -> None:
         self._root = root
-        self._places = [place for path in paths for place in _expand(path)]
+        self._litter: list[tuple[str, str]] = []
+        self._places = [place for path in paths for place in _expand(path, self._litter)]
         if not self._places:
             raise ConfigError(
                 "There is nothing to predict: name images, folders, a manifest or shards after "
@@ -114,6 +133,8 @@ class Inputs:
             DataError: there is no image under a path.
         """
         left_out, total = LeftOut(), 0
+        for reason, path in self._litter:
+            left_out.add(reason, path)
         for place in self._places:
             count = sum(1 for _ in self._of(place, left_out))
             if not count:
@@ -147,38 +168,78 @@ def sort_key(name: str) -> str:
     return _NUMBER.sub(lambda found: found[0].zfill(12), name)
 
 
-def _expand(path: str) -> list[Path]:
+def _expand(path: str, litter: list[tuple[str, str]]) -> list[Path]:
+    """List what a word of the command line names; put litter that a pattern meets aside."""
     place = Path(path).expanduser()
     if os.path.lexists(place):
         return [place]
-    if glob.has_magic(path):
-        found = sorted(glob.glob(str(place), recursive=True), key=sort_key)
-        if found:
-            return [Path(name) for name in found]
+    if not is_pattern(path):
+        raise DataError(f"{path}: no such file or folder.")
+    fixed, found = expand_pattern(str(place))
+    if not found:
         raise DataError(f"{path}: nothing matches this pattern.")
-    raise DataError(f"{path}: no such file or folder.")
+    kept: list[Path] = []
+    folders: set[str] = set()
+    for name in sorted(found, key=sort_key):
+        reason = path_litter_reason(os.path.relpath(name, fixed))
+        if reason:
+            litter.append((reason, name))
+        elif not any(str(parent) in folders for parent in Path(name).parents):
+            kept.append(Path(name))
+            if os.path.isdir(name):  # what is in it is read with it
+                folders.add(str(Path(name)))
+    return kept
 
 
 def _is_manifest(place: Path) -> bool:
     return place.suffix.lower() == ".csv" and not place.is_dir()
 
 
-def _walk(folder: str, left_out: LeftOut, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """Yield the image files under a folder; links are followed, unless they lead back."""
+def _walk(
+    folder: str,
+    left_out: LeftOut,
+    above: tuple[tuple[int, int], ...],
+    derived: Collection[str] = (),
+) -> Iterator[str]:
+    """Yield the image files under a folder; links are followed, unless they lead back.
+
+    ``derived`` are paths that are known to be masks or previews of other images.
+    """
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
+    files, folders = _entries(folder, left_out)
+    paths = [os.path.join(folder, name) for name in files]
+    if any(map(is_derived_folder_name, folders)):
+        quiet = LeftOut()
+        inside = (os.path.join(folder, name) for name in sorted(folders))
+        paths += (path for each in inside for path in _walk(each, quiet, (*above, here)))
+    found = {path: why for path, why in _derived(folder, paths).items() if path not in derived}
+    derived = {*derived, *found} if found else derived
+    for name in sorted([*files, *folders], key=sort_key):
+        path = os.path.join(folder, name)
+        if name in folders:
+            yield from _walk(path, left_out, (*above, here), derived)
+        elif path not in derived:
+            yield path
+    for path, reason in found.items():
+        left_out.add(reason, path)
+
+
+def _entries(folder: str, left_out: LeftOut) -> tuple[list[str], set[str]]:
+    """List the names of image files and of folders."""
     files: list[str] = []
     folders: set[str] = set()
     try:
         with os.scandir(folder) as listing:
             for entry in listing:
-                if entry.name.startswith("."):
-                    left_out.hidden += 1
-                elif _is_folder(entry):
-                    if entry.name.lower() not in ("__macosx", "$recycle.bin"):
-                        folders.add(entry.name)
+                is_folder = _is_folder(entry)
+                litter = litter_reason(entry.name, folder=is_folder)
+                if litter:
+                    left_out.add(litter, entry.path)
+                elif is_folder:
+                    folders.add(entry.name)
                 elif is_image_name(entry.name):
                     files.append(entry.name)
                 else:
@@ -188,12 +249,14 @@ def _walk(folder: str, left_out: LeftOut, above: tuple[tuple[int, int], ...]) ->
         raise DataError(
             f"{folder}: the folder can't be read: {error.strerror or error}."
         ) from error
-    for name in sorted([*files, *folders], key=sort_key):
-        path = os.path.join(folder, name)
-        if name in folders:
-            yield from _walk(path, left_out, (*above, here))
-        else:
-            yield path
+    return files, folders
+
+
+def _derived(folder: str, paths: list[str]) -> dict[str, str]:
+    """Find masks and previews among paths under a folder; the reason by the path."""
+    inside = {os.path.relpath(path, folder): path for path in paths}
+    found = find_derived(inside, lambda name: image_bytes(Path(inside[name])).data)
+    return {inside[name]: reason for name, (reason, _) in found.reasons.items()}
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -220,9 +283,11 @@ def _is_final_phase(folder: str) -> bool:
 
 def _members(place: Path, left_out: LeftOut) -> Iterator[Item]:
     shard = open_shard(place)
+    derived = derived_members(place, shard)
     for name in sorted(shard.members, key=sort_key):
-        if any(part.startswith(".") for part in name.split("/")):
-            left_out.hidden += 1
+        reason = path_litter_reason(name) or derived.get(name, "")
+        if reason:
+            left_out.add(reason, f"{place}/{name}")
         elif is_image_name(name):
             stem = name.rpartition("/")[0]
             base = name[len(stem) :].partition(".")[0]
@@ -245,7 +310,7 @@ def _told_crop(shard: Shard, name: str) -> int:
 def _nothing(place: Path) -> str:
     hint = ""
     if place.is_dir() and next(place.glob(f"*{SUFFIX}"), None):
-        hint = f" For its tar shards, give '{place}/*{SUFFIX}'."
+        hint = f" For its tar shards, give {quoted(place / f'*{SUFFIX}')}."
     return (
         f"{place}: no image in it. Images end in .bmp .png .jpg .jpeg .jfif .tif .tiff or "
         f".webp.{hint}"

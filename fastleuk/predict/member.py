@@ -17,6 +17,7 @@ from fastleuk.evaluation.predict import predict_batch
 from fastleuk.evaluation.scorer import Scorer
 from fastleuk.run_folder.names import BEST
 from fastleuk.run_folder.state import not_ended
+from fastleuk.shell import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -132,8 +133,9 @@ class Member:
             if not plain.is_default:
                 report(
                     f"note: {self.run_dir} has a temperature and a threshold for its plain "
-                    f"weights only; `fastleuk evaluate {self.run_dir} --tta {self.tta}` chooses "
-                    f"them for --tta {self.tta}. Until then the most probable class is the label."
+                    f"weights only; `fastleuk evaluate {quoted(self.run_dir)} --tta {self.tta}` "
+                    f"chooses them for --tta {self.tta}. Until then the most probable class is the "
+                    "label."
                 )
         return found
 

@@ -18,6 +18,7 @@ from fastleuk.files import read_rows
 from fastleuk.run_folder import names
 from fastleuk.run_folder.identity import read_identity
 from fastleuk.run_folder.state import RunState, read_state
+from fastleuk.shell import quoted
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
 from fastleuk.training.checkpoint.file import load_checkpoint
 
@@ -135,7 +136,7 @@ def read_source(run_dir: Path) -> Source:
     if not (run_dir / names.TEST_METRICS).is_file():
         raise CheckpointError(
             f"{run_dir} has no {names.TEST_METRICS}: a report is of a tested run. "
-            f"Let it end, or give: fastleuk evaluate {run_dir}"
+            f"Let it end, or give: fastleuk evaluate {quoted(run_dir)}"
         )
     missing: dict[str, str] = {}
     try:
@@ -155,7 +156,9 @@ def read_source(run_dir: Path) -> Source:
             missing,
         )
     except DataError as error:
-        raise CheckpointError(f"{run_dir}: {error} Give: fastleuk evaluate {run_dir}") from error
+        raise CheckpointError(
+            f"{run_dir}: {error} Give: fastleuk evaluate {quoted(run_dir)}"
+        ) from error
     metadata: dict[str, Any] = {}
     try:
         metadata = read_metadata(run_dir / names.BEST)

@@ -14,7 +14,7 @@ else:
 
 PLACES = frozenset(
     {
-        "data.data", "data.positive", "data.root", "data.layout",
+        "data.data", "data.positive", "data.root", "data.layout", "data.class_level",
         "loader.workers", "loader.prefetch", "loader.cache",
         "run.out", "run.device", "run.recipe", "run.checkpoint_every", "run.profile",
         "run.tensorboard", "run.wandb",

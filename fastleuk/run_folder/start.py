@@ -16,6 +16,7 @@ from fastleuk.locks import is_held, owned, read_owner
 from fastleuk.run_folder.identity import PLACES, differences, flat
 from fastleuk.run_folder.names import CONFIG, LOCK, POLICY, SKIPPED
 from fastleuk.run_folder.state import is_new
+from fastleuk.shell import quoted
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -136,7 +137,7 @@ def check_vacant(run_dir: Path, config: Mapping[str, Any], policy: Mapping[str, 
         if not is_new(run_dir):
             raise DataError(
                 f"--out {run_dir} is not empty. Choose a new folder, or go on with the run in it: "
-                f"fastleuk train --resume {run_dir}"
+                f"fastleuk train --resume {quoted(run_dir)}"
             )
         _same_beginning(run_dir, config, policy)
     except OSError as error:
@@ -163,7 +164,7 @@ def _same_beginning(run_dir: Path, config: Mapping[str, Any], policy: Mapping[st
         raise DataError(
             f"--out {run_dir} holds another run, which was stopped before its first checkpoint:\n"
             f"{listed(wrong, 20)}\n"
-            f"Choose a new folder, or start that run: fastleuk train --resume {run_dir}"
+            f"Choose a new folder, or start that run: fastleuk train --resume {quoted(run_dir)}"
         )
 
 

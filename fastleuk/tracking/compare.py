@@ -10,6 +10,7 @@ from typing import Any
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.files import write_json
 from fastleuk.run_folder.state import not_ended
+from fastleuk.shell import quoted
 from fastleuk.tables import text_table
 from fastleuk.tracking.compared import document, ends
 from fastleuk.tracking.paired import LEVEL, Interval
@@ -199,7 +200,9 @@ def warnings_of(records: Sequence[RunRecord]) -> list[str]:
         if note:
             found.append(f"{letter}: {note}. Its figures are not yet final.")
         if record.tested is None:
-            found.append(f"{letter} has not been tested yet (fastleuk evaluate {record.path}).")
+            found.append(
+                f"{letter} has not been tested yet (fastleuk evaluate {quoted(record.path)})."
+            )
         if not record.rows:
             found.append(f"{letter} has no finished epoch: there is nothing to plot of it.")
     positive = {_positive(record) for record in records if record.figures}

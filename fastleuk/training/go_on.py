@@ -17,6 +17,7 @@ from fastleuk.models.backbone_name import FOLDER, source_of
 from fastleuk.run_folder.identity import PLACES, differences, flat
 from fastleuk.run_folder.names import CONFIG, LAST, POLICY
 from fastleuk.run_folder.state import RUNNING, TESTED, read_state
+from fastleuk.shell import quoted
 
 _CHOSEN = ("loader.loader", "augment.applier")
 """Keys whose ``auto`` a run's own configuration holds resolved."""
@@ -43,7 +44,8 @@ def unfinished(config: Config) -> Path | None:
     if wrong:
         raise DataError(
             f"--out {run_dir} holds another run, which has not ended:\n{listed(wrong, 20)}\n"
-            f"Choose a new folder, or go on with that run: fastleuk train --resume {run_dir}"
+            "Choose a new folder, or go on with that run: fastleuk train --resume "
+            f"{quoted(run_dir)}"
         )
     return run_dir
 

@@ -16,6 +16,7 @@ from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.evaluation.predict import predict
 from fastleuk.loading.batch import Batch, Loader
 from fastleuk.models.device import Precision, kernels
+from fastleuk.shell import quoted
 from fastleuk.tracking.writers import Writers
 from fastleuk.training.checkpoint.best import ranked
 from fastleuk.training.checkpoint.keeper import Keeper
@@ -292,6 +293,6 @@ class Trainer:
         self.ranks.barrier()  # the checkpoint is written before any process ends
         raise Interrupted(
             f"Stopped after step {self.progress.step} of epoch {self.progress.epoch + 1}. Go on "
-            f"with: fastleuk train --resume {self.keeper.run_dir}",
+            f"with: fastleuk train --resume {quoted(self.keeper.run_dir)}",
             signal_number,
         )

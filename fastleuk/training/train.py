@@ -28,6 +28,7 @@ from fastleuk.run_folder.names import CONFIG, LAST, POLICY, SPLIT
 from fastleuk.run_folder.start import check_vacant, claim, clear_beginning, hold, reserved
 from fastleuk.run_folder.state import BEGUN, ENDED, clear_temporaries, is_new, set_mark
 from fastleuk.run_log import logged, open_log
+from fastleuk.shell import quoted
 from fastleuk.tracking.writers import Writers, open_writers
 from fastleuk.training.applier import with_applier
 from fastleuk.training.assemble import assemble_trainer
@@ -179,7 +180,7 @@ def _restored(
         if not config.data.data or Path(config.data.data).exists():
             raise
         raise CheckpointError(
-            f"{error}\nIf the data have moved: fastleuk train --resume {run_dir} --data DIR"
+            f"{error}\nIf the data have moved: fastleuk train --resume {quoted(run_dir)} --data DIR"
         ) from error
     split = read_split(run_dir / SPLIT, dataset.manifest, dataset.groups, dataset.sha256)
     check_split(split, dataset.manifest, dataset.groups)

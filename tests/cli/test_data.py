@@ -1,5 +1,6 @@
 """The command line's options of how data are read, and targets that can't be written."""
 
+import shlex
 import shutil
 
 import pytest
@@ -85,3 +86,31 @@ def test_shards_have_no_manifest(fastleuk, tmp_path):
     code, _, error = fastleuk("data", tmp_path / "out/*.tar", "--manifest", tmp_path / "m.csv")
     assert (code, "no manifest CSV" in error) == (2, True)
     assert not (tmp_path / "m.csv").exists()
+
+
+def test_commands_take_the_levels_of_classes_and_subjects(fastleuk, tmp_path):
+    cells = write_cells(tmp_path / "cells", subjects=4, per_subject=2)
+    for file in sorted(cells.glob("*/*")):
+        target = tmp_path / "set" / f"P{file.name[1]}" / file.parent.name / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    levels = ("--class-level", 2, "--subject-level", 1)
+    for command in (
+        ["data", tmp_path / "set"],
+        ["prepare", "--size", 32, "--data", tmp_path / "set"],
+    ):
+        code, _, error = fastleuk(*command)
+        assert (code, "--class-level 2 --subject-level 1: 2 classes" in error) == (2, True)
+        assert fastleuk(*command, *levels)[0] == 0
+    code, said, _ = fastleuk("pack", tmp_path / "shards", "--data", tmp_path / "set", *levels)
+    assert code == 0
+    command = shlex.split(
+        said.partition("Use them with: fastleuk train --data ")[2].splitlines()[0]
+    )
+    code, said, _ = fastleuk("data", *command)
+    assert code == 0
+    assert "Subjects by class" in said
+    for command in ("train", "cv", "paper", "evaluate", "explain"):
+        code, said, _ = fastleuk(command, "--help")
+        assert "--class-level" in said
+        assert "--subject-level" in said

@@ -39,11 +39,11 @@ def test_one_line_for_each_kind_with_the_command_that_lists_them(tmp_path):
     lines = said(root)
     ways = f"list: fastleuk data '{root}'"
     assert lines == [
-        f"Left out: 1 file: hidden file; {ways}",
-        f"Left out: 1 file: an image of a format that isn't read (1 .gif); {ways}",
-        f"Left out: 2 files: not an image (2 .txt); {ways}",
-        f"Left out: 1 file: not in a class folder; {ways}",
-        f"Left out: 1 file: a copy of another image; {ways}",
+        f"Left out: 1 file: hidden file, such as .hidden; {ways}",
+        f"Left out: 1 file: an image of a format that isn't read (1 .gif), such as a/x.gif; {ways}",
+        f"Left out: 2 files: not an image (2 .txt), such as b/more.txt; {ways}",
+        f"Left out: 1 file: not in a class folder, such as loose.png; {ways}",
+        f"Left out: 1 file: a copy of another image, such as a/copy.png; {ways}",
     ]
 
 

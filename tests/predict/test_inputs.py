@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastleuk.data.derived import MASK, PREVIEW
+from fastleuk.data.litter import LITTER
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.predict.inputs import Inputs
 from fastleuk.predict.words import split_words
@@ -35,7 +37,30 @@ def test_folders_are_walked_in_natural_order_and_what_is_left_out_is_counted(tre
     assert total == 4
     assert left_out.hidden == 2
     assert left_out.endings == {".txt": 1, "without an ending": 1}
-    assert len(left_out.lines()) == 2
+    assert [line.split(", such as ")[0] for line in left_out.lines()[2:]] == [
+        f"Left out: 1: {LITTER}"
+    ]
+
+
+def test_masks_previews_and_litter_are_left_out_of_folders_and_shards_alike(tmp_path):
+    root = tmp_path / "masks" / "set"  # a folder above, whose name says nothing
+    kept = ["ALL/x.png", "ALL/face_mask.png", "hem/images/y.png"]
+    gone = ["ALL/x_mask.png", "ALL/x_thumb.jpg", "hem/masks/y.png", "ALL/@eaDir/x.png/a.jpg",
+            "lost+found/1.png", "found.000/2.png"]  # fmt: skip
+    for name in (*kept, *gone):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(root, arcname="set")
+    for place, prefix in ((root, root), (tmp_path / "s.tar", tmp_path / "s.tar/set")):
+        inputs = Inputs([str(place)])
+        assert {os.path.relpath(item.name, prefix) for item in inputs} == set(kept)
+        total, left_out = inputs.survey()
+        assert total == len(kept)
+        assert left_out.others[MASK] == 2
+        assert left_out.others[PREVIEW] == 1
+        assert left_out.others[LITTER] == 3
+        assert any("hem/masks/y.png" in line or "x_mask.png" in line for line in left_out.lines())
 
 
 def test_links_are_followed_once(tree):
@@ -50,7 +75,11 @@ def test_links_are_followed_once(tree):
 def test_files_patterns_and_their_order(tree):
     assert names([tree / "b/10.png", tree / "2.bmp"]) == [f"{tree}/b/10.png", f"{tree}/2.bmp"]
     found = names([f"{tree}/**/*.png"])
-    assert found == [f"{tree}/b/9.png", f"{tree}/b/10.png", f"{tree}/b/__MACOSX/1.png"]
+    assert found == [f"{tree}/b/9.png", f"{tree}/b/10.png"]
+    inputs = Inputs([f"{tree}/**/*.png"])
+    assert inputs.survey()[1].others == {LITTER: 1}  # b/__MACOSX/1.png
+    whole = names([f"{tree}/**"])
+    assert sorted(whole) == sorted(set(names([tree])) | {f"{tree}/notes.txt"})
     odd = tree / "[1]*.png"
     odd.write_bytes(b"x")
     assert names([odd]) == [str(odd)]  # a file of that name is meant before a pattern

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
+from collections.abc import Collection
 
 import numpy as np
 
 from fastleuk.data.cnmc.names import CLASS_NAMES, parse_name
+from fastleuk.data.folders.levels import inner_classes, list_readings, shown
 from fastleuk.data.folders.parts import part_level
-from fastleuk.data.labels.subjects import match_subjects
+from fastleuk.data.labels.subjects import level_subjects, match_subjects
 from fastleuk.data.left_out import LOST, Ignored
 from fastleuk.data.manifest import Manifest, is_synthetic, natural_key, order_classes
 from fastleuk.data.tree import Tree
@@ -39,7 +41,13 @@ class _Row:
 
 
 def class_folders(
-    tree: Tree, pattern: re.Pattern[str] | None, *, layout: str, least_classes: int = 2
+    tree: Tree,
+    pattern: re.Pattern[str] | None,
+    *,
+    layout: str,
+    class_level: int = 0,
+    subject_level: int = 0,
+    least_classes: int = 2,
 ) -> FolderSet:
     """Read class folders.
 
@@ -49,6 +57,9 @@ def class_folders(
             these tell it.
         layout: ``auto``, ``folders`` (each folder is a class, whatever its name) or ``parts``
             (folders such as ``train`` are parts, and become the images' source).
+        class_level: Level of the folders that are classes, from 1, the root's own; 0: the first
+            one, or refused where a deeper one is as plausible.
+        subject_level: Level of the folders that are subjects; 0: none.
         least_classes: So many must be there.
 
     Raises:
@@ -61,21 +72,34 @@ def class_folders(
     if layout == "parts":
         if level is None:
             raise _no_parts(tree)
-        rows = _part_rows(tree, *level, ignored)
-    else:
+        if not class_level:
+            _refuse_inner_classes(tree, subject_level, level[1] if level[0] == 0 else ())
+        rows = _part_rows(tree, *level, class_level, ignored)
+    elif class_level > 1:
         if level is not None and level[0] == 0:
+            remarks.append(
+                f"The folders {', '.join(sorted(level[1]))} are not used as parts; --split folders "
+                "uses them"
+            )
+        rows = _level_rows(tree, class_level, subject_level, ignored)
+    else:
+        if level is not None and level[0] == 0 and not class_level:
             raise _ready_made(tree, level[1])
-        if level is not None:
+        if level is not None and level[0] == 1:
             remarks.append(
                 f"The folders {', '.join(sorted(level[1]))} in the classes are not used as parts; "
                 "--split folders uses them"
             )
+        elif layout == "auto":
+            _refuse_inner_classes(tree, subject_level)
         rows = _class_rows(tree, ignored, least_classes)
     names = order_classes({row.label for row in rows} - {""}, str(tree.root), least_classes)
-    rows, bad, said = _against_names(tree, rows, names, chosen=layout != "auto")
+    rows, bad, said = _against_names(tree, rows, names, chosen=layout != "auto" or class_level > 0)
     rows.sort(key=lambda row: natural_key(row.path))
     paths = tuple(row.path for row in rows)
-    subjects, how = _subjects(paths, pattern)
+    subjects, how = _subjects(paths, pattern, subject_level)
+    if class_level > 1:
+        remarks.append(f"Classes by the folders of level {class_level} (--class-level)")
     code = {name.casefold(): i for i, name in enumerate(names)} | {"": -1}
     manifest = Manifest(
         root=tree.root,
@@ -90,6 +114,7 @@ def class_folders(
         synthetic=tree.synthetic or is_synthetic(tree.root),
     )
     place = 1 if layout == "parts" and level is not None and level[0] == 0 else 0
+    place = class_level - 1 if class_level else place
     return FolderSet(
         manifest,
         tuple(_with_class(item, place) for item in ignored),
@@ -122,7 +147,52 @@ def _class_rows(tree: Tree, ignored: list[Ignored], least: int) -> list[_Row]:
     ]
 
 
-def _part_rows(tree: Tree, level: int, parts: dict[str, str], ignored: list[Ignored]) -> list[_Row]:
+def _level_rows(
+    tree: Tree, class_level: int, subject_level: int, ignored: list[Ignored]
+) -> list[_Row]:
+    """Take the folders of one level as the classes; those above, but subjects, are the source."""
+    rows: list[_Row] = []
+    for path in tree.images:
+        folders = path.split("/")[:-1]
+        if len(folders) < class_level:
+            ignored.append(Ignored(path, f"not in a folder of level {class_level} (--class-level)"))
+            continue
+        above = [name for i, name in enumerate(folders[: class_level - 1], 1) if i != subject_level]
+        rows.append(_Row(path, folders[class_level - 1], "/".join(above) or "folder"))
+    if not rows:
+        raise DataError(
+            f"{tree.root}: --class-level {class_level}: no image lies so deep. The levels are:\n"
+            + listed(list_readings(path.split("/")[:-1] for path in tree.images))
+        )
+    return rows
+
+
+def _refuse_inner_classes(
+    tree: Tree, subject_level: int, below_parts: Collection[str] = ()
+) -> None:
+    """Refuse folders of which an inner level is as plausible for the classes as the first."""
+    folders = [path.split("/")[:-1] for path in tree.images]
+    first = 1
+    if below_parts:
+        folders = [names for names in folders if names and names[0] in below_parts]
+        first = 2
+    found = inner_classes(names[first - 1 :] for names in folders)
+    if found is None or subject_level == found[0] + first - 1:
+        return
+    level, inner = found
+    outer = {names[first - 1] for names in folders if len(names) >= first}
+    raise DataError(
+        f"{tree.root}: {len(outer)} folders ({shown(outer)}) hold the same folders "
+        f"({shown(inner)}), so either may be the classes. Choose a reading:\n"
+        f"{listed(list_readings(folders, first))}\n"
+        f"(--subject-level {first - 1 + level} with --class-level {first}: the inner folders are "
+        "the subjects)"
+    )
+
+
+def _part_rows(
+    tree: Tree, level: int, parts: dict[str, str], class_level: int, ignored: list[Ignored]
+) -> list[_Row]:
     rows: list[_Row] = []
     with_classes = {
         parts[p.split("/")[0]]
@@ -134,6 +204,10 @@ def _part_rows(tree: Tree, level: int, parts: dict[str, str], ignored: list[Igno
         part = parts.get(folders[level]) if len(folders) > level else None
         if part is None:
             ignored.append(Ignored(path, "not in a folder of a part"))
+        elif class_level and len(folders) >= class_level:
+            rows.append(_Row(path, folders[class_level - 1], part))
+        elif class_level:
+            ignored.append(Ignored(path, f"not in a folder of level {class_level} (--class-level)"))
         elif level == 1:
             rows.append(_Row(path, folders[0], part))
         elif len(folders) > 1:
@@ -210,8 +284,10 @@ def two_readings(tree: Tree, names: tuple[str, ...], examples: list[str]) -> Dat
 
 
 def _subjects(
-    paths: tuple[str, ...], pattern: re.Pattern[str] | None
+    paths: tuple[str, ...], pattern: re.Pattern[str] | None, subject_level: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if subject_level:
+        return level_subjects(paths, subject_level)
     if pattern is not None:
         return match_subjects(paths, pattern)
     cells = [parse_name(path.rsplit("/", 1)[-1]) for path in paths]
@@ -240,6 +316,8 @@ def _refuse_odd_folders(tree: Tree, members: dict[str, list[str]], least: int) -
         only = next(iter(members))
         inner = sorted({p.split("/")[1] for p in members[only] if p.count("/") > 1})
         hint = f" Did you mean {root / only}, with {', '.join(inner)}?" if len(inner) > 1 else ""
+        readings = list_readings(path.split("/")[:-1] for path in members[only])
+        hint += f" Or read it as it is:\n{listed(readings)}" if readings else ""
         raise DataError(
             f"{root}: only one class, {only!r}. A classifier needs a folder for each of at least "
             f"two classes.{hint}"

@@ -7,6 +7,7 @@
 * Of a file of several pages the first is read.
 * More than 8 bits a channel are refused: how 10 to 14 bits of a camera fill 16 differs.
 * CMYK, YCbCr and the like become RGB as PIL converts them; colour profiles are not applied.
+* Metadata never spoil an image: where PIL can't read them, the file is decoded without them.
 
 PIL does it. Other decoders agree with it on part of the files: which these are,
 :func:`examine` tells (``needs_pil``), and all others reach them by way of :func:`encode_bmp`.
@@ -14,6 +15,7 @@ PIL does it. Other decoders agree with it on part of the files: which these are,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import struct
@@ -31,6 +33,7 @@ from fastleuk.data.images.headers import (
     is_unambiguous_png,
     kind,
 )
+from fastleuk.data.images.metadata import NOTE, without_metadata
 
 FORMATS = ("BMP", "PNG", "JPEG", "TIFF", "WEBP")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
@@ -38,7 +41,7 @@ MIN_SIDE, MAX_SIDE = 8, 30_000
 MAX_PIXELS = 50_000_000
 """A cell crop has 0.2 million pixels; anything near this is not one, or is a bomb."""
 
-VERSION = 2
+VERSION = 3
 """Of the rules above; results kept under another version are not used."""
 
 _TURNS = {
@@ -63,7 +66,7 @@ class Examined:
 
     width: int = 0
     height: int = 0
-    """Pixels of the decoded, upright image; 0 where unknown."""
+    """Pixels of the decoded, upright image; 0 where unknown, as of a damaged file."""
     error: str = ""
     """Why the file can't be used."""
     needs_pil: bool = False
@@ -107,6 +110,19 @@ def decode_checked(data: Bytes) -> tuple[Examined, Image.Image | None]:
         return Examined(layout.width, layout.height, error), None
     if begins_in_header(data):
         return Examined(error=_IN_HEADER), None
+    found, rgb = _decode_checked(data)
+    if not found.error or found.width:
+        return found, rgb
+    for rest in without_metadata(data):
+        found, rgb = _decode_checked(rest)
+        if not found.error or found.width:
+            note = ", ".join(filter(None, (found.note, NOTE)))
+            return replace(found, needs_pil=True, note=note), rgb
+    return found, None
+
+
+def _decode_checked(data: Bytes) -> tuple[Examined, Image.Image | None]:
+    """Decode once; an error without a size is a failure of PIL's, with one it is a rule's."""
     bits = bits_per_channel(data)
     found = Examined()
     try:
@@ -128,7 +144,7 @@ def decode_checked(data: Bytes) -> tuple[Examined, Image.Image | None]:
         return replace(found, error=str(broken)), None
     except Exception as damage:
         # PIL's decoders raise nearly anything on damaged input.
-        return replace(found, error=f"damaged or truncated: {damage}"), None
+        return Examined(error=f"damaged or truncated: {damage}"), None
     if blended:
         note = ", ".join(filter(None, (note, "transparent parts, laid over black")))
     return Examined(*rgb.size, needs_pil=needs_pil, note=note), rgb
@@ -142,6 +158,18 @@ def decode_rgb(data: Bytes) -> Image.Image:
     """
     if begins_in_header(data):
         raise RefusedImage(_IN_HEADER)
+    try:
+        return _decode_rgb(data)
+    except RefusedImage:
+        raise
+    except Exception:  # PIL's, of many kinds
+        for rest in without_metadata(data):
+            with contextlib.suppress(Exception):
+                return _decode_rgb(rest)
+        raise
+
+
+def _decode_rgb(data: Bytes) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         problem = _size_error(*image.size) or _mode_error(image, bits_per_channel(data))
         if problem:

@@ -71,6 +71,32 @@ def match_subjects(
     return subjects, (note, *_twice(subjects))
 
 
+def level_subjects(paths: Sequence[str], level: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Take the folder of one level as the subject of each image in it.
+
+    Args:
+        paths: Relative to the root.
+        level: From 1, the root's own folders.
+
+    Returns:
+        The subjects, and a remark on how they were found.
+
+    Raises:
+        DataError: images that don't lie so deep; they are listed.
+    """
+    folders = [path.split("/")[:-1] for path in paths]
+    shallow = [path for path, names in zip(paths, folders, strict=True) if len(names) < level]
+    if shallow:
+        raise DataError(
+            f"--subject-level {level}: {len(shallow)} of {len(paths)} images don't lie so deep. "
+            f"Move them, or choose another level:\n{listed(shallow)}"
+        )
+    subjects = tuple(names[level - 1] for names in folders)
+    example = f"; {paths[0]!r} is of {subjects[0]!r}" if paths else ""
+    note = f"Subjects by the folders of level {level} (--subject-level): {len(set(subjects))}"
+    return subjects, (note + example,)
+
+
 def _twice(subjects: Sequence[str]) -> tuple[str, ...]:
     """Warn where a folder that the group took in parts what may be one person."""
     folders: dict[str, set[str]] = {}

@@ -59,7 +59,10 @@ def sample_row(about: Mapping[str, bytes], path: str) -> dict[str, Any] | str:
     else:
         label = row["cls"] if row["cls"] is not None else text
         if label is None:
-            return "neither a .json nor a .cls tells its label"
+            return (
+                "neither a .json nor a .cls tells its label (--class-level N takes folder N of its "
+                "name)"
+            )
         if not label:
             return "its label is empty"
         row["told_by"] = ".cls" if row["cls"] is not None else ".txt"

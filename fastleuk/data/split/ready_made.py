@@ -82,8 +82,8 @@ def folder_notes(manifest: Manifest, parts: np.ndarray) -> list[str]:
     tied = known & (sources != UNUSED) & (parts == UNUSED)
     if tied.any():
         notes.append(
-            f"{int(tied.sum())} images of train or val are unused: an identical image ties them "
-            "to another part."
+            f"{int(tied.sum())} images of train or val are unused: an identical image or "
+            "a copy ties them to another part."
         )
     other = int((known & (sources == UNUSED)).sum())
     if other:

@@ -37,6 +37,7 @@ from fastleuk.progress import progress_bar
 from fastleuk.run_folder.names import BEST, CONFIG, SPLIT
 from fastleuk.run_folder.state import not_ended
 from fastleuk.run_log import logged, open_log, result
+from fastleuk.shell import quoted
 
 Report = Callable[[str], None]
 EXTERNAL = "external"
@@ -51,8 +52,10 @@ class OtherData:
         on: Folder, manifest CSV or tar shards.
         classes: The run's names of their classes, see :func:`.classes.parse_classes`; what isn't
             named there is matched by name.
-        subject_regex: As for training, like the three that follow.
+        subject_regex: As for training, like the five that follow.
         layout: Of a folder.
+        class_level: Level of its folders that are the classes.
+        subject_level: Level of its folders that are the subjects.
         root: Of a manifest.
         skip_bad: Leave unusable files out.
         allow_overlap: Score images that the run has learned from, too.
@@ -62,6 +65,8 @@ class OtherData:
     classes: str = ""
     subject_regex: str = ""
     layout: str = "auto"
+    class_level: int = 0
+    subject_level: int = 0
     root: str = ""
     skip_bad: bool = False
     allow_overlap: bool = False
@@ -180,6 +185,8 @@ def _reading(other: OtherData) -> DataConfig:
         data=other.on,
         root=other.root,
         layout=other.layout,
+        class_level=other.class_level,
+        subject_level=other.subject_level,
         subject_regex=other.subject_regex,
         skip_bad=other.skip_bad,
     )
@@ -221,8 +228,8 @@ def _decision(
     if decision.threshold is not None and chosen != decision.positive:
         raise ConfigError(
             f"--positive {positive}: the run's threshold is one of {decision.positive}. Choose one "
-            f"of {chosen} first: fastleuk evaluate {run_dir} --positive {chosen} --threshold "
-            f"{decision.rule}"
+            f"of {chosen} first: fastleuk evaluate {quoted(run_dir)} --positive "
+            f"{quoted(str(chosen))} --threshold {decision.rule}"
         )
     return decision, chosen
 

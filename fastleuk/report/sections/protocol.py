@@ -21,6 +21,7 @@ from fastleuk.report.overlap import shared
 from fastleuk.report.sections.compared import compared, signed
 from fastleuk.report.sections.results import figure_row
 from fastleuk.report.source import read_split_file
+from fastleuk.shell import quoted
 
 RESULT = {"cv": "cv.json", "paper": "paper.json"}
 
@@ -39,7 +40,7 @@ def read_result(folder: Path, kind: str) -> dict[str, Any]:
     path = folder / RESULT[kind]
     needed = {"cv": ("runs", "summary", "pooled", "splits", "seeds", "data", "config"),
               "paper": ("rows", "shortcut", "seeds", "data", "config", "runs")}[kind]  # fmt: skip
-    again = f"Give the command that made it again: fastleuk {kind} --out {folder} …"
+    again = f"Give the command that made it again: fastleuk {kind} --out {quoted(folder)} …"
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

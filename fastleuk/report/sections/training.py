@@ -8,6 +8,7 @@ from fastleuk.report.charts.curves import loss_chart, score_chart
 from fastleuk.report.facts import data as facts
 from fastleuk.report.facts import training as facts_training
 from fastleuk.report.source import Source
+from fastleuk.shell import quoted
 
 
 def training(source: Source) -> dict[str, Any]:
@@ -41,8 +42,8 @@ def repeatable(source: Source, here: dict[str, str]) -> dict[str, Any]:
     run = source.run_dir
     return {
         "command": facts_training.command(source),
-        "again": f"fastleuk train --config {run}/config.toml --out NEW",
-        "figures": f"fastleuk evaluate {run}",
+        "again": f"fastleuk train --config {quoted(run / 'config.toml')} --out NEW",
+        "figures": f"fastleuk evaluate {quoted(run)}",
         "versions": source.versions,
         "here": here,
         "hashes": source.hashes,
