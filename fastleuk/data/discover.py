@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastleuk.csv_files import is_table
 from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
 from fastleuk.data.folders.classes import class_folders
 from fastleuk.data.folders.cnmc_names import check_names
@@ -75,7 +76,7 @@ def _read(
         _refuse_pattern(pattern, "the shards")
         _refuse_options("tar shards", layout, manifest_root)
         return Discovery(*shards_manifest(place, least_classes=least_classes))
-    if place.suffix.lower() == ".csv" and not place.is_dir():
+    if is_table(place):
         _refuse_pattern(pattern, "a manifest CSV")
         _refuse_options("a manifest CSV", layout, None)
         return Discovery(*parse_manifest(place, manifest_root, least_classes=least_classes))

@@ -35,10 +35,10 @@ def natural_key(text: str) -> tuple[str | int, ...]:
 def number_key(text: str) -> str | None:
     """Return a whole number as it is usually written, or None where ``text`` isn't one.
 
-    >>> number_key("007"), number_key("7.0"), number_key("7a")
-    ('7', '7', None)
+    >>> number_key("007"), number_key("7.0"), number_key("7,0"), number_key("7a")
+    ('7', '7', '7', None)
     """
-    number = re.fullmatch(r"0*([0-9]+)(?:\.0+)?", text)
+    number = re.fullmatch(r"0*([0-9]+)(?:[.,]0+)?", text)
     return number[1] if number else None
 
 

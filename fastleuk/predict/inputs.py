@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from fastleuk.csv_files import is_table
 from fastleuk.data.cnmc.tree import FINAL_CROP, FINAL_SIDE, bmp_size
 from fastleuk.data.shards.read import SUFFIX, Shard, open_shard
 from fastleuk.data.tree import is_image_name
@@ -34,10 +35,12 @@ class Item:
     Attributes:
         name: As it stands in the table: a path that leads to it from where the command was given.
         crop: Side in pixels of the centred square that is used; 0 for all of it.
+        problem: Reason why a manifest's row names no image, or empty.
     """
 
     name: str
     crop: int = 0
+    problem: str = ""
 
     @property
     def file(self) -> Path:
@@ -53,15 +56,17 @@ class LeftOut:
         endings: Files whose names don't end like an image, by ending.
         hidden: Files and folders whose names begin with a dot.
         cropped: Images of C-NMC's final phase, of which the centre is used as in training.
+        remarks: Sentences on how manifests were read, where that may surprise.
     """
 
     endings: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     cropped: int = 0
+    remarks: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Say it, a line for each kind."""
-        lines = []
+        lines = [f"{remark}." for remark in self.remarks]
         if self.endings:
             shown = ", ".join(f"{n} {end}" for end, n in self.endings.most_common(5))
             more = ", …" if len(self.endings) > 5 else ""
@@ -97,7 +102,7 @@ class Inputs:
                 "There is nothing to predict: name images, folders, a manifest or shards after "
                 "the run folders."
             )
-        if root and not any(_is_manifest(place) for place in self._places):
+        if root and not any(is_table(place) for place in self._places):
             raise ConfigError(f"--root {root} is for a manifest CSV, and none was given.")
         for place in self._places:
             if (place / CONFIG).is_file() and (place / BEST).exists():
@@ -129,9 +134,9 @@ class Inputs:
         if place.is_dir():
             for name in _walk(str(place), left_out, ()):
                 yield _cell(name, left_out)
-        elif _is_manifest(place):
-            for name, crop in listed_images(place, self._root):
-                yield Item(name, crop)
+        elif is_table(place):
+            for name, crop, problem in listed_images(place, self._root, left_out.remarks):
+                yield Item(name, crop, problem)
         elif place.suffix == SUFFIX:
             yield from _members(place, left_out)
         else:
@@ -157,10 +162,6 @@ def _expand(path: str) -> list[Path]:
             return [Path(name) for name in found]
         raise DataError(f"{path}: nothing matches this pattern.")
     raise DataError(f"{path}: no such file or folder.")
-
-
-def _is_manifest(place: Path) -> bool:
-    return place.suffix.lower() == ".csv" and not place.is_dir()
 
 
 def _walk(folder: str, left_out: LeftOut, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
