@@ -133,6 +133,7 @@ class CsvReader:
         required: Columns that must be there.
         known: Further columns that are recognized in any case; others keep their names.
         columns_hint: Sentence on the columns of such a table, for the error message.
+        shown: Name in error messages; the path by default.
 
     Raises:
         DataError: not a table, a required column is missing, or one is there twice.
@@ -145,9 +146,10 @@ class CsvReader:
         required: Sequence[str],
         known: Sequence[str] = (),
         columns_hint: str = "",
+        shown: str = "",
     ) -> None:
-        self.source = source
-        lines = _lines(source)
+        self.shown = shown or str(source)
+        lines = _lines(source, self.shown)
         first = next(lines, "")
         self._skipped = 0
         named = re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n" + _INVISIBLE), re.IGNORECASE)
@@ -167,7 +169,7 @@ class CsvReader:
             skipinitialspace=spaced,
         )
         cells = next(self._records(), [])
-        self.header = _header(source, first.strip("\r\n"), cells, required, known, columns_hint)
+        self.header = _header(self.shown, first.strip("\r\n"), cells, required, known, columns_hint)
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows that are left; rows without any text are skipped."""
@@ -189,28 +191,35 @@ class CsvReader:
                 return
             except csv.Error as error:
                 raise DataError(
-                    f"{self.source}: can't be read as a CSV: {error}, in the row that begins in "
+                    f"{self.shown}: can't be read as a CSV: {error}, in the row that begins in "
                     f"line {begin}. Check the quotes from there on."
                 ) from error
 
 
-def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
+def read_table(path: Path, required: Sequence[str], *, empty: bool = False) -> list[dict[str, str]]:
     """Read all rows of a table that fastleuk wrote; cells are unescaped.
+
+    Args:
+        path: The file.
+        required: Columns that must be there.
+        empty: Accept a table without a row.
 
     Raises:
         DataError: it can't be read, has no row, lacks a column, or a row is cut.
     """
-    reader = CsvReader(path, required=required)
+    reader = CsvReader(path, required=required, shown=path.name)
     rows = []
     for row in reader:
         if row.count < len(reader.header) or row.surplus:
             raise DataError(
-                f"{path}: line {row.line} has {row.count} cells, and the first line names "
+                f"{path.name}: line {row.line} has {row.count} cells, and the first line names "
                 f"{len(reader.header)}. Restore the file from where it was written."
             )
         rows.append(row.cells)
-    if not rows:
-        raise DataError(f"{path}: has a header but no row. Restore it from where it was written.")
+    if not rows and not empty:
+        raise DataError(
+            f"{path.name}: has a header but no row. Restore it from where it was written."
+        )
     return rows
 
 
@@ -228,7 +237,7 @@ def windows_text(text: str) -> str:
         return data.decode("latin-1")
 
 
-def _lines(source: Path) -> Iterator[str]:
+def _lines(source: Path, shown: str) -> Iterator[str]:
     """Yield the lines of a text with their ends, whatever these are.
 
     Raises:
@@ -239,25 +248,25 @@ def _lines(source: Path) -> Iterator[str]:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             with gzip.open(raw) if packed else raw as data:
                 stream = io.BufferedReader(cast(io.RawIOBase, data))
-                encoding = _encoding(source, stream.peek(4096)[:4096])
+                encoding = _encoding(shown, stream.peek(4096)[:4096])
                 strict = encoding not in ("utf-8", "utf-8-sig")
                 errors = "strict" if strict else "surrogateescape"
                 with io.TextIOWrapper(stream, encoding, errors, newline="") as text:
                     yield from text
     except UnicodeDecodeError as error:
-        raise DataError(f"{source}: damaged {error.encoding} text ({error.reason}). Save it as CSV "
+        raise DataError(f"{shown}: damaged {error.encoding} text ({error.reason}). Save it as CSV "
                         "in UTF-8.") from error  # fmt: skip
     except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or error
-        raise DataError(f"{source}: can't be read: {said}. Check the file.") from error
+        raise DataError(f"{shown}: can't be read: {said}. Check the file.") from error
 
 
-def _encoding(source: Path, head: bytes) -> str:
+def _encoding(shown: str, head: bytes) -> str:
     """Return the codec for a file that begins with ``head``."""
     kind = next((kind for magic, kind in _NO_TEXT.items() if head.startswith(magic)), None)
     if kind:
         raise DataError(
-            f"{source}: {kind}, not a text. Save the table as CSV in UTF-8, and give that file."
+            f"{shown}: {kind}, not a text. Save the table as CSV in UTF-8, and give that file."
         )
     if head.startswith(BOM):
         return "utf-8-sig"
@@ -309,7 +318,7 @@ def _folded(name: str) -> str:
 
 
 def _header(
-    source: Path,
+    shown: str,
     first: str,
     cells: Sequence[str],
     required: Sequence[str],
@@ -324,12 +333,12 @@ def _header(
     if missing:
         reads = f"the first line reads {first[:200]!r}" if first else "the file is empty"
         raise DataError(
-            f"{source}: missing column(s) {', '.join(missing)}; {reads}.{hint and f' {hint}'}"
+            f"{shown}: missing column(s) {', '.join(missing)}; {reads}.{hint and f' {hint}'}"
         )
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise DataError(
-            f"{source}: column(s) that stand more than once: {', '.join(twice)}. Rename or remove "
+            f"{shown}: column(s) that stand more than once: {', '.join(twice)}. Rename or remove "
             "all but one."
         )
     return header
