@@ -174,13 +174,15 @@ class CsvReader:
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows that are left; rows without any text are skipped."""
         width = len(self.header)
+        gaps = [""] * width
         for cells in self._records():
             if not any(map(str.strip, cells)):
                 continue
-            named = dict.fromkeys(self.header, "")
-            named.update(zip(self.header, map(unescape_cell, cells), strict=False))
-            surplus = any(map(str.strip, cells[width:]))
-            yield Row(self._reader.line_num + self._skipped, named, len(cells), surplus)
+            count, surplus = len(cells), any(map(str.strip, cells[width:]))
+            if any(cell[:1] == "'" for cell in cells):
+                cells = [unescape_cell(cell) for cell in cells]
+            named = dict(zip(self.header, [*cells, *gaps[count:]], strict=False))
+            yield Row(self._reader.line_num + self._skipped, named, count, surplus)
 
     def _records(self) -> Iterator[list[str]]:
         while True:

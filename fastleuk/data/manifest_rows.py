@@ -14,6 +14,7 @@ from fastleuk.data.manifest import COLUMNS, MISSING, REQUIRED_COLUMNS
 from fastleuk.data.tree import is_image_name
 from fastleuk.errors import DataError, listed
 
+_EMPTY = dict.fromkeys(COLUMNS, "")
 _FEW = 12
 """Values of an unused column that are looked at."""
 _FOLDERS = 64
@@ -61,6 +62,7 @@ class ManifestReader:
         )
         self.has_root = "root" in self._table.header
         others = [name for name in self._table.header if name and name not in COLUMNS]
+        self._columns = [name for name in COLUMNS if name in self._table.header]
         self._unused: dict[str, set[str]] = {name: set() for name in others}
         self._recoded = 0
         self._rows = iter(self._table)
@@ -80,13 +82,14 @@ class ManifestReader:
             DataError: a damaged row, or another root than in the first row.
         """
         while (row := self._first) is not None:
-            cells = {name: row.cells.get(name, "") for name in COLUMNS}
+            cells = {**_EMPTY, **{n: row.cells[n] for n in self._columns}}
             for name, values in self._unused.items():
                 if len(values) <= _FEW:
                     values.add(row.cells[name].strip())
-            for name in COLUMNS[1:]:
-                cells[name], recoded = _text(cells[name])
-                self._recoded += recoded
+            for name in self._columns:
+                if name != "path":
+                    cells[name], recoded = _text(cells[name])
+                    self._recoded += recoded
             if self._named is not None and cells["root"] != self._named:
                 raise DataError(
                     f"{self.source}: the column root must be the same in every row; it has:\n"
@@ -156,7 +159,7 @@ class FileFinder:
     """
 
     def __init__(self, base: Path) -> None:
-        self.base = base
+        self.base, self._folder = base, os.fspath(base)
         self.recoded = self.respelled = 0
         self.example = ("", "")
         self._names: dict[str, dict[str, list[str]]] = {}
@@ -166,9 +169,11 @@ class FileFinder:
 
         Windows separates folders by ``\``, and spreadsheets there don't write UTF-8.
         """
+        if os.path.isfile(full := self._full(cell)):
+            return full
         for name in _candidates(cell):
-            full = os.path.normpath(self.base / name)
-            if _is_file(full):
+            full = self._full(name)
+            if os.path.isfile(full):
                 self.recoded += has_surrogates(cell) and not has_surrogates(name)
                 return full
         return None
@@ -188,8 +193,7 @@ class FileFinder:
             return found, ""
         near: list[str] = []
         for name in _candidates(cell):
-            full = os.path.normpath(self.base / name)
-            top = self.base
+            full, top = self._full(name), self.base
             if not Path(full).is_relative_to(os.path.normpath(top)):
                 if not anywhere:
                     continue
@@ -209,7 +213,10 @@ class FileFinder:
             problem += f"; {', '.join(shown[:3])}{more} {'is' if len(shown) == 1 else 'are'} there"
         elif re.match(r"[A-Za-z]:[\\/]", cell.strip()):
             problem += "; it is an absolute path of Windows: write it relative to the root"
-        return os.path.normpath(self.base / cell), problem
+        return self._full(cell), problem
+
+    def _full(self, name: str) -> str:
+        return os.path.normpath(os.path.join(self._folder, name))
 
     def _search(self, top: Path, relative: str) -> tuple[list[str], list[str]]:
         """Return the files of that name in another spelling, and those of other formats."""
@@ -284,9 +291,8 @@ def without_decimals(values: Sequence[str]) -> dict[str, str]:
 
 def _text(cell: str) -> tuple[str, bool]:
     """Return a cell without outer blanks, and True where it was read as Windows-1252."""
-    if has_surrogates(cell):
-        return windows_text(cell).strip(), True
-    return cell.strip(), False
+    recoded = has_surrogates(cell)
+    return (windows_text(cell) if recoded else cell).strip(), recoded
 
 
 def _base(
@@ -330,13 +336,6 @@ def _candidates(cell: str) -> list[str]:
         names.append(escape_cell(cell))
     names += [name.replace("\\", "/") for name in names if "\\" in name]
     return [name for name in dict.fromkeys(names) if name and "\0" not in name]
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return os.path.isfile(path)
-    except ValueError:
-        return False
 
 
 def _files(folder: str, names: Sequence[str]) -> list[str]:
