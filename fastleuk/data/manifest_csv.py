@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -72,10 +72,11 @@ def parse_manifest(
     contradictions: list[str] = []
     outside = 0
     for each in rows:
-        row: dict[str, Any] = {**each.cells, "line": each.line}
+        problem = reader.problem(each)
+        row = cast(dict[str, Any], each.cells)
+        row["line"] = each.line
         forgotten = not row["label"] and unknown != ""
         row["label"] = "" if row["label"] == unknown else row["label"]
-        problem = reader.problem(each)
         if forgotten and row["path"].strip():
             problem = f"empty label; {remedy}"
         problem = problem or _check_row(row, reader, ownerless, remedy)

@@ -85,7 +85,7 @@ class ManifestReader:
             cells = {**_EMPTY, **{n: row.cells[n] for n in self._columns}}
             for name, values in self._unused.items():
                 if len(values) <= _FEW:
-                    values.add(row.cells[name].strip())
+                    values.add(_text(row.cells[name])[0])
             for name in self._columns:
                 if name != "path":
                     cells[name], recoded = _text(cells[name])

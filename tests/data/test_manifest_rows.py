@@ -239,3 +239,14 @@ def test_names_that_begin_like_formulas_come_back_from_our_own_manifest(tmp_path
         again, _, _ = read_by_both(tmp_path / "m.csv")
         assert again.manifest.paths == first.manifest.paths
         assert again.manifest.subjects == first.manifest.subjects
+
+
+def test_a_manifest_for_excel_begins_with_the_mark(root, tmp_path_factory, fastleuk):
+    out = tmp_path_factory.mktemp("out")
+    code, _, _ = fastleuk("data", root, "--manifest", out / "m.csv", "--excel")
+    assert code == 0
+    assert (out / "m.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert len(discover(out / "m.csv").manifest) == 4
+    code, _, error = fastleuk("data", root, "--excel")
+    assert code == 2
+    assert "--excel is for the CSV of --manifest" in error
