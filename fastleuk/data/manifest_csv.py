@@ -79,7 +79,7 @@ def parse_manifest(
         row["label"] = "" if row["label"] == unknown else row["label"]
         if forgotten and row["path"].strip():
             problem = f"empty label; {remedy}"
-        problem = problem or _check_row(row, reader, ownerless, remedy)
+        problem = problem or _check_row(row, reader, ownerless, remedy) or ""
         if not problem:
             before = seen.setdefault(row["path"], row)
             if before is not row:

@@ -27,7 +27,8 @@ def listed_images(
         DataError: the table can't be read, has no column ``path``, or no row can be used.
     """
     reader = ManifestReader(source, root, required=("path",), absolute=False)
-    usable, problems = 0, []
+    usable = 0
+    problems: list[str] = []
     for row in reader:
         name, cell, where = "", row.cells["path"], f"(line {row.line} of {source.name})"
         crop, problem = crop_of(row.cells["crop"])
