@@ -119,8 +119,8 @@ class ManifestReader:
         if self.files.respelled:
             (cell, found), count = self.files.example, self.files.respelled
             remarks.append(
-                f"{self.source.name}: {count} paths differ from the file's name by case, Unicode "
-                f"form or ending, such as {cell!r} for {found!r}: the one such file is used"
+                f"{self.source.name}: {count} paths differ from the file's name by case, encoding, "
+                f"Unicode form or ending, such as {cell!r} for {found!r}: the one such file is used"
             )
         return remarks
 
@@ -150,8 +150,8 @@ class FileFinder:
 
     Attributes:
         recoded: Number of paths that were found when read as Windows-1252.
-        respelled: Number of paths that differ from their file's name by case, Unicode form, or
-            the ending of one format.
+        respelled: Number of paths that differ from their file's name by case, encoding, Unicode
+            form, or the ending of one format.
         example: The first of these, and its file.
 
     Args:
@@ -181,8 +181,8 @@ class FileFinder:
     def find(self, cell: str, *, anywhere: bool = False) -> tuple[str, str]:
         """Return the full path of the file that a cell names, and a problem or an empty text.
 
-        A name that differs by case, Unicode form, the ending of one format (``.jpeg``), or lacks
-        an ending counts where there is one such file.
+        A name that differs by case, encoding, Unicode form, the ending of one format (``.jpeg``),
+        or lacks an ending counts where there is one such file.
 
         Args:
             cell: The path; ``/`` or Windows' separators.
@@ -347,7 +347,9 @@ def _stem(name: str) -> str:
 
 
 def _spelling(name: str) -> str:
-    """Return what names have in common that differ by case, Unicode form, blanks or ending."""
+    """Return what names have in common that differ by case, encoding, Unicode form or ending."""
+    if has_surrogates(name):
+        name = windows_text(name)
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
     stem, ending = os.path.splitext(folded)
     return stem.rstrip() + _ONE_ENDING.get(ending, ending)

@@ -192,6 +192,18 @@ def test_root_and_names_of_sets_take_every_ending(tmp_path, ending):
     assert set_name(str(table)) == "m"
 
 
+def test_a_file_name_that_is_not_utf8_is_found_by_its_text(tmp_path):
+    put(tmp_path, "a/1.png", "b/2.png")
+    os.rename(tmp_path / "a/1.png", os.fsencode(tmp_path) + b"/a/F\xe4rbung.png")
+    text = "path,label,subject\na/Färbung.png,1,p\nb/2.png,2,q\n"
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    found, _, _ = read_by_both(tmp_path / "m.csv")
+    assert found.manifest.paths == ("a/F\udce4rbung.png", "b/2.png")
+    assert any("1 paths differ from the file's name by case, encoding" in r for r in found.remarks)
+    (tmp_path / "m.csv").write_bytes(text.encode("cp1252"))
+    assert read_by_both(tmp_path / "m.csv")[0].manifest.paths == found.manifest.paths
+
+
 def test_a_workbook_is_refused_with_the_remedy(tmp_path):
     for name in ("m.xlsx", "m.csv"):
         (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
