@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import io
 import json
@@ -14,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from fastleuk.csv_files import CsvWriter, read_table
 from fastleuk.errors import ConfigError, DataError
 from fastleuk.os_errors import naming
 
@@ -104,7 +104,8 @@ def is_utf8(text: str) -> bool:
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a CSV of ``rows``, columns in the first row's order; None becomes an empty cell.
 
-    Floats are written so that reading them back gives the same number.
+    Floats are written so that reading them back gives the same number, and texts so that no
+    spreadsheet computes them.
     """
     text = io.StringIO()
     writer = CsvWriter(text)
@@ -114,22 +115,6 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         assert row.keys() <= set(names), f"columns {names} don't hold {list(row)}"
         writer.writerow([row.get(name, "") for name in names])
     write_text(path, text.getvalue())
-
-
-class CsvWriter:
-    """Writes rows as ``csv.writer`` does, and quotes carriage returns, which only Python 3.13 does.
-
-    Unquoted, one in a file name makes a CSV that nobody can read.
-    """
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._plain = csv.writer(stream, lineterminator="\n")
-        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-    def writerow(self, row: Sequence[Any]) -> None:
-        """Write one row."""
-        odd = any(isinstance(value, str) and "\r" in value for value in row)
-        (self._quoted if odd else self._plain).writerow(row)
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
@@ -142,12 +127,4 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         DataError: it can't be read, is empty or lacks a column.
     """
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path.name} can't be read: {error}.") from error
-    lacking = [name for name in needed if not rows or rows[0].get(name) is None]
-    if lacking:
-        raise DataError(f"{path.name} has no rows or no {', '.join(lacking)}.")
-    return rows
+    return read_table(path, needed)

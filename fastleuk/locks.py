@@ -2,23 +2,31 @@
 
 Whoever removes a lock file leaves those that wait on it with a lock that nobody else sees. So the
 files stay: they are empty and cost nothing. A process that ends in any way, ``kill -9`` included,
-gives its locks up, since the system does that.
+gives its locks up, since the system does that. On a file system without flock (Lustre without
+``-o flock``, NFS without lockd), work continues without locks, and a line reports it.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from fastleuk.files import write_json
+from fastleuk.run_log import say
+
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_POLL = 0.05
+"""Seconds between two tries to lock a file."""
+_without_locks: set[int] = set()
+"""Devices that were reported."""
 
 GRACE = 0.5
 """Seconds that :func:`owned` tries: :func:`is_held` takes a lock for an instant."""
@@ -37,6 +45,28 @@ class Owner:
         return f"{self.host} pid {self.pid} since {self.since}"
 
 
+def try_lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file until it is closed; return False where another process holds the lock.
+
+    A file system that has no locks is reported once, and True returned.
+
+    Args:
+        descriptor: Of the file, open for writing.
+        path: Of the file, for the report.
+    """
+    try:
+        return _flock(descriptor)
+    except OSError as error:
+        device = os.fstat(descriptor).st_dev
+        if device not in _without_locks:
+            _without_locks.add(device)
+            say(
+                f"note: {path}: this file system has no locks ({error.strerror}), so work continues"
+                " without. Run one command at a time there."
+            )
+        return True
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file ``path``; waits until whoever holds it has done.
@@ -44,7 +74,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         OSError: the file can't be made.
     """
-    with FileLock(path):
+    with _held(path, float("inf")):
         yield
 
 
@@ -59,34 +89,66 @@ def owned(path: Path, *, busy: Callable[[str], Exception]) -> Iterator[None]:
     Raises:
         OSError: the file can't be made.
     """
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=GRACE)
-    except Timeout:
-        raise busy(str(read_owner(path) or "another process")) from None
-    owner = _owner_file(path)
-    try:
-        mine = Owner(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
-        write_json(owner, asdict(mine))
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
+    with _held(path, GRACE) as held:
+        if not held:
+            raise busy(str(read_owner(path) or "another process"))
+        owner = _owner_file(path)
+        try:
+            mine = Owner(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
+            write_json(owner, asdict(mine))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
 
 
 def is_held(path: Path) -> bool:
     """Say whether a process holds the lock file ``path``; not to be asked by the one that does.
 
     Raises:
-        OSError: the file can't be opened for writing, so that can't be known.
+        OSError: the file can't be opened for writing, or the file system has no locks, so that
+            can't be known.
     """
     if not path.exists():
         return False
+    with _opened(path) as descriptor:
+        return not _flock(descriptor)
+
+
+@contextmanager
+def _held(path: Path, timeout: float) -> Iterator[bool]:
+    """Yield True with the lock, or False where it is held for ``timeout`` seconds."""
+    until = time.monotonic() + timeout
+    with _opened(path) as descriptor:
+        while not (free := try_lock(descriptor, path)) and time.monotonic() < until:
+            time.sleep(_POLL)
+        yield free
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open a lock file; its lock is given up at the end, in forked children, too."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with FileLock(path, timeout=0):
+        yield descriptor
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _flock(descriptor: int) -> bool:
+    """Lock an open file; return False where it is locked already.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
             return False
-    except Timeout:
-        return True
+        raise
+    return True
 
 
 def read_owner(path: Path) -> Owner | None:

@@ -1,5 +1,8 @@
 """Locks between processes: one builds, the others wait; whoever is killed leaves nothing held."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,9 +11,11 @@ import threading
 import numpy as np
 import pytest
 
+from fastleuk import locks
 from fastleuk.data.dataset import load_dataset
 from fastleuk.data.decoded.read import is_sound
 from fastleuk.data.decoded.write import pieces, write_cache
+from fastleuk.data.user_cache.unfinished import being_built
 from fastleuk.errors import DataError
 from fastleuk.locks import is_held, locked, owned, read_owner
 from tests.makers.cells import PROJECT, SUBJECT_REGEX
@@ -174,3 +179,34 @@ def test_a_lock_can_be_taken_again_after_an_error(tmp_path):
     assert not is_held(path)
     assert not is_held(tmp_path / "none.lock")
     assert not (tmp_path / "none.lock").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_work_continues_where_files_have_no_locks(tmp_path, monkeypatch, capsys, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(locks, "_without_locks", set())
+    path = tmp_path / "x.lock"
+    with locked(path):
+        pass
+    with owned(path, busy=ValueError):
+        assert read_owner(path) is not None
+    with pytest.raises(OSError, match=os.strerror(number)):  # it can't be known
+        is_held(path)
+    assert being_built(tmp_path / "x.partial")  # so that nobody clears it
+    assert capsys.readouterr().out.count("has no locks") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES])
+def test_a_lock_that_another_process_holds_is_held(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "x.lock"
+    path.touch()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert is_held(path)
+    with pytest.raises(ValueError, match="another process"), owned(path, busy=ValueError):
+        pytest.fail("held twice")

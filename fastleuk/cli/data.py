@@ -13,6 +13,7 @@ import typer
 from fastleuk.cli.app import app
 from fastleuk.cli.data_options import (
     ClassLevelOption,
+    ExcelOption,
     LayoutOption,
     RegexOption,
     RootOption,
@@ -46,6 +47,7 @@ def data(
     manifest: Annotated[
         str, typer.Option(help="Write a manifest to this CSV, which --data takes where it lies.")
     ] = "",
+    excel: ExcelOption = False,
     contact_sheet: Annotated[
         str, typer.Option(help="Write a PNG of cells of every class to this file.")
     ] = "",
@@ -73,6 +75,8 @@ def data(
         positive=positive,
         skip_bad=skip_bad,
     )
+    if excel and not manifest:
+        raise ConfigError("--excel is for the CSV of --manifest, and none is written.")
     table = _target(manifest, "--manifest", (".csv",))
     sheet = _target(contact_sheet, "--contact-sheet", PICTURES)
     dataset = open_dataset(config, report=lambda _: None)  # the report says it all
@@ -88,7 +92,7 @@ def data(
         typer.echo(f"{describe_near(dataset.manifest, near)}\n")
     if table:
         with _writing(table):
-            dataset.manifest.write_csv(table)
+            dataset.manifest.write_csv(table, excel=excel)
         typer.echo(f"Manifest: {table}")
     if sheet:
         from fastleuk.evaluation.plots import class_contact_sheet

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+ExcelOption = Annotated[
+    bool, typer.Option("--excel", help="Begin the CSV with the byte order mark that Excel needs.")
+]
 RootOption = Annotated[str, typer.Option(help="Folder that a manifest's paths are relative to.")]
 ClassesOption = Annotated[
     str,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastleuk.cli.app import app
-from fastleuk.cli.data_options import RootOption
+from fastleuk.cli.data_options import ExcelOption, RootOption
 
 
 @app.command()
@@ -37,6 +37,7 @@ def predict(
             "--isbi", help="Write isbi_valid.predict beside --out: by number, a 0 or 1 a line."
         ),
     ] = False,
+    excel: ExcelOption = False,
     root: RootOption = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; else the run's.")] = "",
     batch_size: Annotated[int, typer.Option(help="Images at once; 0: the run's.", min=0)] = 0,
@@ -45,7 +46,8 @@ def predict(
     """Predict images: probabilities, calibrated, and the label at the run's threshold.
 
     Several runs are an ensemble: the mean of their probabilities, with the spread between them. An
-    unreadable image becomes a row with its error. Research use, not for diagnosis.
+    unreadable image becomes a row with its error; where all are, the exit code is 2. Research use,
+    not for diagnosis.
     """
     from fastleuk.predict.run import predict_files
     from fastleuk.predict.words import split_words
@@ -57,6 +59,7 @@ def predict(
         out,
         resume=resume,
         isbi=isbi,
+        excel=excel,
         root=root or None,
         device=device or None,
         tta=tta,

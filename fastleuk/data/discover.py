@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastleuk.csv_files import is_table
 from fastleuk.data.cnmc.tree import cnmc_manifest, has_cnmc_folders, is_cnmc
 from fastleuk.data.derived import find_derived, find_versions, is_derived_folder_name
 from fastleuk.data.folders.classes import class_folders
@@ -175,7 +176,7 @@ def _read(
                 least_classes=least_classes,
             )
         )
-    if place.suffix.lower() == ".csv" and not place.is_dir():
+    if is_table(place):
         _refuse_pattern(pattern, "a manifest CSV")
         _refuse_options("a manifest CSV", layout, None)
         levels.refuse("a manifest CSV tells")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastleuk.config import DataConfig
+from fastleuk.csv_files import is_table
 from fastleuk.data.dataset import DataSet, load_dataset
 from fastleuk.data.left_out import Ignored, left_out_lines
 from fastleuk.data.report import note_lines
@@ -43,7 +44,7 @@ def open_dataset(
             raise ConfigError("--split folders and --layout folders contradict each other.")
         layout = "cnmc" if layout == "cnmc" else "parts"
     manifest_root = config.root
-    if manifest_root and Path(root).suffix.lower() != ".csv":
+    if manifest_root and not is_table(Path(root).expanduser()):
         report(f"note: --root {manifest_root} has no effect: the data are no manifest CSV")
         manifest_root = ""
     if not root:

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fastleuk.csv_files import BOM, CsvWriter
 from fastleuk.errors import DataError, listed
-from fastleuk.files import CsvWriter, write_text
+from fastleuk.files import write_text
 
 MARKER = "fastleuk-demo.json"
 """A file of this name says that the images beside it are synthetic; the demo set writes it:
@@ -35,10 +36,10 @@ def natural_key(text: str) -> tuple[str | int, ...]:
 def number_key(text: str) -> str | None:
     """Return a whole number as it is usually written, or None where ``text`` isn't one.
 
-    >>> number_key("007"), number_key("7.0"), number_key("7a")
-    ('7', '7', None)
+    >>> number_key("007"), number_key("7.0"), number_key("7,0"), number_key("7a")
+    ('7', '7', '7', None)
     """
-    number = re.fullmatch(r"0*([0-9]+)(?:\.0+)?", text)
+    number = re.fullmatch(r"0*([0-9]+)(?:[.,]0+)?", text)
     return number[1] if number else None
 
 
@@ -183,11 +184,15 @@ class Manifest:
             needs_pil=None if self.needs_pil is None else self.needs_pil[chosen],
         )
 
-    def write_csv(self, path: Path) -> None:
+    def write_csv(self, path: Path, *, excel: bool = False) -> None:
         """Write ``path,label,subject,fold,source,crop,root``; paths are relative to ``root``.
 
         An unknown label is an empty cell. The root is relative to the CSV's folder where it lies
         in that, so that both can be moved together; else it is absolute.
+
+        Args:
+            path: The file.
+            excel: Begin with a byte order mark, so that Excel reads UTF-8.
 
         Raises:
             DataError: the images are members of tar shards, which no CSV can name.
@@ -209,7 +214,7 @@ class Manifest:
             label = self.label_name(i) if self.labels[i] >= 0 else ""
             row = (name, label, self.subjects[i], fold, self.sources[i], int(self.crops[i]))
             writer.writerow((*row, root))
-        write_text(path, text.getvalue())
+        write_text(path, BOM.decode() * excel + text.getvalue())
 
 
 def _climbs(path: str) -> bool:

@@ -1,9 +1,8 @@
 """Make a manifest of a CSV's rows: any place, no escapes, what can't be used by line."""
 
 import os
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,11 +15,15 @@ from fastleuk.data.manifest import (
     natural_key,
     order_classes,
 )
-from fastleuk.data.manifest_rows import find, read_rows
+from fastleuk.data.manifest_rows import (
+    ManifestReader,
+    crop_of,
+    whole_number,
+    without_decimals,
+)
 from fastleuk.errors import DataError, listed
 
 Bad = tuple[tuple[str, str], ...]
-_HIGHEST_CROP = 100_000
 
 
 def read_manifest(csv_path: Path | str, root: Path | str | None = None) -> Manifest:
@@ -56,24 +59,27 @@ def parse_manifest(
             ``least_classes`` are left.
     """
     source = Path(csv_path).expanduser()
-    rows, remarks = read_rows(source)
-    base, links = _base(source, rows, root)
-    unknown = UNLABELLED if rows[0]["root"] is None else ""
+    reader = ManifestReader(source, root)
+    base = reader.base
+    rows = list(reader)
+    unknown = "" if reader.has_root else UNLABELLED
     remedy = f"write {UNLABELLED!r} for such an image" if unknown else "leave the cell empty"
-    ownerless = not any(row["subject"] for row in rows)
+    remarks = _remove_decimals([row.cells for row in rows], source, unknown)
+    ownerless = not any(row.cells["subject"] for row in rows)
     good: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
     seen: dict[str, dict[str, Any]] = {}
     contradictions: list[str] = []
     outside = 0
-    for row in rows:
+    for each in rows:
+        problem = reader.problem(each)
+        row = cast(dict[str, Any], each.cells)
+        row["line"] = each.line
         forgotten = not row["label"] and unknown != ""
         row["label"] = "" if row["label"] == unknown else row["label"]
-        problem = (
-            f"empty label; {remedy}"
-            if forgotten and row["path"].strip()
-            else _check_row(row, base, ownerless, links, remedy)
-        )
+        if forgotten and row["path"].strip():
+            problem = f"empty label; {remedy}"
+        problem = problem or _check_row(row, reader, ownerless, remedy) or ""
         if not problem:
             before = seen.setdefault(row["path"], row)
             if before is not row:
@@ -93,8 +99,9 @@ def parse_manifest(
     if not good:
         raise DataError(
             f"{source}: no row can be used. Paths are read relative to {base}: name another folder "
-            f"with --root, or mend the paths:\n{listed(bad_lines(bad))}"
+            f"with --root, or correct the paths:\n{listed(bad_lines(bad))}"
         )
+    remarks += [*reader.remarks(), *reader.unused_columns()]
     if outside:
         remarks.append(f"{outside} images are links that lead outside {base}")
     unlabelled = sum(not row["label"] for row in good)
@@ -105,34 +112,18 @@ def parse_manifest(
     return _assemble(good, base, str(source), least_classes), (), tuple(bad), tuple(remarks)
 
 
-def _base(source: Path, rows: list[dict[str, Any]], root: Path | str | None) -> tuple[Path, bool]:
-    """Return the folder of the paths, and whether it was named, so that its links are followed.
-
-    Raises:
-        DataError: the column names several, or there is no such folder.
-    """
-    own = _own_folder(source, rows[0]["path"])
-    named = {row["root"] for row in rows} - {None}
-    if root is None and not named:
-        return own, False
-    if root is None and len(named) > 1:
-        raise DataError(
-            f"{source}: the column root must be the same in every row; it has:\n"
-            f"{listed(sorted(map(repr, named)))}"
-        )
-    given = Path(root).expanduser() if root is not None else own / (named.pop() or ".")
-    if not given.is_dir():
-        teller = "--root" if root is not None else f"the column root of {source}"
-        raise DataError(f"{given}: no such folder, which {teller} names. Give another with --root.")
-    return given.resolve(), True
-
-
-def _own_folder(source: Path, first: str) -> Path:
-    """Return the folder of a manifest, or that of a link to it where the images are there."""
-    of_link, of_file = source.parent.resolve(), source.resolve().parent
-    if of_link != of_file and not os.path.isfile(find(of_file, first)):
-        return of_link if os.path.isfile(find(of_link, first)) else of_file
-    return of_file
+def _remove_decimals(rows: list[dict[str, str]], source: Path, unknown: str) -> list[str]:
+    """Write labels and subjects that are all ``1.0``, ``2.0`` as whole numbers, in place."""
+    remarks = []
+    for name in ("label", "subject"):
+        numbers = without_decimals([row[name] for row in rows if row[name] != unknown])
+        for row in rows:
+            row[name] = numbers.get(row[name], row[name])
+        if numbers:
+            old, new = next(iter(numbers.items()))
+            remarks.append(f"{source.name}: each {name} is a whole number with decimals: {old} is "
+                           f"read as {new}, and so on")  # fmt: skip
+    return remarks
 
 
 def _contradiction(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -145,24 +136,19 @@ def _contradiction(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def _check_row(
-    row: dict[str, Any], base: Path, ownerless: bool, links: bool, remedy: str
+    row: dict[str, Any], reader: ManifestReader, ownerless: bool, remedy: str
 ) -> str | None:
-    """Normalise ``row`` in place; return what is wrong with it, or None."""
-    if not row["path"].strip():
-        return "empty path"
-    if row["surplus"]:
-        return "more cells than the first line names; put a cell that has a comma into quotes"
-    if "\0" in row["path"]:
-        return "a NUL character in the path"
-    full = find(base, row["path"])
+    """Normalize ``row`` in place; return what is wrong with it, or None."""
+    base = reader.base
+    full, problem = reader.files.find(row["path"])
     if not Path(full).is_relative_to(base):
         return f"outside the root {base}; --root names another"
     if not Path(os.path.realpath(full)).is_relative_to(base):
-        if not links:
+        if not reader.root_is_named:
             return f"a link that leads outside the root {base}; --root {base} follows such links"
         row["outside"] = True
-    if not os.path.isfile(full):
-        return "no such file"
+    if problem:
+        return problem
     row["path"] = Path(full).relative_to(base).as_posix()
     if row["label"].casefold() in MISSING:
         return f"label {row['label']!r} says that it isn't known; {remedy}"
@@ -170,14 +156,12 @@ def _check_row(
         if not ownerless and row["label"]:
             return "empty subject (fill in every subject, or none)"
         row["subject"] = row["path"]
-    for name, default in (("fold", -1), ("crop", 0)):
-        value = row[name] or str(default)
-        if not re.fullmatch(r"-1|[0-9]{1,9}" if name == "fold" else r"[0-9]{1,9}", value):
-            return f"{name} {value!r} is not a whole number"
-        row[name] = int(value)
-    if row["crop"] > _HIGHEST_CROP:
-        return f"crop {row['crop']}: no image is so large"
-    return None
+    fold = whole_number(row["fold"], default=-1)
+    if fold is None or fold < -1:
+        return f"fold {row['fold']!r} is not a whole number"
+    row["fold"] = fold
+    row["crop"], problem = crop_of(row["crop"])
+    return problem or None
 
 
 def _assemble(rows: list[dict[str, Any]], base: Path, where: str, least: int) -> Manifest:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import filelock
 import numpy as np
 
 from fastleuk.data.dataset import DataSet
@@ -27,6 +26,7 @@ from fastleuk.data.shards.read import image_bytes, read_header
 from fastleuk.data.tree import is_image_name
 from fastleuk.data.user_cache.unfinished import note_unfinished
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.locks import owned
 from fastleuk.progress import Progress, no_progress
 
 BLOCK = 512
@@ -96,21 +96,17 @@ def _alone(out: Path) -> Iterator[None]:
     Raises:
         DataError: one does already.
     """
-    path = out.with_name(f".{out.name}.pack.lock")
-    path.touch()  # raises where nothing can be written, which filelock takes for a lock
-    lock = filelock.FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise DataError(
-            f"Another fastleuk pack is writing {out} just now. Wait for it, or name another folder."
-        ) from error
-    try:
+
+    def busy(owner: str) -> DataError:
+        return DataError(
+            f"--out {out}: another fastleuk pack writes it ({owner}). Wait for it, or name another "
+            "folder."
+        )
+
+    with owned(out.with_name(f".{out.name}.pack.lock"), busy=busy):
         if out.exists():  # the other one has just ended
             raise DataError(f"--out {out} is there already. Name a new folder.")
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastleuk.csv_files import is_table_name
 from fastleuk.data.left_out import MISNAMED, NOT_AN_IMAGE, UNREAD, Ignored
 from fastleuk.data.litter import litter_reason
 from fastleuk.data.manifest import MARKER
@@ -35,7 +36,7 @@ class Tree:
     root: Path
     images: tuple[str, ...]
     tables: tuple[str, ...]
-    """The ``.csv`` files."""
+    """The ``.csv`` and ``.tsv`` files, also with ``.gz``."""
     folders: tuple[str, ...]
     ignored: tuple[Ignored, ...]
     synthetic: bool
@@ -155,7 +156,7 @@ class _Walk:
         if entry.name == MARKER:
             self.synthetic = True
             return
-        table = entry.name.lower().endswith(".csv")
+        table = is_table_name(entry.name)
         reason = _reason(entry, table)
         if reason:
             self.ignored.append(Ignored(path, reason))

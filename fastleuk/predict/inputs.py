@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from fastleuk.csv_files import is_table
 from fastleuk.data.cnmc.tree import FINAL_CROP, FINAL_SIDE, bmp_size
 from fastleuk.data.derived import find_derived, is_derived_folder_name
 from fastleuk.data.litter import HIDDEN_FILE, HIDDEN_FOLDER, litter_reason, path_litter_reason
@@ -38,10 +39,12 @@ class Item:
     Attributes:
         name: As it stands in the table: a path that leads to it from where the command was given.
         crop: Side in pixels of the centred square that is used; 0 for all of it.
+        problem: Reason why a manifest's row names no image, or empty.
     """
 
     name: str
     crop: int = 0
+    problem: str = ""
 
     @property
     def file(self) -> Path:
@@ -59,6 +62,7 @@ class LeftOut:
         others: Litter of systems, masks and previews, by the reason.
         examples: The first of each reason.
         cropped: Images of C-NMC's final phase, of which the centre is used as in training.
+        remarks: Sentences on how manifests were read, where that may surprise.
     """
 
     endings: Counter[str] = field(default_factory=Counter)
@@ -66,6 +70,7 @@ class LeftOut:
     others: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     cropped: int = 0
+    remarks: list[str] = field(default_factory=list)
 
     def add(self, reason: str, name: str) -> None:
         """Count a file or folder of this name."""
@@ -77,7 +82,7 @@ class LeftOut:
 
     def lines(self) -> list[str]:
         """Say it, a line for each kind."""
-        lines = []
+        lines = [f"{remark}." for remark in self.remarks]
         if self.endings:
             shown = ", ".join(f"{n} {end}" for end, n in self.endings.most_common(5))
             more = ", …" if len(self.endings) > 5 else ""
@@ -116,7 +121,7 @@ class Inputs:
                 "There is nothing to predict: name images, folders, a manifest or shards after "
                 "the run folders."
             )
-        if root and not any(_is_manifest(place) for place in self._places):
+        if root and not any(is_table(place) for place in self._places):
             raise ConfigError(f"--root {root} is for a manifest CSV, and none was given.")
         for place in self._places:
             if (place / CONFIG).is_file() and (place / BEST).exists():
@@ -150,9 +155,9 @@ class Inputs:
         if place.is_dir():
             for name in _walk(str(place), left_out, ()):
                 yield _cell(name, left_out)
-        elif _is_manifest(place):
-            for name, crop in listed_images(place, self._root):
-                yield Item(name, crop)
+        elif is_table(place):
+            for name, crop, problem in listed_images(place, self._root, left_out.remarks):
+                yield Item(name, crop, problem)
         elif place.suffix == SUFFIX:
             yield from _members(place, left_out)
         else:
@@ -189,10 +194,6 @@ def _expand(path: str, litter: list[tuple[str, str]]) -> list[Path]:
             if os.path.isdir(name):  # what is in it is read with it
                 folders.add(str(Path(name)))
     return kept
-
-
-def _is_manifest(place: Path) -> bool:
-    return place.suffix.lower() == ".csv" and not place.is_dir()
 
 
 def _walk(

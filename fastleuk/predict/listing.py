@@ -1,70 +1,49 @@
-"""The images that a manifest CSV lists, read row by row; labels and subjects need not be there."""
+"""List the images of a manifest for prediction; labels and subjects need not be there."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastleuk.errors import DataError
+from fastleuk.data.manifest_rows import ManifestReader, crop_of
+from fastleuk.errors import DataError, listed
 
-_SIGNS = (",", ";", "\t")
 
+def listed_images(
+    source: Path, root: str | None = None, remarks: list[str] | None = None
+) -> Iterator[tuple[str, int, str]]:
+    """Yield (path, crop, problem) of every row of a table with a column ``path``, row by row.
 
-def listed_images(source: Path, root: str | None = None) -> Iterator[tuple[str, int]]:
-    """Yield (path, crop) of every row of a CSV with a column ``path``.
+    It is read as :func:`fastleuk.data.manifest_csv.read_manifest` reads it, but paths may lead out
+    of the root: nothing is copied or trained on. The problem is empty, or tells why the row can't
+    be predicted.
 
-    Paths are relative to ``root``, else to the folder that the column ``root`` names, else to the
-    CSV's own. ``crop`` is the side of the centred square that is used, 0 for the whole image.
+    Args:
+        source: The table.
+        root: Folder of the paths; else a column ``root``, else the table's own folder.
+        remarks: At the end, takes sentences on what was guessed or replaced.
 
     Raises:
-        DataError: the file can't be read, or has no column ``path``; or a crop is no number.
+        DataError: the table can't be read, has no column ``path``, or no row can be used.
     """
-    own = source.parent
-    base = Path(root).expanduser() if root else None
-    if base is not None and not base.is_dir():
-        raise DataError(f"{base}: no such folder, which --root names.")
-    try:
-        with source.open(encoding=_encoding(source), errors=_ERRORS, newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            reader = csv.reader(stream, strict=True, delimiter=_sign(first))
-            header = [cell.strip() for cell in next(reader, [])]
-            if "path" not in header:
-                raise DataError(
-                    f"{source}: no column 'path'; the first line reads {first.strip()[:200]!r}. "
-                    "A list of images has one."
-                )
-            for cells in reader:
-                row = dict(zip(header, cells, strict=False))
-                path = row.get("path", "")
-                if not path.strip():
-                    continue
-                folder = base if base is not None else own / row.get("root", "").strip()
-                yield str(folder / path), _crop(row, f"{source} line {reader.line_num}")
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{source}: can't be read as a CSV: {error}.") from error
-
-
-_ERRORS = "surrogateescape"
-
-
-def _encoding(source: Path) -> str:
-    with source.open("rb") as stream:
-        head = stream.read(2)
-    return "utf-16" if head in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
-def _sign(header: str) -> str:
-    """Spreadsheets write ``;`` or tabs where the comma is a decimal sign."""
-    for sign in _SIGNS:
-        if "path" in {cell.strip().strip('"') for cell in header.split(sign)}:
-            return sign
-    return ","
-
-
-def _crop(row: dict[str, str], where: str) -> int:
-    text = row.get("crop", "").strip() or "0"
-    if not text.isdecimal() or int(text) > 100_000:
-        raise DataError(f"{where}: crop {text!r} is not a whole number of pixels.")
-    return int(text)
+    reader = ManifestReader(source, root, required=("path",), absolute=False)
+    usable = 0
+    problems: list[str] = []
+    for row in reader:
+        name, cell, where = "", row.cells["path"], f"(line {row.line} of {source.name})"
+        crop, problem = crop_of(row.cells["crop"])
+        problem = reader.problem(row) or problem
+        if cell.strip() and "\0" not in cell:
+            name, missing = reader.files.find(cell, anywhere=True)
+            problem = problem or missing
+        usable += not problem
+        if problem and not usable and len(problems) <= 20:
+            problems.append(f"{cell or '(no path)'}: {problem} {where}")
+        yield name, crop, problem and f"{problem} {where}"
+    if not usable:
+        raise DataError(
+            f"{source}: no row can be used. Paths are read relative to {reader.base.resolve()}: "
+            f"name another folder with --root, or correct the paths:\n{listed(problems)}"
+        )
+    if remarks is not None:
+        remarks += reader.remarks()

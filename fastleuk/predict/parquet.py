@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fastleuk.csv_files import CsvReader
 from fastleuk.errors import MissingDependencyError
 from fastleuk.files import write_atomically
-from fastleuk.predict.table import SPREAD
+from fastleuk.predict.table import ERROR, LABEL, NAME, SPREAD
 
 ROWS = 50_000
 """Of a row group."""
@@ -41,21 +41,25 @@ def write_parquet(table: Path, out: Path, metadata: dict[str, str]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    with table.open(encoding="utf-8", errors="backslashreplace", newline="") as file:
-        reader = csv.reader(file)
-        names = next(reader)
-        numbers = [name == SPREAD or name.startswith("p_") for name in names]
-        kinds = [pa.float64() if number else pa.string() for number in numbers]
-        schema = pa.schema(list(zip(names, kinds, strict=True)), metadata=metadata)
+    reader = CsvReader(table, required=(NAME, LABEL, ERROR))
+    names = [_utf8(name) for name in reader.header]
+    numbers = [name == SPREAD or name.startswith("p_") for name in names]
+    kinds = [pa.float64() if number else pa.string() for number in numbers]
+    schema = pa.schema(list(zip(names, kinds, strict=True)), metadata=metadata)
+    rows_left = ([_utf8(cell) for cell in row.cells.values()] for row in reader)
 
-        def write(sink: Any) -> None:
-            with parquet.ParquetWriter(sink, schema) as writer:
-                while rows := list(islice(reader, ROWS)):
-                    columns = [
-                        [float(cell) if cell else None for cell in cells] if number else list(cells)
-                        for cells, number in zip(zip(*rows, strict=True), numbers, strict=True)
-                    ]
-                    arrays = [pa.array(c, k) for c, k in zip(columns, kinds, strict=True)]
-                    writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    def write(sink: Any) -> None:
+        with parquet.ParquetWriter(sink, schema) as writer:
+            while rows := list(islice(rows_left, ROWS)):
+                columns = [
+                    [float(cell) if cell else None for cell in cells] if number else list(cells)
+                    for cells, number in zip(zip(*rows, strict=True), numbers, strict=True)
+                ]
+                arrays = [pa.array(c, k) for c, k in zip(columns, kinds, strict=True)]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
-        write_atomically(out, write)
+    write_atomically(out, write)
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -7,23 +7,25 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from PIL import Image
 
-from fastleuk.errors import CheckpointError, ConfigError, DataError
+from fastleuk.errors import CheckpointError, ConfigError, DataError, listed
 from fastleuk.predict.ensemble import Ensemble, describe
 from fastleuk.predict.inputs import Inputs
 from fastleuk.predict.isbi import ISBI, isbi_positive, write_isbi
 from fastleuk.predict.parquet import require_parquet, write_parquet
 from fastleuk.predict.stream import score_items
-from fastleuk.predict.table import Table
+from fastleuk.predict.table import ERROR, Table, read_rows
 from fastleuk.predict.told import Told, read_told, write_told
 from fastleuk.run_log import quiet, result, say
 
 Report = Callable[[str], None]
+_FEW = 20
+"""Failures that are listed."""
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Tally:
         done: Images of this call, readable or not.
         labels: How many have which label.
         unreadable: How many could not be predicted.
+        failures: The first of these, with their reasons.
         noted: How many are not used as they stand.
         seconds: That it took, without loading.
     """
@@ -43,6 +46,7 @@ class Tally:
     unreadable: int
     noted: int
     seconds: float
+    failures: list[str] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -57,6 +61,7 @@ def predict_files(
     *,
     resume: bool = False,
     isbi: bool = False,
+    excel: bool = False,
     root: str | None = None,
     device: str | None = None,
     tta: str = "none",
@@ -72,6 +77,7 @@ def predict_files(
         out: ``.csv`` or ``.parquet``. Beside it, ``<out>.json`` says what made it.
         resume: Go on behind the last whole batch of rows that is there.
         isbi: Write ``isbi_valid.predict`` beside ``out``, too.
+        excel: Begin the table with a byte order mark, so that Excel reads UTF-8.
         root: Folder that a manifest's paths are relative to.
         device: ``auto``, ``cpu`` or ``cuda[:N]``; each run's own by default.
         tta: Views whose probabilities are averaged: ``none``, ``flips``, ``d4`` or ``8rot``.
@@ -86,12 +92,15 @@ def predict_files(
         ConfigError: options that make no sense.
         CheckpointError: a run that can't be used, or a table that other runs began.
         DataError: a path that isn't there, images that are not those of the table to go on with,
-            or names that ``isbi`` can't put in order.
+            names that ``isbi`` can't put in order, or, after the table was written, that none of
+            the images could be predicted.
         MissingDependencyError: ``.parquet`` without pyarrow.
     """
     csv_path = _csv_place(out)
     if isbi and csv_path != out:
         raise ConfigError(f"--isbi needs a .csv table, and --out is {out}.")
+    if excel and csv_path != out:
+        raise ConfigError(f"--excel needs a .csv table, and --out is {out}.")
     inputs = Inputs(paths, root=root)
     total, left_out = inputs.survey()
     for line in left_out.lines():
@@ -105,16 +114,23 @@ def predict_files(
         for line in describe(ensemble):
             report(line)
         several = len(ensemble.members) > 1
-        with Table(csv_path, ensemble.class_names, several=several) as table:
+        with Table(csv_path, ensemble.class_names, several=several, excel=excel) as table:
             told = Told(ensemble.identity, [str(run) for run in runs], list(paths))
             start = _start(out, table, told, inputs, ensemble.batch_size, resume, report)
             tally = _fill(table, ensemble, inputs, start, total)
     finally:
         ensemble.close()
+    count = start + tally.done
+    failed = count and tally.unreadable == tally.done and not (start and _predicted(csv_path))
     if csv_path != out:
         write_parquet(csv_path, out, {"fastleuk": told.as_json(finished=True)})
         csv_path.unlink()
     write_told(out, told, finished=True)
+    if failed:
+        raise DataError(
+            f"{out}: none of {count} images could be predicted; its column error has each reason. "
+            f"Check the paths and the files:\n{listed(tally.failures)}".rstrip()
+        )
     for line in _summary(tally, out, start, total):
         result(report, line)
     if isbi:
@@ -122,6 +138,11 @@ def predict_files(
         count = write_isbi(out, place, positive)
         result(report, f"{place}: {count} lines, 1 is {positive}")
     return tally
+
+
+def _predicted(table: Path) -> bool:
+    """Return True for a table with an image that was predicted."""
+    return any(not row[ERROR] for row in read_rows(table))
 
 
 def _csv_place(out: Path) -> Path:
@@ -192,7 +213,10 @@ def _fill(table: Table, ensemble: Ensemble, inputs: Inputs, start: int, total: i
             table.append([item.name for item in batch], scored)
             names = ensemble.class_names
             tally.labels.update(names[label] for label in scored.labels if label >= 0)
-            tally.unreadable += sum(bool(error) for error in scored.errors)
+            for item, error in zip(batch, scored.errors, strict=True):
+                tally.unreadable += bool(error)
+                if error and len(tally.failures) < _FEW:
+                    tally.failures.append(f"{item.name or '(no path)'}: {error}")
             tally.noted += sum(bool(note) for note in scored.notes)
             tally.done += len(batch)
             bar.update(len(batch))
@@ -203,7 +227,12 @@ def _fill(table: Table, ensemble: Ensemble, inputs: Inputs, start: int, total: i
 def _summary(tally: Tally, out: Path, start: int, total: int) -> list[str]:
     lines = []
     if tally.unreadable:
-        lines.append(f"{tally.unreadable} images can't be predicted: see the column error")
+        more = tally.unreadable - len(tally.failures)
+        rest = f"\n  … and {more} more" if more else ""
+        lines.append(
+            f"{tally.unreadable} images can't be predicted; the column error has each reason:\n"
+            f"{listed(tally.failures)}{rest}"
+        )
     if tally.noted:
         lines.append(f"{tally.noted} images are not used as they stand: see the column note")
     if start + tally.done != total:
@@ -215,5 +244,6 @@ def _summary(tally: Tally, out: Path, start: int, total: int) -> list[str]:
     speed = f" in {tally.seconds:.1f} s ({tally.rate:.0f} images/s)" if tally.done else ""
     before = f", {start} rows were there" if start else ""
     what = f": {counts}" if counts else ""
-    lines.append(f"{tally.done} of {total} images predicted{speed}{before}{what}\n{out}")
+    predicted = tally.done - tally.unreadable
+    lines.append(f"{predicted} of {total} images predicted{speed}{before}{what}\n{out}")
     return lines

@@ -54,6 +54,8 @@ def score_items(ensemble: Ensemble, items: Iterable[Item]) -> Iterator[tuple[lis
 
 
 def _read(item: Item) -> Encoded | str:
+    if item.problem:
+        return item.problem
     try:
         return encode_file(item.file, crop=item.crop)
     except BadImage as reason:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import IO
 
 import numpy as np
 
-from fastleuk.errors import CheckpointError, DataError
-from fastleuk.files import CsvWriter
+from fastleuk.csv_files import BOM, CsvReader, CsvWriter, unescape_cell
+from fastleuk.errors import CheckpointError, ConfigError, DataError
+from fastleuk.locks import try_lock
 from fastleuk.os_errors import naming
 from fastleuk.predict.ensemble import Scored
 
@@ -33,25 +33,27 @@ class Table:
         path: The file. It is held by one process at a time.
         class_names: C names.
         several: Whether there is a column for the spread between runs.
+        excel: Begin with a byte order mark, so that Excel reads UTF-8.
 
     Raises:
         CheckpointError: another process writes it.
         OSError: it can't be written.
     """
 
-    def __init__(self, path: Path, class_names: Sequence[str], *, several: bool) -> None:
+    def __init__(
+        self, path: Path, class_names: Sequence[str], *, several: bool, excel: bool = False
+    ) -> None:
         self.path, self._names = path, list(class_names)
         self.columns = columns_of(class_names, several=several)
+        self._mark = BOM if excel else b""
         with naming(path):
             self._file: IO[bytes] = path.open("a+b")
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not try_lock(self._file.fileno(), path):
                 self._file.close()
                 raise CheckpointError(
                     f"{path} is being written by another process. Wait for it, or name another "
                     "file with --out."
-                ) from error
+                )
 
     def __enter__(self) -> Table:
         return self
@@ -69,6 +71,7 @@ class Table:
         """Write the head of an empty table."""
         with naming(self.path):
             self._file.truncate(0)
+            self._file.write(self._mark)
         self._write([self.columns])
 
     def go_on(self, names: Iterator[str], batch_size: int) -> int:
@@ -82,7 +85,15 @@ class Table:
 
         Raises:
             DataError: the rows are of other images, or the table has other columns.
+            ConfigError: a byte order mark can't be added to a table that has none.
         """
+        self._file.seek(0)
+        begun = self._file.read(len(BOM))
+        if self._mark and begun and not BOM.startswith(begun):
+            raise ConfigError(
+                f"--excel: {self.path} was begun without a byte order mark. Leave --excel out, or "
+                "name another file with --out."
+            )
         self._file.seek(0)
         records = _records(self._file)
         head, end = next(records, ([], 0))
@@ -119,7 +130,7 @@ class Table:
         """Whether nothing is there, or a part of the first line."""
         self._file.seek(0)
         there = self._file.read(1 << 16)
-        return _lines([self.columns]).startswith(there)
+        return (self._mark + _lines([self.columns])).startswith(there)
 
     def append(self, names: Sequence[str], scored: Scored) -> None:
         """Write a batch; it is with the system, if not on the disk, when this returns."""
@@ -151,8 +162,8 @@ def _lines(rows: Iterable[Sequence[object]]) -> bytes:
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a table, one at a time."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        yield from csv.DictReader(file)
+    for row in CsvReader(path, required=(NAME, LABEL, ERROR)):
+        yield row.cells
 
 
 def _text(text: str) -> str:
@@ -166,12 +177,13 @@ def _records(file: IO[bytes]) -> Iterator[tuple[list[str], int]]:
     for line in file:
         if not line.endswith(b"\n"):
             return
+        text = line.removeprefix(BOM if offset == 0 else b"").decode("utf-8", "surrogateescape")
         offset += len(line)
         try:
-            cells = next(csv.reader([line.decode("utf-8", "surrogateescape")], strict=True), [])
+            cells = next(csv.reader([text], strict=True), [])
         except csv.Error:
             return
-        yield cells, offset
+        yield [unescape_cell(cell) for cell in cells], offset
 
 
 def concatenate(scored: Sequence[Scored]) -> Scored:

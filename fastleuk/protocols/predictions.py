@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastleuk.errors import CheckpointError
+from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.metrics import classification_metrics
-from fastleuk.files import write_rows
+from fastleuk.files import read_rows, write_rows
 
 if TYPE_CHECKING:
     from fastleuk.data.dataset import DataSet
@@ -93,8 +92,7 @@ def read_predictions(
         CheckpointError: missing, damaged, or of other classes.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_rows(path, ("path", "subject", "label"))
         codes = {name: code for code, name in enumerate(class_names)}
         return make_table(
             [row["path"] for row in rows],
@@ -104,7 +102,7 @@ def read_predictions(
             class_names,
             positive,
         )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (DataError, OSError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path} can't be read as predictions of {', '.join(class_names)}: {error!r}. Remove "
             "its run folder, and give the same command again."

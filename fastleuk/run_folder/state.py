@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import socket
 import sys
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastleuk.csv_files import read_table
+from fastleuk.errors import DataError
 from fastleuk.files import is_abandoned, write_json
 from fastleuk.locks import Owner, is_held, read_owner
 from fastleuk.run_folder.names import (
@@ -181,18 +182,17 @@ def _limits(run_dir: Path) -> tuple[int | None, int | None]:
 def _scores(run_dir: Path) -> list[float] | None:
     """Return the validation macro-F1 of each epoch; None where ``metrics.csv`` can't tell."""
     try:
-        with (run_dir / METRICS).open(newline="", encoding="utf-8") as file:
-            return [float(row["val_f1_macro"]) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        rows = read_table(run_dir / METRICS, ("val_f1_macro",))
+        return [float(row["val_f1_macro"]) for row in rows]
+    except (DataError, ValueError):
         return None
 
 
 def _wrote_lately(run_dir: Path) -> bool:
     try:
-        with (run_dir / METRICS).open(newline="", encoding="utf-8") as file:
-            last = list(csv.DictReader(file))[-1]
+        last = read_table(run_dir / METRICS, ("epoch",))[-1]
         epoch = sum(float(last.get(name) or 0) for name in ("seconds", "val_seconds"))
-    except (OSError, ValueError, IndexError, TypeError, csv.Error):
+    except (DataError, ValueError):
         epoch = 0.0
     times = [file.stat().st_mtime for file in run_dir.iterdir() if file.is_file()]
     return time.time() - max(times, default=0.0) < max(QUIET_SECONDS, 3 * epoch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastleuk.csv_files import read_table
 from fastleuk.errors import DataError
 from fastleuk.run_folder.names import BEST, CONFIG, MARKS, METRICS, TEST_METRICS
 from fastleuk.run_folder.state import ENDED, RUNNING, TESTED, read_state
@@ -203,17 +203,9 @@ def read_metrics(path: Path) -> list[dict[str, float | None]]:
         DataError: it can't be read, or a figure in it is no number.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            if "epoch" not in (reader.fieldnames or ()):
-                raise ValueError("it has no column epoch")
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ValueError(f"line {reader.line_num} is not whole")
-                rows.append({name: _cell(name, text) for name, text in row.items()})
-            return rows
-    except (OSError, ValueError, csv.Error) as error:
+        rows = read_table(path, ("epoch",), empty=True)
+        return [{name: _cell(name, text) for name, text in row.items()} for row in rows]
+    except ValueError as error:
         raise DataError(f"{path.name} can't be read: {error}.") from error
 
 

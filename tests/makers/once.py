@@ -2,7 +2,7 @@
 
 import os
 
-from filelock import FileLock
+from fastleuk.locks import locked
 
 
 def once(tmp_path_factory, name, make):
@@ -11,7 +11,7 @@ def once(tmp_path_factory, name, make):
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     file = folder / name
-    with FileLock(f"{file}.lock"):
+    with locked(file.with_name(f"{file.name}.lock")):
         if not file.exists():
             unfinished = file.with_name(f"unfinished-{name}")
             make(unfinished)

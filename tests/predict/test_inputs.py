@@ -100,10 +100,10 @@ def test_a_manifest_names_images_and_their_crops(tree):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("image,label\na.png,1\n", "no column 'path'"),
+        ("image,label\na.png,1\n", r"missing column\(s\) path"),
         ("path,crop\na.png,half\n", "crop 'half' is not a whole number"),
         ('path\n"a.png\n', "can't be read as a CSV"),
-        ("path\n", "no image in it"),
+        ("path\n", "has a header but no row"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_says_why(tmp_path, text, reason):

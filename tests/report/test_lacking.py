@@ -108,7 +108,7 @@ def test_without_jinja_the_remedy_is_named(by_hand, monkeypatch):
         (lambda run: (run / "test_metrics.json").unlink(), r"fastleuk evaluate"),
         (lambda run: (run / "test_metrics.json").write_text("{"), r"test_metrics\.json"),
         (lambda run: (run / "test_metrics.json").write_text('{"f1_macro": 1.0}'), r"class_names"),
-        (lambda run: (run / "split.csv").write_text("path\n"), r"split\.csv has no rows"),
+        (lambda run: (run / "split.csv").write_text("path\n"), r"split\.csv: missing column"),
         (lambda run: (run / "test_predictions.csv").write_text("path\na\n"), r"subject, label"),
         (lambda run: (run / "metrics.csv").write_text("epoch\nx\n"), r"metrics\.csv"),
     ],

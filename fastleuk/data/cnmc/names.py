@@ -1,7 +1,5 @@
 """C-NMC 2019: its names, its labels table, and the official counts to compare with."""
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastleuk.data.manifest import Manifest
+from fastleuk.csv_files import CsvReader, Row
+from fastleuk.data.manifest import Manifest, number_key
 from fastleuk.errors import DataError, listed
 
 CLASS_NAMES = ("hem", "ALL")
@@ -81,14 +80,15 @@ def read_labels(table: Path) -> tuple[LabelRow, ...] | None:
     Raises:
         DataError: some of the three columns are missing, or rows make no sense (all listed).
     """
-    try:
-        text = table.read_text(encoding="utf-8-sig", errors="replace")
-        rows = list(csv.reader(io.StringIO(text)))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{table}: can't be read: {error}") from error
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    missing = [name for name in LABELS_HEADER if name not in header]
     official_name = re.search(r"prelim.*labels", table.name, re.IGNORECASE)
+    try:
+        reader = CsvReader(table, required=(), known=LABELS_HEADER)
+    except DataError:
+        if official_name:
+            raise
+        return None
+    header = reader.header
+    missing = [name for name in LABELS_HEADER if name not in header]
     if len(missing) == 3 and not official_name:
         return None
     if missing:
@@ -96,25 +96,28 @@ def read_labels(table: Path) -> tuple[LabelRow, ...] | None:
             f"{table}: missing column(s) {', '.join(missing)}; the first line reads "
             f"{','.join(header)!r}. The C-NMC labels have Patient_ID,new_names,labels."
         )
-    columns = [header.index(name) for name in LABELS_HEADER]
+    last = max(header.index(name) for name in LABELS_HEADER)
     good: list[LabelRow] = []
     bad: list[str] = []
-    for line, cells in enumerate(rows[1:], start=2):
-        if any(cell.strip() for cell in cells):
-            row = _label_row(table.name, line, cells, columns)
-            if isinstance(row, str):
-                bad.append(row)
-            else:
-                good.append(row)
+    for found in reader:
+        row: LabelRow | str
+        if found.count <= last:
+            shown = reader.delimiter.join(list(found.cells.values())[: found.count])
+            row = f"line {found.line}: {shown!r} has too few columns"
+        else:
+            row = _label_row(table.name, found)
+        if isinstance(row, str):
+            bad.append(row)
+        else:
+            good.append(row)
     if bad:
         raise DataError(f"{table}: rows that can't be used:\n{listed(bad)}")
     return tuple(good)
 
 
-def _label_row(table: str, line: int, cells: list[str], columns: list[int]) -> LabelRow | str:
-    if len(cells) <= max(columns):
-        return f"line {line}: {','.join(cells)!r} has too few columns"
-    original, renamed, label = (cells[column].strip() for column in columns)
+def _label_row(table: str, found: Row) -> LabelRow | str:
+    original, renamed, label = (found.cells[name].strip() for name in LABELS_HEADER)
+    label, line = number_key(label) or label, found.line
     parsed = parse_name(original)
     if parsed is None:
         return f"line {line}: Patient_ID {original!r} is not UID_<subject>_<image>_<cell>_<class>"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastleuk.csv_files import is_table_name
 from fastleuk.data.cnmc.names import CLASS_NAMES, LabelRow, parse_name, read_labels
 from fastleuk.data.left_out import Ignored
 from fastleuk.data.manifest import Manifest, is_synthetic, natural_key
@@ -168,7 +169,7 @@ def _label_tables(tree: Tree) -> dict[str, tuple[LabelRow, ...]]:
     """Read the labels CSVs in the tree, or beside a root that is the preliminary folder itself."""
     files = [tree.root / name for name in tree.tables]
     if source_and_fold("x", tree.root.name)[0] == "prelim":
-        files += sorted(p for p in tree.root.parent.iterdir() if p.suffix.lower() == ".csv")
+        files += sorted(p for p in tree.root.parent.iterdir() if is_table_name(p.name))
     read = {str(file): read_labels(file) for file in files}
     return {file: labels for file, labels in read.items() if labels is not None}
 

@@ -8,7 +8,6 @@ size) than between classes, so a split that lets a subject stand on both sides f
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from fastleuk.csv_files import CsvWriter
 from fastleuk.data.demo.plan import (
     DEFAULT_CELLS,
     FINAL_DIR,
@@ -166,9 +166,10 @@ def _write_labels(path: Path, plan: Sequence[DemoCell]) -> None:
     prelim = [(Path(cell.path).name, cell) for cell in plan if cell.phase == "prelim"]
     prelim.sort(key=lambda entry: int(entry[0].removesuffix(".bmp")))
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = CsvWriter(file)
         writer.writerow(["Patient_ID", "new_names", "labels"])
-        writer.writerows([cell.uid, name, cell.label] for name, cell in prelim)
+        for name, cell in prelim:
+            writer.writerow([cell.uid, name, cell.label])
 
 
 def _default_workers() -> int:

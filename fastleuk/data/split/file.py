@@ -1,17 +1,15 @@
 """A split as a CSV that is kept with a run, read back only for the same data."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fastleuk.csv_files import CsvReader, CsvWriter
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split.draw_parts import UNUSED
 from fastleuk.data.split.parts import PARTS, Split, check_split, parse_mode, split_notes
 from fastleuk.errors import ConfigError, DataError, listed
-from fastleuk.files import CsvWriter
 
 COLUMNS = ("path", "label", "subject", "group", "part", "sha256", "mode", "seed")
 
@@ -90,22 +88,15 @@ def read_split_rows(path: Path) -> dict[str, dict[str, str]]:
             f"{path} is missing: it says which images a run trains, validates and tests on. Copy "
             "it back from where it was made; a new one would mix them."
         )
-    try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")  # line ends as they are
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-    if missing:
-        raise DataError(f"{path}: not a split file: missing column(s) {', '.join(missing)}.")
+    reader = CsvReader(path, required=COLUMNS, columns_hint="It is no split file.")
     rows: dict[str, dict[str, str]] = {}
     problems = []
     for row in reader:
-        clean = {name: row[name] or "" for name in COLUMNS}
+        clean = {name: row.cells[name] for name in COLUMNS}
         if clean["part"] not in PARTS:
-            problems.append(f"line {reader.line_num}: part {clean['part']!r}")
+            problems.append(f"line {row.line}: part {clean['part']!r}")
         if clean["path"] in rows:
-            problems.append(f"line {reader.line_num}: {clean['path']} stands twice")
+            problems.append(f"line {row.line}: {clean['path']} stands twice")
         rows[clean["path"]] = clean
     kinds = sorted({(row["mode"], row["seed"]) for row in rows.values()})
     if len(kinds) != 1 or not _is_kind(*kinds[0]):

@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.errors import DataError
 from fastleuk.files import write_json
+from fastleuk.locks import is_held
 
 NOTES = "unfinished"
 DAY, HOUR = 86_400.0, 3_600.0
@@ -107,15 +106,9 @@ def clear_unfinished() -> tuple[int, list[Unfinished]]:
 
 def being_built(partial: Path) -> bool:
     """Say whether a process is building the cache in a ``.partial`` folder: it holds the lock."""
-    lock = partial.with_suffix(".lock")
-    if not lock.exists():
-        return False
     try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # another user's: it can't be known, nor removed
+        return is_held(partial.with_suffix(".lock"))
+    except OSError:  # another user's, or no locks: it can't be known
         return True
 
 

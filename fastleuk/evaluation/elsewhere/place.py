@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from fastleuk.csv_files import is_table, table_stem
 from fastleuk.data.shards.read import SUFFIX
 from fastleuk.errors import ConfigError
 from fastleuk.run_folder.names import CONFIG, MARKS
@@ -28,8 +29,8 @@ def set_name(on: str) -> str:
     if place.suffix == SUFFIX and not place.is_dir():
         inside = "*" in place.name or "{" in place.name
         name = place.absolute().parent.name if inside else place.stem
-    elif place.suffix.lower() == ".csv" and not place.is_dir():
-        name = place.stem
+    elif is_table(place):
+        name = table_stem(place.name)
     else:
         name = place.resolve().name
     return plain_name(name).strip("-.")[:_LONGEST] or "data"

@@ -216,9 +216,11 @@ async function look(file, row, cell) {
   }
 }
 
+// As fastleuk/csv_files.py writes cells: a text that begins like a formula gets an apostrophe.
 function quoted(value) {
-  const text = value === null || value === undefined ? "" : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  let text = value === null || value === undefined ? "" : String(value);
+  if (typeof value === "string" && /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text)) text = `'${text}`;
+  return /[",\r\n]|^\s/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 function csv() {
@@ -245,7 +247,8 @@ for (const [kind, over] of [["dragover", true], ["dragleave", false], ["drop", f
 }
 $("csv").addEventListener("click", () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  const mark = $("excel").checked ? "\ufeff" : "";
+  link.href = URL.createObjectURL(new Blob([mark, csv()], { type: "text/csv" }));
   link.download = "predictions.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);

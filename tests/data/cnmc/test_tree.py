@@ -257,3 +257,21 @@ def test_the_real_cells(shared_dir: Path):
     assert set(manifest.subjects) == {"1", "2", "3", "53", "H1", "H10", "h3"}
     assert manifest.subjects[manifest.paths.index(f"{PRELIM}/1105.bmp")] == "53"
     assert bmp_size(manifest.file(0)) == (450, 450)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_the_labels_csv_is_read_as_every_table(tmp_path, encoding, sign):
+    first = discover(small_cnmc(tmp_path)).manifest
+    table = tmp_path / LABELS
+    head, *rows = table.read_text().replace(",", sign).splitlines()
+    lines = [f"sep={sign}", head.upper(), *(f"{row}.0 " for row in rows)]
+    if encoding == "utf-16":
+        table.unlink()
+        table = table.with_suffix(".tsv")
+    table.write_bytes("\r\n".join(lines).encode(encoding))
+    again = discover(tmp_path).manifest
+    assert again.paths == first.paths
+    assert again.subjects == first.subjects
+    assert again.labels.tolist() == first.labels.tolist()
+    assert by_source(again)["prelim"] == 4

@@ -117,7 +117,7 @@ def test_a_second_pack_of_the_same_name_is_refused_while_the_first_is_at_work(da
             thread.join()
 
     files = write_shards(dataset, tmp_path / "out", shard_bytes=1 << 20, progress=progress)
-    assert "Another fastleuk pack is writing" in said[0]
+    assert "another fastleuk pack writes it" in said[0]
     assert len(load_dataset(tmp_path / "out/*.tar").manifest) == len(dataset.manifest)
     assert len(files) == len(list((tmp_path / "out").glob("*.tar")))
 

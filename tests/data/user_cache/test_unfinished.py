@@ -7,13 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from fastleuk.data.decoded.read import clear_caches, list_caches
 from fastleuk.data.user_cache import unfinished
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.data.user_cache.unfinished import clear_unfinished, find_unfinished, note_unfinished
 from fastleuk.evaluation.plots import NUMBERED, plot_confusion_matrix
+from fastleuk.locks import locked
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_demo_sets_and_shards_are_noted_while_they_are_written(monkeypatch):
 
 def test_a_cache_that_is_being_built_is_not_cleared(tmp_path):
     partial = _folder(tmp_path / "abc.partial")
-    with FileLock(tmp_path / "abc.lock"):
+    with locked(tmp_path / "abc.lock"):
         assert clear_caches(tmp_path) == 0
         assert [place for place, *_ in list_caches(tmp_path)] == [partial]
     assert clear_caches(tmp_path) > 0
