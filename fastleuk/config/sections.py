@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from fastleuk.config.option import expand_paths, one_of, option, require
+from fastleuk.config.option import device_name, expand_paths, one_of, option, require
 from fastleuk.config.recipes import RECIPES
 
 LOADERS = ("auto", "dali", "torchvision")
@@ -213,6 +213,7 @@ class RunConfig:
         expand_paths(self)
         one_of("recipe", self.recipe, RECIPES)
         require(0 <= self.seed < 2**63, "seed", self.seed, "must be from 0 to 2**63 - 1")
+        object.__setattr__(self, "device", device_name(self.device))
         require(
             self.device in DEVICES or self.device.startswith("cuda:"),
             "device",
