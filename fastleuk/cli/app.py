@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ import fastleuk
 from fastleuk.cli.examples import Sections, example
 from fastleuk.errors import FastleukError
 from fastleuk.run_log import QUIET
+from fastleuk.stop_signals import ended_by_signals
 from fastleuk.terminal import prepare_streams
 
 DEBUG = "FASTLEUK_DEBUG"
@@ -34,7 +36,7 @@ LEFT = {
     "pack": "No shards were left.",
     "demo-data": "The folder is not whole: remove it before the command is given again.",
 }
-"""What Ctrl-C leaves, by command."""
+"""What Ctrl-C, SIGTERM and SIGHUP leave, by command."""
 
 
 class Command(typer.core.TyperCommand):
@@ -139,11 +141,13 @@ def main() -> None:
     # PIL warns in its own words of damaged files, which are named.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
-        app()
+        with ended_by_signals() as received:
+            app()
     except SystemExit as end:
         if end.code == 130:  # typer's answer to Ctrl-C, which says nothing
             command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
             typer.echo(f"Stopped. {LEFT.get(command, 'Nothing was left half-done.')}", err=True)
+            end.code = 128 + (received.number or signal.SIGINT)
         raise
     except Exception as error:
         from fastleuk.os_errors import as_refusal
