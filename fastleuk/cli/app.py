@@ -168,6 +168,8 @@ def tell(error: BaseException, who: str = "") -> None:
     """
     if isinstance(error, FastleukError) and not os.environ.get(DEBUG):
         typer.echo(f"error{f' in {who}' if who else ''}: {error}", err=True)
+    elif isinstance(error, KeyboardInterrupt):
+        typer.echo(f"Stopped{f' in {who}' if who else ''}.", err=True)
     else:
         if who:
             typer.echo(f"In {who}:", err=True)
