@@ -17,7 +17,7 @@ _FULL = ("No space left on device", "StorageFull")
 """How safetensors and torch quote the system, who raise errors of their own."""
 
 _NO_SHARED_MEMORY = (
-    "The shared memory is full: give the container more (docker run --shm-size 1g, or --ipc=host), "
+    "The shared memory is full: give the container more (docker run --shm-size 4g, or --ipc=host), "
     "or use --workers 0."
 )
 _NO_TEMPORARY = "Free some room there, or name another folder with TMPDIR=FOLDER."

@@ -43,7 +43,7 @@ Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 SHARED_MEMORY = "/dev/shm"
 REMEDY = (
-    "Give the container more (docker run --shm-size 1g, or --ipc=host); without worker processes, "
+    "Give the container more (docker run --shm-size 4g, or --ipc=host); without worker processes, "
     "--workers 0, none is needed."
 )
 PATIENCE = 600

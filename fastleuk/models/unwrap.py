@@ -58,8 +58,7 @@ class _Found:
 
     @property
     def rank(self) -> tuple[int, int, bool]:
-        averaged = AVERAGED.search(".".join((*self.path, self.prefix)))
-        return self.shapes, self.names, averaged is not None
+        return self.shapes, self.names, _averaged(*self.path, self.prefix)
 
 
 def unwrap(document: Any, expected: Mapping[str, tuple[int, ...]]) -> Unwrapped | None:
@@ -79,7 +78,7 @@ def unwrap(document: Any, expected: Mapping[str, tuple[int, ...]]) -> Unwrapped 
     found = [each for path, table in tables for each in _prefixes(path, table, expected)]
     best = max(found, key=lambda each: each.rank, default=None)
     if best is None or 2 * best.names < len(expected):
-        path, table = max(tables, key=lambda each: (len(each[1]), _Found(*each, "").rank))
+        path, table = max(tables, key=lambda each: (len(each[1]), _averaged(*each[0])))
         prefix = _container_prefix(table, {name.split(".")[0] for name in expected})
         best = _Found(path, table, prefix)
     state = {}
@@ -168,6 +167,10 @@ def _note(best: _Found, raw: Mapping[str, Tensor], others: list[str], rivals: li
     if elsewhere:
         said.append(f"equally complete, and not used: {', '.join(elsewhere)}")
     return "; ".join(said)
+
+
+def _averaged(*parts: str) -> bool:
+    return AVERAGED.search(".".join(parts)) is not None
 
 
 def _parts(names: Iterable[str]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import pathlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,14 +57,15 @@ def read_checkpoint(path: Path) -> Any:
     try:
         if _is_safetensors(path):
             return load_file(path)
-        # Options that training programs keep beside the weights: plain attributes.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        # Options and folders that training programs keep beside the weights: attributes and words.
+        plain: list[Any] = [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath]
+        with torch.serialization.safe_globals(plain):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own text advises to switch the check off
         start = _start(path, 40)
         if not start.startswith(_TORCH):
             raise WeightsError(
-                f"{path}: neither safetensors nor a torch file; it begins with {start!r}. Fetch "
+                f"{path}: neither safetensors nor a torch file; it begins with {start!r}. Get "
                 "the weights again: this may be a Git LFS pointer or a web page."
             ) from error
         raise WeightsError(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -143,7 +143,7 @@ def load(
     one = isinstance(runs, str | os.PathLike)
     if not one and (not isinstance(runs, Iterable) or isinstance(runs, bytes | Mapping)):
         raise ConfigError(f"runs: found {runs!r}. Give a run folder, or a list of them.")
-    folders = [runs] if one else list(runs)  # type: ignore[list-item]
+    folders: list[Any] = [runs] if one else list(cast(Iterable[Any], runs))
     wrong = [folder for folder in folders if not isinstance(folder, str | os.PathLike)]
     if wrong:
         raise ConfigError(f"runs: found {wrong[0]!r} among them. Give the paths of run folders.")

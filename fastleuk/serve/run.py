@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -176,14 +177,17 @@ def _serve(
 @contextmanager
 def _ending_by_hangup(server: uvicorn.Server) -> Iterator[None]:
     """End the server by SIGHUP as by SIGTERM, the answers that are due first; not under nohup."""
-    taken = handled((signal.SIGHUP,))
-    for number in taken:
-        before = signal.signal(number, lambda *_: server.handle_exit(signal.SIGTERM, None))
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number
+        server.handle_exit(signal.SIGTERM, frame)
+
+    before = {number: signal.signal(number, end) for number in handled((signal.SIGHUP,))}
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def is_loopback(host: str) -> bool:

@@ -217,9 +217,10 @@ def test_other_files_are_refused_by_what_they_are(tmp_path, kind):
 
 
 def test_a_state_of_options_runs_no_code(tmp_path):
-    """The one type that is let through has attributes, and nothing that is called."""
-    torch.save({"args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
-    assert read_checkpoint(tmp_path / "w.pth")["args"].lr == 1
+    """The types that are let through have attributes and words, and nothing that is called."""
+    torch.save({"args": argparse.Namespace(lr=1, out=tmp_path)}, tmp_path / "w.pth")
+    read = read_checkpoint(tmp_path / "w.pth")["args"]
+    assert (read.lr, read.out) == (1, tmp_path)
     torch.save({"args": argparse.Namespace(name=re.compile("a"))}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match=r"re\._compile"):
         read_checkpoint(tmp_path / "x.pth")

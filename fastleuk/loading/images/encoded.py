@@ -135,7 +135,7 @@ def _pixels(array: Any) -> np.ndarray:
                 array = array.float()
         pixels = np.asarray(array)
     except Exception as error:  # of whatever library the array is
-        raise BadImage(f"a {kind} that NumPy can't read: {error}") from error
+        raise BadImage(f"a {kind} that NumPy can't convert: pass uint8 arrays ({error})") from error
     if pixels.dtype.kind not in "buif":
         raise BadImage(f"a {kind} of {pixels.dtype}, but images are uint8 arrays")
     return pixels
@@ -186,7 +186,7 @@ def _read(file: Any) -> bytes:
     except (OSError, ValueError) as error:
         raise BadImage(f"can't be read: {error}") from error
     if not isinstance(data, bytes):
-        raise BadImage("a file that was opened as text: open it with mode 'rb'")
+        raise BadImage("a file that was opened as text: use mode 'rb'")
     return data
 
 
