@@ -26,8 +26,8 @@ from fastleuk.terminal import prepare_streams
 DEBUG = "FASTLEUK_DEBUG"
 _NOT_PATHS = ("subject_regex", "methods", "folds", "sort", "backbones")
 LEFT = {
-    "train": "Training had not begun, or had ended: a run folder that is there can be resumed or "
-    "evaluated. A decoded cache that was being built goes on next time.",
+    "train": "Training had not begun, or had ended: a run folder that is there continues with "
+    "fastleuk train --resume FOLDER, or is evaluated. The decoded cache continues next time.",
     "cv": "Finished runs are kept: the same command goes on.",
     "paper": "Finished runs are kept: the same command goes on.",
     "prepare": "What is decoded is kept: the same command goes on.",

@@ -153,8 +153,8 @@ def check_shared_memory(
     fitting = max(free // batch - 1, 0) // prefetch
     fewer = f"--workers {fitting}" if fitting else "--workers 0 (slower)"
     raise ConfigError(
-        f"--workers {workers}: {held} batches of {_mb(batch)} MB are held in "
-        f"{SHARED_MEMORY}, of which {_mb(free)} MB are free. {REMEDY.split(';')[0]}; or use "
+        f"--workers {workers}: {held} {'batches' if held > 1 else 'batch'} of {_mb(batch)} MB at a time go in "
+        f"through {SHARED_MEMORY}, of which {_mb(free)} MB are free. {REMEDY.split(';')[0]}; or use "
         f"{fewer}, or a lower --batch-size or --prefetch."
     )
 
