@@ -42,10 +42,8 @@ from fastleuk.loading.watch import children_ignore_signals, end_with, leave_sign
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 SHARED_MEMORY = "/dev/shm"
-REMEDY = (
-    "Give the container more (docker run --shm-size 4g, or --ipc=host); without worker processes, "
-    "--workers 0, none is needed."
-)
+MORE = "Give the container more (docker run --shm-size 4g, or --ipc=host)"
+REMEDY = f"{MORE}; without worker processes, --workers 0, none is needed."
 PATIENCE = 600
 """Seconds without a batch after which the workers are said to be stuck."""
 
@@ -152,10 +150,11 @@ def check_shared_memory(
         return
     fitting = max(free // batch - 1, 0) // prefetch
     fewer = f"--workers {fitting}" if fitting else "--workers 0 (slower)"
+    count = f"{held} batches" if held > 1 else "1 batch"
     raise ConfigError(
-        f"--workers {workers}: {held} {'batches' if held > 1 else 'batch'} of {_mb(batch)} MB at a time go in "
-        f"through {SHARED_MEMORY}, of which {_mb(free)} MB are free. {REMEDY.split(';')[0]}; or use "
-        f"{fewer}, or a lower --batch-size or --prefetch."
+        f"--workers {workers}: {count} of {_mb(batch)} MB at a time go through {SHARED_MEMORY}, of "
+        f"which {_mb(free)} MB are free. {MORE}; or use {fewer}, or a lower --batch-size or "
+        "--prefetch."
     )
 
 
