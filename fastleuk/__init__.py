@@ -33,7 +33,8 @@ def load(
 
     Args:
         runs: A run folder, or several of the same classes.
-        device: ``auto``, ``cpu`` or ``cuda[:N]``; each run's own by default.
+        device: ``auto``, ``cpu`` or ``cuda[:N]`` (also ``gpu[:N]``), or a torch.device; each run's
+            own by default.
         tta: Views whose probabilities are averaged: ``none``, ``flips``, ``d4`` or ``8rot``.
         batch_size: Images at once; 0: the first run's.
         workers: Threads that read and decode; 0: the first run's.

@@ -5,7 +5,11 @@ prints it without a traceback and exits with code 2 (``--debug`` shows the trace
 """
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 
 
 class FastleukError(Exception):
@@ -42,6 +46,27 @@ def did_you_mean(value: str, known: Iterable[str], count: int = 1) -> str:
     """
     near = difflib.get_close_matches(value, list(known), n=count)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def as_arguments(text: str) -> str:
+    """Return ``text`` with options named as arguments of Python; shell commands remain.
+
+    >>> as_arguments("--batch-size 0: see `fastleuk predict --help`, or leave out --tta.")
+    'batch_size 0: see `fastleuk predict --help`, or leave out tta.'
+    """
+    parts = text.split("`")
+    parts[::2] = [_OPTION.sub(lambda m: m[1].replace("-", "_"), part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+@contextmanager
+def named_as_arguments() -> Iterator[None]:
+    """Name options as arguments in the errors raised within: for callers from Python."""
+    try:
+        yield
+    except FastleukError as error:
+        error.args = (as_arguments(str(error)), *error.args[1:])
+        raise
 
 
 def one_line(text: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import resource
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,12 @@ from fastleuk.errors import FastleukError, MissingDependencyError
 
 _FULL = ("No space left on device", "StorageFull")
 """How safetensors and torch quote the system, who raise errors of their own."""
+
+_NO_SHARED_MEMORY = (
+    "The shared memory is full: give the container more (docker run --shm-size 4g, or --ipc=host), "
+    "or use --workers 0."
+)
+_NO_TEMPORARY = "Free some room there, or name another folder with TMPDIR=FOLDER."
 
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some room, or name another place. What was written "
@@ -57,6 +64,10 @@ def as_refusal(error: BaseException) -> FastleukError | None:
     for cause in _causes(error):
         if isinstance(cause, OSError) and not isinstance(cause, BrokenPipeError):
             return _refusal(error, _text(cause))
+        if "unable to allocate shared memory" in str(cause) or "out of shared memory" in str(cause):
+            return _refusal(error, f"/dev/shm: {_NO_SHARED_MEMORY} ({_first_line(cause)})")
+        if "received 0 items of ancdata" in str(cause):  # torch's, of too many open files
+            return _refusal(error, f"Too many open files. {_files_remedy()}")
         if any(sign in str(cause) for sign in _FULL):
             return _refusal(error, f"{str(cause).splitlines()[0]}. {_REMEDIES[errno.ENOSPC]}")
     if isinstance(error, MemoryError):
@@ -128,10 +139,38 @@ def _of_worker(text: str) -> str:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return (
-            f"This process may open {limit} files at once: raise the limit with ulimit -n, or "
-            "lower --workers."
-        )
+        return _files_remedy()
+    paths = [
+        os.fsdecode(p) for p in (error.filename, error.filename2) if isinstance(p, str | bytes)
+    ]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and any(_within(p, "/dev/shm") for p in paths):
+        return _NO_SHARED_MEMORY
+    if "No usable temporary directory" in str(error):
+        return _NO_TEMPORARY
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and any(map(_temporary, paths)):
+        return f"The folder for temporary files is full. {_NO_TEMPORARY}"
     known = _REMEDIES.get(error.errno or 0)
     return known or "The system refused it; --debug shows where."
+
+
+def _files_remedy() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (
+        f"This process may open {limit} files at once: raise the limit with ulimit -n, or lower "
+        "--workers."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _within(path: str, folder: str) -> bool:
+    return os.path.abspath(path).startswith(f"{folder}/")
+
+
+def _temporary(path: str) -> bool:
+    """Return whether a library, and not the user, has put a file into the temporary folder."""
+    folder = os.path.abspath(tempfile.gettempdir())
+    name = os.path.relpath(os.path.abspath(path), folder).split("/")[0]
+    return re.match(r"tmp|pymp-|fastleuk-|torch", name) is not None

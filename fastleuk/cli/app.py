@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -20,13 +21,14 @@ from fastleuk.cli.examples import Sections, example
 from fastleuk.errors import FastleukError
 from fastleuk.files import expand_home
 from fastleuk.run_log import QUIET
+from fastleuk.stop_signals import ended_by_signals
 from fastleuk.terminal import prepare_streams
 
 DEBUG = "FASTLEUK_DEBUG"
 _NOT_PATHS = ("subject_regex", "methods", "folds", "sort", "backbones")
 LEFT = {
-    "train": "Training had not begun, or had ended: a run folder that is there can be resumed or "
-    "evaluated. A decoded cache that was being built goes on next time.",
+    "train": "Training had not begun, or had ended: a run folder that is there continues with "
+    "fastleuk train --resume FOLDER, or is evaluated. The decoded cache continues next time.",
     "cv": "Finished runs are kept: the same command goes on.",
     "paper": "Finished runs are kept: the same command goes on.",
     "prepare": "What is decoded is kept: the same command goes on.",
@@ -35,7 +37,7 @@ LEFT = {
     "pack": "No shards were left.",
     "demo-data": "The folder is not whole: remove it before the command is given again.",
 }
-"""What Ctrl-C leaves, by command."""
+"""What Ctrl-C, SIGTERM and SIGHUP leave, by command."""
 
 
 class Command(typer.core.TyperCommand):
@@ -140,11 +142,13 @@ def main() -> None:
     # PIL warns in its own words of damaged files, which are named.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
-        app()
+        with ended_by_signals() as received:
+            app()
     except SystemExit as end:
         if end.code == 130:  # typer's answer to Ctrl-C, which says nothing
             command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
             typer.echo(f"Stopped. {LEFT.get(command, 'Nothing was left half-done.')}", err=True)
+            end.code = 128 + (received.number or signal.SIGINT)
         raise
     except Exception as error:
         from fastleuk.os_errors import as_refusal
@@ -165,6 +169,8 @@ def tell(error: BaseException, who: str = "") -> None:
     """
     if isinstance(error, FastleukError) and not os.environ.get(DEBUG):
         typer.echo(f"error{f' in {who}' if who else ''}: {error}", err=True)
+    elif isinstance(error, KeyboardInterrupt):
+        typer.echo(f"Stopped{f' in {who}' if who else ''}.", err=True)
     else:
         if who:
             typer.echo(f"In {who}:", err=True)

@@ -25,6 +25,16 @@ def serve(
             show_default=False,
         ),
     ] = "",
+    allowed_hosts: Annotated[
+        str,
+        typer.Option(
+            help="Other names it is called by, of a proxy in front: NAME,*.NAME.",
+            show_default=False,
+        ),
+    ] = "",
+    root_path: Annotated[
+        str, typer.Option(help="Path that a proxy puts in front: /cells.", show_default=False)
+    ] = "",
     queue: Annotated[
         int, typer.Option(help="Images let in at once, those being scored included; 0: one batch.")
     ] = 0,
@@ -54,6 +64,8 @@ def serve(
         host=host,
         port=port,
         token=token,
+        allowed_hosts=[name.strip() for name in allowed_hosts.split(",") if name.strip()],
+        root_path=root_path,
         queue=queue,
         limits=limits,
         device=device or None,

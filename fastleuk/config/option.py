@@ -32,6 +32,16 @@ def expand_paths(section: Any) -> None:
             object.__setattr__(section, field.name, str(expand_home(value, flag(field.name))))
 
 
+def device_name(text: str) -> str:
+    """Return a device's name as torch has it: DALI, and many users, write ``gpu`` for ``cuda``.
+
+    >>> device_name("GPU:1"), device_name("cpu")
+    ('cuda:1', 'cpu')
+    """
+    kind, colon, index = text.strip().lower().partition(":")
+    return f"{'cuda' if kind == 'gpu' else kind}{colon}{index}"
+
+
 def flag(name: str) -> str:
     """Return a field's option.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastleuk.config.option import expand_paths, one_of, option, require
+from fastleuk.config.option import device_name, expand_paths, one_of, option, require
 from fastleuk.config.recipes import RECIPES
 from fastleuk.files import expand_home
 
@@ -221,6 +221,7 @@ class RunConfig:
         expand_paths(self)
         one_of("recipe", self.recipe, RECIPES)
         require(0 <= self.seed < 2**63, "seed", self.seed, "must be from 0 to 2**63 - 1")
+        object.__setattr__(self, "device", device_name(self.device))
         require(
             self.device in DEVICES or self.device.startswith("cuda:"),
             "device",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,14 @@ from fastleuk.models.backbone_build import (
 )
 from fastleuk.models.backbone_size import size_arguments
 from fastleuk.models.lean import make_lean
+from fastleuk.models.unwrap import unwrap
 from fastleuk.models.weights import (
     BUNDLED_BACKBONE,
     bundled_weights,
+    expected_shapes,
     fits,
     load_into,
-    read_weights,
+    read_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +59,12 @@ def check_weights(backbone: str, weights: str) -> None:
 
 
 def create_model(
-    backbone: str, *, num_classes: int, weights: str, size: int | None = None
+    backbone: str,
+    *,
+    num_classes: int,
+    weights: str,
+    size: int | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """Build a backbone whose last layer gives ``num_classes`` logits.
 
@@ -65,9 +72,11 @@ def create_model(
         backbone: timm's name of a network, or ``hf-hub:OWNER/NAME``, or ``local-dir:FOLDER``.
         num_classes: Number of classes, at least 2.
         weights: ``hub`` (timm's pretrained weights, fetched or from its cache), ``bundled``,
-            ``none`` (random), or a ``.safetensors`` or torch file in timm's names.
+            ``none`` (random), or a ``.safetensors`` or torch file in timm's names, which may
+            be wrapped (:mod:`fastleuk.models.unwrap`).
         size: Side of the images in pixels; None: the one the network was made for. Pretrained
             position embeddings and the like are resized to it, as timm does it.
+        report: Takes a note where a file's tensors were unwrapped.
 
     Raises:
         ConfigError: unknown backbone, or one that does not take images of ``size``.
@@ -85,12 +94,32 @@ def create_model(
     if weights == "bundled":
         names = build(backbone, num_classes=1000).state_dict()
         state = bundled_weights(list(names), [tuple(v.shape) for v in names.values()])
+        load_into(model, state, head=_head(model), where=weights)
     else:
-        state = read_weights(Path(weights))
-        if not fits(model, state, head=_head(model)):
-            state = _converted(backbone, state, _head(model), shape)
-    load_into(model, state, head=_head(model), where=weights)
+        _load_file(model, Path(weights), backbone, shape, report)
     return model
+
+
+def _load_file(
+    model: nn.Module,
+    file: Path,
+    backbone: str,
+    shape: Mapping[str, Any],
+    report: Callable[[str], None] | None,
+) -> None:
+    """Load a file's tensors into the model, unwrapped and converted where needed."""
+    head = _head(model)
+    found = unwrap(read_checkpoint(file), expected_shapes(model, head))
+    if found is None:
+        raise WeightsError(
+            f"{file}: contains no state dict (names to tensors). Save model.state_dict()."
+        )
+    state = found.state
+    if not fits(model, state, head=head):
+        state = _converted(backbone, state, head, shape)
+    load_into(model, state, head=head, where=str(file), note=found.note)
+    if found.note and report is not None:
+        report(f"note: --weights {file}: {found.note}.")
 
 
 def _converted(

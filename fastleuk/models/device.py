@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from fastleuk.config.option import device_name
 from fastleuk.errors import ConfigError, MissingDependencyError
 
 
@@ -39,16 +40,19 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
 
-def choose_device(name: str) -> torch.device:
-    """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+def choose_device(device: str | torch.device) -> torch.device:
+    """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``gpu`` is ``cuda``.
 
     Raises:
-        ConfigError: a GPU was asked for and can't be used.
+        ConfigError: another word, or a GPU that can't be used.
     """
+    name = device_name(str(device))
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if name == "cpu":
         return torch.device("cpu")
+    if name.partition(":")[0] != "cuda":
+        raise ConfigError(f"--device {device}: unknown. Choose auto, cpu, cuda or cuda:N.")
     if not torch.cuda.is_available():
         raise ConfigError(
             f"--device {name}: torch sees no NVIDIA GPU here. Use --device cpu, or check the "

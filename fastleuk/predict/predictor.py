@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from fastleuk.errors import DataError, listed
+from fastleuk.errors import ConfigError, DataError, as_arguments, listed, named_as_arguments
 from fastleuk.evaluation.decision import Decision
-from fastleuk.loading.images.encoded import BadImage, Encoded, encode_any
+from fastleuk.loading.images.encoded import BadImage, Encoded, encode_any, is_file
 from fastleuk.predict.ensemble import Ensemble, Scored
 from fastleuk.predict.table import concatenate
 
@@ -80,14 +80,21 @@ class Predictor:
 
         Args:
             images: One image or many (any iterable of them), of any sizes. An image is a path, a
-                PIL image, an array ``(H, W, 3)`` in RGB order or ``(H, W)`` in grey, uint8, or
-                the bytes of an image file. An array ``(N, H, W, 3)`` is N images.
+                PIL image, an open file, the bytes of a file, or an array or tensor, uint8:
+                ``(H, W, 3)`` in RGB order, ``(H, W, 4)`` with alpha, ``(H, W)`` in gray.
+                Channels never come first. An array of three dimensions is one image, one of four,
+                ``(N, H, W, 3)``, is N images.
             skip_bad: Give the reason in :attr:`Predicted.errors` where an image can't be used,
                 instead of raising.
 
         Raises:
+            ConfigError: neither an image nor an iterable of images.
             DataError: an image can't be used; all of the batch that can't are named.
         """
+        with named_as_arguments():
+            return self._predict(images, skip_bad)
+
+    def _predict(self, images: Any, skip_bad: bool) -> Predicted:
         scored: list[Scored] = []
         done = 0
         for batch in _batches(_many(images), self.batch_size):
@@ -126,7 +133,7 @@ class Predictor:
 def load(
     runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    device: str | None = None,
+    device: Any = None,
     tta: str = "none",
     batch_size: int = 0,
     workers: int = 0,
@@ -134,15 +141,25 @@ def load(
 ) -> Predictor:
     """Load a run, or several as an ensemble; see :func:`fastleuk.load`."""
     one = isinstance(runs, str | os.PathLike)
-    folders = [runs] if one else list(runs)  # type: ignore[arg-type]
-    ensemble = Ensemble(
-        [Path(folder).expanduser() for folder in folders],  # type: ignore[arg-type]
-        device=device,
-        tta=tta,
-        batch_size=batch_size,
-        workers=workers,
-        report=report or _silent,
-    )
+    if not one and (not isinstance(runs, Iterable) or isinstance(runs, bytes | Mapping)):
+        raise ConfigError(f"runs: found {runs!r}. Give a run folder, or a list of them.")
+    folders: list[Any] = [runs] if one else list(cast(Iterable[Any], runs))
+    wrong = [folder for folder in folders if not isinstance(folder, str | os.PathLike)]
+    if wrong:
+        raise ConfigError(f"runs: found {wrong[0]!r} among them. Give the paths of run folders.")
+    for name, count in (("batch_size", batch_size), ("workers", workers)):
+        if not isinstance(count, int | np.integer) or count < 0:
+            raise ConfigError(f"{name}: found {count!r}. Give 0 (the run's own) or more.")
+    notes = report or _silent
+    with named_as_arguments():
+        ensemble = Ensemble(
+            [Path(folder).expanduser() for folder in folders],
+            device=None if device is None else str(device),
+            tta=tta or "none",
+            batch_size=int(batch_size),
+            workers=int(workers),
+            report=lambda text: notes(as_arguments(text)),
+        )
     return Predictor(ensemble)
 
 
@@ -158,14 +175,30 @@ def _encode(image: Any) -> Encoded | str:
 
 
 def _many(images: Any) -> Iterable[Any]:
-    """Return an iterable of images, if that is one."""
+    """Return an iterable of images, if that is one.
+
+    Raises:
+        ConfigError: neither an image nor an iterable of images.
+    """
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Encoded):
         return [images]
-    if hasattr(images, "convert") and hasattr(images, "getbands"):
+    if is_file(images) or (hasattr(images, "convert") and hasattr(images, "getbands")):
         return [images]
+    if hasattr(images, "columns") or hasattr(images, "column_names"):
+        raise ConfigError(
+            f"images: found a table ({type(images).__name__}). Give its column of paths or images, "
+            "such as table['path']."
+        )
     shape = getattr(images, "shape", None)
-    if shape is not None and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        return [images]
+    if shape is not None and 0 < len(shape) != 4:
+        encoded = len(shape) == 1 and str(getattr(images, "dtype", "")).endswith("uint8")
+        return [images] if len(shape) > 1 or encoded else images
+    if isinstance(images, Mapping) or not isinstance(images, Iterable) or shape == ():
+        shown = repr(images) if isinstance(images, int | float | None) else "an object"
+        raise ConfigError(
+            f"images: found {shown} ({type(images).__name__}). Give a path, a PIL image, an array "
+            "or the bytes of a file, or an iterable of them."
+        )
     return images
 
 

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import fastleuk
-from fastleuk.serve.around import Around
+from fastleuk.serve.around import Around, KnownHosts
 from fastleuk.serve.limits import Refused
 from fastleuk.serve.metrics import CONTENT_TYPE
 from fastleuk.serve.schema import About, Explanation, Health, Predictions, Refusal
@@ -33,13 +32,17 @@ DESCRIPTION = (
 )
 
 
-def make_app(service: Service, *, token: str = "", hosts: Sequence[str] = ()) -> FastAPI:
+def make_app(
+    service: Service, *, token: str = "", hosts: Sequence[str] = (), root_path: str = ""
+) -> FastAPI:
     """Make the app.
 
     Args:
         service: Answers.
         token: What clients must show; empty: nothing.
         hosts: Names by which the server may be called, against DNS rebinding; empty: any.
+        root_path: Path that a proxy puts in front of the server's own, such as ``/cells``; the
+            proxy may take it off or leave it.
     """
     # The pages for OpenAPI that come with FastAPI load their scripts from elsewhere.
     app = FastAPI(
@@ -47,8 +50,8 @@ def make_app(service: Service, *, token: str = "", hosts: Sequence[str] = ()) ->
         docs_url=None, redoc_url=None,
     )  # fmt: skip
     if hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_middleware(Around, service=service)
+        app.add_middleware(KnownHosts, names=list(hosts))
+    app.add_middleware(Around, service=service, root_path=root_path)
 
     @app.exception_handler(Refused)
     def refuse(_request: Request, refused: Refused) -> Response:

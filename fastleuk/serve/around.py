@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+
+from starlette.responses import JSONResponse, RedirectResponse
 
 from fastleuk.serve.service import Service
 
@@ -21,8 +24,44 @@ HEADERS = {
 _KNOWN = ("/predict", "/explain", "/info", "/health", "/metrics", "/")
 
 
+class KnownHosts:
+    """Refuses requests by other names than the server's own, against DNS rebinding.
+
+    A web page elsewhere could otherwise resolve its own name to this machine and read the answers.
+
+    Args:
+        app: What answers.
+        names: Host names and addresses, without ports; ``*.NAME`` is any name below it.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], names: Sequence[str]) -> None:
+        self._app, self._names = app, [name.lower() for name in names]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request, or refuse it."""
+        headers = scope.get("headers", ())  # none where uvicorn starts and ends the app
+        host = next((value for key, value in headers if key == b"host"), b"")
+        name = re.sub(r":\d*$", "", host.decode("latin-1")).lower()
+        if scope["type"] != "http" or any(_matches(name, known) for known in self._names):
+            await self._app(scope, receive, send)
+            return
+        shown = name if re.fullmatch(r"[\w.:\[\]-]{1,100}", name, re.ASCII) else "NAME"
+        detail = (
+            f"Host {shown!r}: not a name of this server. Behind a proxy, start fastleuk serve with "
+            f"--allowed-hosts {shown} or a --token, and with --root-path /PREFIX if the proxy adds "
+            "a path. To let other machines in without a proxy: --host ADDRESS and a --token."
+        )
+        await JSONResponse({"detail": detail}, 400)(scope, receive, send)
+
+
+def _matches(name: str, known: str) -> bool:
+    return name == known or (known.startswith("*.") and name.endswith(known[1:]))
+
+
 class Around:
-    """Counts requests, and sets headers that keep a browser from doing more than it must.
+    """Counts requests, answers HEAD as GET without a body, and sets headers for browsers.
+
+    The headers keep a browser from doing more than it must.
 
     A request that is refused before its body has come is answered at once, and what still comes is
     thrown away for a while: a client that sends all before it reads would otherwise see a broken
@@ -31,16 +70,25 @@ class Around:
     Args:
         app: What answers.
         service: Its limits and metrics.
+        root_path: Path that a proxy puts in front; requests may come with it or without.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], service: Service) -> None:
-        self._app, self._service = app, service
+    def __init__(
+        self, app: Callable[..., Awaitable[None]], service: Service, root_path: str = ""
+    ) -> None:
+        self._app, self._service, self._root = app, service, root_path
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, as ASGI has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._root and scope["path"] == self._root:  # the page's addresses are relative
+            await RedirectResponse(f"{self._root}/")(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
+        method = "GET" if head else scope["method"]
+        scope = {**scope, "method": method, "root_path": self._root}
         body = _Body(scope, receive)
         begun, status, took = time.perf_counter(), [500], [0.0]
 
@@ -49,7 +97,9 @@ class Around:
                 status[0] = message["status"]
                 extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, "headers": [*message["headers"], *extra]}
-            elif not message.get("more_body", False):
+            elif head:
+                message = {**message, "body": b""}
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
                 took[0] = time.perf_counter() - begun
                 if status[0] >= 400 and body.may_come:
                     await send({**message, "more_body": True})
@@ -60,7 +110,8 @@ class Around:
         try:
             await self._app(scope, body.receive, told)
         finally:
-            path = scope["path"] if scope["path"] in _KNOWN else "other"
+            path = scope["path"].removeprefix(self._root)
+            path = path if path in _KNOWN else "other"
             seconds = took[0] or time.perf_counter() - begun
             self._service.metrics.request(path, status[0], seconds)
 

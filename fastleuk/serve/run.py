@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import re
+import signal
 import socket
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -16,6 +20,10 @@ from fastleuk.errors import ConfigError, FastleukError, MissingDependencyError
 from fastleuk.predict.ensemble import Ensemble, describe
 from fastleuk.run_log import result, say
 from fastleuk.serve.limits import Limits
+from fastleuk.stop_signals import handled
+
+if TYPE_CHECKING:
+    import uvicorn
 
 Report = Callable[[str], None]
 
@@ -45,6 +53,8 @@ def serve_runs(
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str = "",
+    allowed_hosts: Sequence[str] = (),
+    root_path: str = "",
     queue: int = 0,
     limits: Limits | None = None,
     device: str | None = None,
@@ -60,6 +70,9 @@ def serve_runs(
         host: Address to listen at.
         port: 0: any that is free.
         token: What clients must show; without one nobody beyond this machine is let in.
+        allowed_hosts: Other names by which the server is called, of a proxy in front of it;
+            ``*.NAME`` is any name below it.
+        root_path: Path that a proxy puts in front of the server's own, such as ``/cells``.
         queue: Images that are let in at once, those being scored included; 0: one batch.
         limits: What a request may hold.
         device: ``auto``, ``cpu`` or ``cuda[:N]``; each run's own by default.
@@ -86,6 +99,14 @@ def serve_runs(
             f"--host {host} lets other machines in: give a --token that they must show, or leave "
             "--host out to serve this machine alone."
         )
+    root_path = _root_path(root_path)
+    hosts = [] if token else ["localhost", "127.0.0.1", "[::1]", "::1", host, *allowed_hosts]
+    wrong = [name for name in allowed_hosts if not re.fullmatch(r"(\*\.)?[\w.-]+|\[[\w:]+\]", name)]
+    if wrong:
+        raise ConfigError(
+            f"--allowed-hosts: {wrong[0]!r} is no host name. Give names without a port, such as "
+            "cells.lab.example or *.lab.example; a --token lets any name in."
+        )
     listening = listen(host, port)
     with listening:
         ensemble = Ensemble(
@@ -93,7 +114,22 @@ def serve_runs(
         )
         for line in describe(ensemble):
             report(line)
-        _serve(ensemble, limits, listening, host, token, queue, report)
+        app = {"token": token, "hosts": hosts, "root_path": root_path}
+        _serve(ensemble, limits, listening, host, app, queue, report)
+
+
+def _root_path(text: str) -> str:
+    """Return a path for ASGI: it begins with a slash and does not end with one.
+
+    Raises:
+        ConfigError: an address, or a path with other characters.
+    """
+    inner = text.strip("/")
+    if inner and not all(re.fullmatch(r"[\w.~-]+", part) for part in inner.split("/")):
+        raise ConfigError(
+            f"--root-path: {text!r} is no path. Give what the proxy puts in front, such as /cells."
+        )
+    return f"/{inner}" if inner else ""
 
 
 def _serve(
@@ -101,7 +137,7 @@ def _serve(
     limits: Limits,
     listening: socket.socket,
     host: str,
-    token: str,
+    app: dict[str, Any],
     queue: int,
     report: Report,
 ) -> None:
@@ -114,9 +150,8 @@ def _serve(
     try:
         if not service.heats.available:
             report("note: no heat maps, for the package grad-cam is not installed.")
-        hosts = [] if token else ["localhost", "127.0.0.1", "[::1]", "::1", host]
         config = uvicorn.Config(
-            make_app(service, token=token, hosts=hosts),
+            make_app(service, **app),
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -132,9 +167,27 @@ def _serve(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            uvicorn.Server(config).run(sockets=[listening])
+            server = uvicorn.Server(config)
+            with _ending_by_hangup(server):
+                server.run(sockets=[listening])
     finally:
         service.close()
+
+
+@contextmanager
+def _ending_by_hangup(server: uvicorn.Server) -> Iterator[None]:
+    """End the server by SIGHUP as by SIGTERM, the answers that are due first; not under nohup."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number
+        server.handle_exit(signal.SIGTERM, frame)
+
+    before = {number: signal.signal(number, end) for number in handled((signal.SIGHUP,))}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def is_loopback(host: str) -> bool:

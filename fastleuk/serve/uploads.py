@@ -16,6 +16,7 @@ from fastleuk.serve.limits import Budget, Limits, Refused
 MULTIPART = "multipart/form-data"
 RAW = ("application/octet-stream", "image/")
 EXPECTED = f"Send {MULTIPART} with files, or one image as the body (image/png and the like)."
+CURL = "With curl: -F images=@cell.png, or --data-binary @cell.png -H 'Content-Type: image/png'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ async def uploads(request: Request, limits: Limits, budget: Budget) -> AsyncIter
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != MULTIPART and not kind.startswith(RAW):
-        raise Refused(415, f"The content type is {kind or 'missing'}. {EXPECTED}")
+        raise Refused(415, f"The content type is {kind or 'missing'}. {EXPECTED} {CURL}")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.request_bytes:
         raise too_large(limits)

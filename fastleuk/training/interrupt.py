@@ -1,19 +1,20 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 as a request that the loop answers between two updates."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a request that the loop answers between two updates."""
 
 from __future__ import annotations
 
 import signal
-import threading
 from types import FrameType, TracebackType
 
 from fastleuk.errors import FastleukError
+from fastleuk.stop_signals import handled, leave, open_terminals
 
 
 class Interrupted(FastleukError):
     """The run was stopped by a signal; its checkpoint is complete.
 
-    The exit code is the shell's for that signal: 130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1
-    (what SLURM is told to send before a job's time is over: ``sbatch --signal``).
+    The exit code is the shell's for that signal: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP
+    (a terminal or an SSH connection was closed), 138 for SIGUSR1 (what SLURM sends before a job's
+    time is over: ``sbatch --signal``).
     """
 
     def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
@@ -21,14 +22,16 @@ class Interrupted(FastleukError):
         self.exit_code = 128 + signal_number
 
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_REPEATED = (signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
     """Context in which the first of :data:`STOPPING` is noted and another one interrupts.
 
-    A second SIGUSR1 does not: a batch system may send it to a process and to its parent, who
-    passes it on.
+    A second SIGUSR1 or SIGHUP does not: a batch system, or a terminal that is closed, may send it
+    to a process and to its parent, who passes it on. Signals that are ignored, as SIGHUP is under
+    nohup, stay ignored.
 
     Outside the main thread, where Python delivers no signals, it notes nothing.
     """
@@ -36,12 +39,13 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._before: dict[int, object] = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> StopRequest:
         """Take the signals over."""
-        if threading.current_thread() is threading.main_thread():
-            for number in STOPPING:
-                self._before[number] = signal.signal(number, self._note)
+        self._terminals = open_terminals()
+        for number in handled(STOPPING):
+            self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -56,7 +60,9 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP:
+            leave(self._terminals)
         if self.signal is None:
             self.signal = number
-        elif number != signal.SIGUSR1:
+        elif number not in _REPEATED:
             raise KeyboardInterrupt

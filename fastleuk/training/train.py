@@ -100,6 +100,7 @@ def _train(
         num_classes=len(dataset.manifest.class_names),
         weights=config.model.weights,
         size=config.loader.size,
+        report=report,
     )
     if ranks.rank:  # equal weights, but dropout of its own
         torch.manual_seed(config.run.seed + (ranks.rank << 32))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from tempfile import gettempdir
 
 import pytest
 import torch
@@ -44,6 +45,27 @@ def test_a_refusal_is_found_behind_what_a_library_made_of_it():
     assert "disk is full" in str(as_refusal(ValueError(text)))
     assert "--batch-size" in str(as_refusal(torch.OutOfMemoryError("CUDA out of memory.")))
     assert as_refusal(ValueError("a bug")) is None
+
+
+TEMPORARY, FULL = gettempdir(), (errno.ENOSPC, "No space left on device")
+NO_SHM = "unable to allocate shared memory(shm) for file </torch_1>: (28)"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError(NO_SHM), "--shm-size"),
+        (OSError(*FULL, "/dev/shm/sem.x"), "--shm-size"),
+        (OSError(*FULL, "/dev/shm/../mnt/run"), "disk is full"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "TMPDIR="),
+        (OSError(*FULL, os.path.join(TEMPORARY, "pymp-x7", "listener")), "TMPDIR="),
+        (OSError(*FULL, os.path.join(TEMPORARY, "run", "last.ckpt")), "disk is full"),
+        (RuntimeError("received 0 items of ancdata"), "ulimit -n"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+    ],
+)
+def test_what_is_full_is_named_with_its_own_remedy(error, says):
+    assert says in str(as_refusal(error))
 
 
 def _from_a_worker(error):

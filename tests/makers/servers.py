@@ -13,7 +13,7 @@ from PIL import Image
 
 
 @contextmanager
-def serving(runs, *, limits=None, queue=0, token="", **options):
+def serving(runs, *, limits=None, queue=0, token="", hosts=(), root_path="", **options):
     """Serve runs on a free port; gives a :class:`Client` with the service as an attribute."""
     import uvicorn
 
@@ -26,7 +26,8 @@ def serving(runs, *, limits=None, queue=0, token="", **options):
     ensemble = Ensemble(runs, device="cpu", report=lambda _: None, **options)
     service = Service(ensemble, limits or Limits(), queue=queue)
     socket = listen("127.0.0.1", 0)
-    app = make_app(service, token=token, hosts=[] if token else ["127.0.0.1", "localhost"])
+    known = [] if token else ["127.0.0.1", "localhost", *hosts]
+    app = make_app(service, token=token, hosts=known, root_path=root_path)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=5)
     )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fastleuk.config import Config, RunConfig
 from fastleuk.errors import ConfigError, MissingDependencyError, WeightsError
 from fastleuk.models import weights as weights_module
 from fastleuk.models.backbone import check_backbone, create_model, normalisation
@@ -150,10 +151,23 @@ def test_normalisation_is_the_pretrainings():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-@pytest.mark.parametrize("name", ["cuda", "cuda:3"])
+@pytest.mark.parametrize("name", ["cuda", "cuda:3", "gpu", "GPU:1", torch.device("cuda", 2)])
 def test_a_gpu_that_is_not_there_is_refused(name):
     assert choose_device("auto").type == "cpu"
     with pytest.raises(ConfigError, match="--device cpu"):
+        choose_device(name)
+
+
+def test_a_device_is_recorded_by_torchs_name():
+    for name, torchs in {"gpu": "cuda", "gpu:1": "cuda:1", "CPU": "cpu", "auto": "auto"}.items():
+        assert RunConfig(device=name).device == torchs
+    assert Config.from_toml("[run]\ndevice = 'gpu'").run.device == "cuda"
+    assert choose_device("CPU") == choose_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["mps", "tpu:0", "0", ""])
+def test_another_device_is_refused_with_those_there_are(name):
+    with pytest.raises(ConfigError, match="Choose auto, cpu, cuda or cuda:N"):
         choose_device(name)
 
 

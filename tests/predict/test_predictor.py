@@ -1,13 +1,17 @@
 """``fastleuk.load``: predicting from Python."""
 
 import csv
+import io
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import fastleuk
@@ -102,13 +106,21 @@ def test_threads_get_what_one_thread_gets(predictor, files, expected):
     ("image", "reason"),
     [
         (np.zeros((20, 20, 3), np.float32), "uint8 from 0 to 255"),
-        (np.zeros((20, 20, 4), np.uint8), r"shape \(20, 20, 4\)"),
+        (np.zeros((20, 20, 2), np.uint8), r"shape \(20, 20, 2\)"),
+        (np.zeros((3, 20, 20), np.uint8), r"channels come first.*permute\(1, 2, 0\)"),
+        (np.zeros((2, 20, 20, 3), np.uint8), r"shape \(2, 20, 20, 3\)"),
         (np.zeros((4, 20, 3), np.uint8), "20x4 pixels: not a cell crop"),
         (b"", r"empty file \(0 bytes\)"),
         (b"not an image at all", "not an image"),
         ("nowhere.png", "No such file"),
         (Image.new("I;16", (20, 20)), "bits a channel"),
-        (None, "an array of object"),
+        (None, r"None \(NoneType\): no path"),
+        (float("nan"), r"nan \(float\): no path"),
+        (np.float64("nan"), r"nan\b.*: no path"),
+        (7, r"7 \(int\): no path"),
+        ({"image": 3}, "a dict: no path"),
+        (["a.png"], "a list of <U5"),
+        (io.StringIO("text"), "opened as text"),
     ],
 )
 def test_what_is_no_image_is_named_with_its_reason(predictor, files, image, reason):
@@ -163,7 +175,144 @@ def test_a_run_that_cannot_be_used_says_why(tmp_path, damage, reason):
 def test_options_that_make_no_sense_are_refused(runs):
     with pytest.raises(ConfigError, match="No run was given"):
         fastleuk.load([])
-    with pytest.raises(ConfigError, match="--batch-size"):
+    with pytest.raises(ConfigError, match=r"^batch_size: found -1"):
         fastleuk.load(runs[0], batch_size=-1)
-    with pytest.raises(ConfigError, match="--tta"):
+    with pytest.raises(ConfigError, match=r"^tta is 'flop'"):
         fastleuk.load(runs[0], tta="flop")
+
+
+# From Python: words and forms
+
+
+@pytest.mark.parametrize("device", ["cpu", "CPU", "auto", torch.device("cpu")])
+def test_a_device_has_every_name_in_use(runs, device):
+    with fastleuk.load(runs[0], device=device) as loaded:
+        assert len(loaded.predict(np.zeros((48, 48, 3), np.uint8))) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for a machine without a GPU")
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:0", "gpu:0", torch.device("cuda", 0)])
+def test_a_missing_gpu_is_reported_by_every_name_without_a_flag(runs, device):
+    with pytest.raises(ConfigError, match=r"^device cuda.*no NVIDIA GPU here\. Use device cpu"):
+        fastleuk.load(runs[0], device=device)
+
+
+@pytest.mark.parametrize("device", ["mps", "xla:0", "0", 3, "gpus"])
+def test_another_device_is_refused_with_those_there_are(runs, device):
+    with pytest.raises(ConfigError, match=r"unknown\. Choose auto, cpu, cuda or cuda:N"):
+        fastleuk.load(runs[0], device=device)
+
+
+@pytest.mark.parametrize(
+    ("runs_", "says"),
+    [(None, "None"), (3, "3"), ({"a": 1}, "'a'"), (b"run", "b'run'"), ([None], "None among them")],
+)
+def test_what_is_no_run_is_refused(runs_, says):
+    with pytest.raises(ConfigError, match=f"^runs: found .*{says}"):
+        fastleuk.load(runs_)
+
+
+def test_notes_name_arguments_not_flags(tmp_path):
+    run = untrained_run(tmp_path / "run")
+    notes = []
+    with fastleuk.load(run, tta="flips", report=notes.append):
+        pass
+    assert not [note for note in notes if re.sub("`[^`]*`", "", note).count("--")]
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (None, r"found None \(NoneType\)"),
+        (3, r"found 3 \(int\)"),
+        (float("nan"), r"found nan \(float\)"),
+        (object(), r"found an object \(object\)"),
+        ({"image": "a.png"}, r"found an object \(dict\)"),
+        (np.float32(3), "float32"),
+        (SimpleNamespace(columns=["path"], shape=(3, 1)), "found a table .*table\\['path'\\]"),
+        (SimpleNamespace(column_names=["path"]), "found a table"),
+    ],
+)
+def test_what_are_no_images_is_refused(predictor, images, says):
+    for skip_bad in (False, True):
+        with pytest.raises(ConfigError, match=f"^images: .*{says}"):
+            predictor.predict(images, skip_bad=skip_bad)
+
+
+LAYOUTS = {
+    "RGB": lambda rgb: rgb,
+    "gray": lambda rgb: rgb[..., 0],
+    "one channel": lambda rgb: rgb[..., :1],
+    "opaque RGBA": lambda rgb: np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]),
+    "view": lambda rgb: rgb[::-1, ::-1].transpose(1, 0, 2),
+}
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "batch"])
+@pytest.mark.parametrize("tensor", [False, True], ids=["array", "tensor"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_array_is_one_image(predictor, files, layout, tensor, several):
+    """An array of three dimensions is one image in every layout, as in a list or a batch."""
+    pixels = LAYOUTS[layout](rgb(files[0]))
+    picture = Image.fromarray(
+        np.ascontiguousarray(pixels if pixels.shape[-1] != 1 else pixels[..., 0])
+    )
+    expected = predictor.predict([picture])
+    one = torch.from_numpy(np.ascontiguousarray(pixels)) if tensor else pixels
+    images = one
+    if several and one.ndim == 3:
+        images = one[None]
+    elif several:
+        images = [one]
+    found = predictor.predict(images)
+    assert len(found) == 1
+    assert np.array_equal(found.probabilities, expected.probabilities)
+    assert found.notes == [""]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["array", "tensor"])
+def test_channels_first_is_refused_with_the_way_out(predictor, runs, channels, make):
+    one = make(np.zeros((channels, 48, 52), np.uint8))
+    way_out = r"\(.*\), but channels come first.*permute\(1, 2, 0\).*transpose\(1, 2, 0\)"
+    with fastleuk.load(runs) as both:
+        for loaded in (predictor, both):
+            for images in (one, [one], one[None]):
+                with pytest.raises(DataError, match=f"image 0: .*{way_out}"):
+                    loaded.predict(images)
+                found = loaded.predict(images, skip_bad=True)
+                assert (len(found), found.labels) == (1, [None])
+
+
+@pytest.mark.parametrize("shape", [(5, 48, 48), (48, 48, 2), (48, 48, 7), (1, 2, 48, 48, 3)])
+def test_other_shapes_are_one_image_that_is_refused(predictor, shape):
+    with pytest.raises(DataError, match=r"image 0: .*\(height, width, 3\) in RGB order"):
+        predictor.predict(np.zeros(shape, np.uint8))
+
+
+def test_transparency_of_arrays_counts_as_that_of_files(predictor, files):
+    rgba = np.dstack([rgb(files[0]), np.full(rgb(files[0]).shape[:2], 255, np.uint8)])
+    rgba[:9, :, 3] = 0
+    black = rgba[..., :3].copy()
+    black[:9] = 0
+    found = predictor.predict(rgba)
+    assert np.array_equal(found.probabilities, predictor.predict(black).probabilities)
+    assert found.notes == ["transparent parts, laid over black"]
+    with pytest.raises(DataError, match="fully transparent"):
+        predictor.predict(np.zeros((48, 48, 4), np.uint8))
+
+
+def test_bytes_come_in_every_form(predictor, files, expected):
+    data = Path(files[1]).read_bytes()
+    encoded = np.frombuffer(data, np.uint8)
+    with open(files[1], "rb") as file:
+        for form in (io.BytesIO(data), file, encoded, torch.from_numpy(encoded.copy())):
+            found = predictor.predict(form)
+            assert len(found) == 1
+            assert found.probabilities[0] == pytest.approx(expected.probabilities[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_tensors_of_other_dtypes_are_refused(predictor, dtype):
+    with pytest.raises(DataError, match=r"image 0: .*uint8 from 0 to 255"):
+        predictor.predict(torch.zeros(48, 48, 3, dtype=dtype))

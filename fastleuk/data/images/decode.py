@@ -38,6 +38,7 @@ from fastleuk.data.images.metadata import NOTE, without_metadata
 FORMATS = ("BMP", "PNG", "JPEG", "TIFF", "WEBP")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 MIN_SIDE, MAX_SIDE = 8, 30_000
+BLENDED = "transparent parts, laid over black"
 MAX_PIXELS = 50_000_000
 """A cell crop has 0.2 million pixels; anything near this is not one, or is a bomb."""
 
@@ -146,7 +147,7 @@ def _decode_checked(data: Bytes) -> tuple[Examined, Image.Image | None]:
         # PIL's decoders raise nearly anything on damaged input.
         return Examined(error=f"damaged or truncated: {damage}"), None
     if blended:
-        note = ", ".join(filter(None, (note, "transparent parts, laid over black")))
+        note = ", ".join(filter(None, (note, BLENDED)))
     return Examined(*rgb.size, needs_pil=needs_pil, note=note), rgb
 
 
@@ -183,10 +184,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         RefusedImage: too many or too few pixels, more than 8 bits a channel, or all transparent.
     """
+    return to_rgb_noted(image)[0]
+
+
+def to_rgb_noted(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return an opened image as mode RGB, by the rules, and a note on what was changed in it.
+
+    Raises:
+        RefusedImage: see :func:`to_rgb`.
+    """
     problem = _size_error(*image.size) or _mode_error(image, 8)
     if problem:
         raise RefusedImage(problem)
-    return _to_rgb(image)[0]
+    rgb, blended = _to_rgb(image)
+    return rgb, BLENDED if blended else ""
 
 
 def opaque_rgb(image: Image.Image) -> Image.Image:

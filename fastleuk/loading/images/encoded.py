@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.data.images.decode import RefusedImage, decode_checked, encode_bmp, to_rgb
+from fastleuk.data.images.decode import RefusedImage, decode_checked, encode_bmp, to_rgb_noted
 from fastleuk.data.shards.read import image_bytes
 from fastleuk.errors import DataError
 
@@ -83,25 +83,62 @@ def encode_file(file: Path, *, crop: int = 0) -> Encoded:
     return encode_bytes(data, crop=crop)
 
 
+CHANNELS_FIRST = (
+    "channels come first: move them to the end with permute(1, 2, 0) of torch or "
+    "transpose(1, 2, 0) of NumPy; of a batch, with (0, 2, 3, 1)"
+)
+FORMS = "(height, width, 3) in RGB order, (height, width, 4) with alpha, or (height, width) in gray"
+
+
 def encode_array(array: Any) -> Encoded:
-    """Take decoded pixels: uint8 RGB ``(H, W, 3)``, or grey ``(H, W)``.
+    """Take decoded pixels, a NumPy array or a torch tensor of one image.
+
+    Args:
+        array: uint8 RGB ``(H, W, 3)``, RGBA ``(H, W, 4)`` or gray ``(H, W)`` or ``(H, W, 1)``; or
+            the bytes of an image file, uint8 ``(B,)``.
 
     Raises:
         BadImage: another shape or dtype, or another size than a cell has.
     """
     from PIL import Image
 
-    pixels = np.asarray(array)
+    pixels = _pixels(array)
     if pixels.dtype != np.uint8:
         raise BadImage(
             f"an array of {pixels.dtype}, but images are uint8 from 0 to 255: scale it to that"
         )
-    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-        raise BadImage(
-            f"an array of shape {pixels.shape}, but images are (height, width, 3) in RGB order, "
-            "or (height, width) in grey"
-        )
+    if pixels.ndim == 1:
+        return encode_bytes(np.ascontiguousarray(pixels))
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+        first = pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4)
+        reason = CHANNELS_FIRST if first else f"images are {FORMS}"
+        raise BadImage(f"an array of shape {pixels.shape}, but {reason}")
     return encode_picture(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def _pixels(array: Any) -> np.ndarray:
+    """Return an array's numbers, wherever they lie.
+
+    Raises:
+        BadImage: it holds no numbers.
+    """
+    kind = type(array).__name__
+    if not getattr(array, "shape", ()) and not isinstance(array, list | tuple):
+        shown = f"{array!r} ({kind})" if isinstance(array, int | float | None) else f"a {kind}"
+        raise BadImage(f"{shown}: no path, PIL image, array or bytes of a file")
+    try:
+        if hasattr(array, "detach"):  # torch's, on any device and of any of its dtypes
+            array = array.detach().cpu()
+            if not hasattr(np, str(array.dtype).removeprefix("torch.")):
+                array = array.float()
+        pixels = np.asarray(array)
+    except Exception as error:  # of whatever library the array is
+        raise BadImage(f"a {kind} that NumPy can't convert: pass uint8 arrays ({error})") from error
+    if pixels.dtype.kind not in "buif":
+        raise BadImage(f"a {kind} of {pixels.dtype}, but images are uint8 arrays")
+    return pixels
 
 
 def encode_picture(image: Any) -> Encoded:
@@ -111,16 +148,16 @@ def encode_picture(image: Any) -> Encoded:
         BadImage: it breaks one of them, or its file is damaged.
     """
     try:
-        rgb = to_rgb(image)
+        rgb, note = to_rgb_noted(image)
     except RefusedImage as reason:
         raise BadImage(str(reason)) from reason
     except Exception as damage:  # a file that PIL decodes only now
         raise BadImage(f"damaged or truncated: {damage}") from damage
-    return Encoded(encode_bmp(rgb), *rgb.size)
+    return Encoded(encode_bmp(rgb), *rgb.size, note=note)
 
 
 def encode_any(image: Any) -> Encoded:
-    """Take an array, a PIL image, a path, or the bytes of a file.
+    """Take an array, a PIL image, a path, an open file, or the bytes of a file.
 
     Raises:
         BadImage: it can't be used.
@@ -131,9 +168,26 @@ def encode_any(image: Any) -> Encoded:
         return encode_file(Path(image).expanduser())
     if isinstance(image, bytes | bytearray | memoryview):
         return encode_bytes(memoryview(image))
+    if is_file(image):
+        return encode_bytes(_read(image))
     if hasattr(image, "convert") and hasattr(image, "getbands"):
         return encode_picture(image)
     return encode_array(image)
+
+
+def is_file(image: Any) -> bool:
+    """Return whether an object is an open file."""
+    return hasattr(image, "read") and not hasattr(image, "getbands")
+
+
+def _read(file: Any) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:
+        raise BadImage(f"can't be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise BadImage("a file that was opened as text: use mode 'rb'")
+    return data
 
 
 TOGETHER_BYTES = 256 << 20

@@ -260,7 +260,9 @@ def _end(error: BaseException, launch: Launch, store: Any, tell: Tell) -> int:
             tell(error, f"process {launch.rank} of {launch.world_size}")
     if isinstance(error, FastleukError):
         return error.exit_code
-    return 130 if isinstance(error, KeyboardInterrupt) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return getattr(error, "exit_code", 130)  # of Ended
+    return 1
 
 
 def _first_said(store: Any) -> str | None:
