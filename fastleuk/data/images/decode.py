@@ -83,14 +83,19 @@ def examine(data: Bytes) -> Examined:
 
     Every decoder's failure becomes :attr:`Examined.error`.
     """
+    return examine_image(data)[0]
+
+
+def examine_image(data: Bytes) -> tuple[Examined, Image.Image | None]:
+    """Examine as :func:`examine`, and return the RGB image where it was decoded for that."""
     found, rgb = decode_checked(data)
     if found.error:
-        return found
+        return found, None
     if rgb is not None:
-        return replace(found, pixels=_hash_image(rgb))
+        return replace(found, pixels=_hash_image(rgb)), rgb
     layout = read_layout(data)
     assert layout is not None
-    return replace(found, pixels=_hash_rows(data, layout))
+    return replace(found, pixels=_hash_rows(data, layout)), None
 
 
 def decode_checked(data: Bytes) -> tuple[Examined, Image.Image | None]:
