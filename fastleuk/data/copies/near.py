@@ -51,7 +51,7 @@ Where a photograph is overexposed, up to 0.72 of the border is."""
 OUTLINE = 0.06
 """Width of a cell's outline, as a share of its shorter side."""
 
-ROUND = 1.0
+ROUND = 2.5
 """Departure from an ellipse, as the root of summed squares over the 256 areas, below which an
 outline counts for less: that of a round cell is hardly more than its pixels' corners."""
 
@@ -216,13 +216,6 @@ def describe_picture(image: Image.Image) -> np.ndarray:
     outline -= outline.mean()
     outline /= max(ROUND, float(np.linalg.norm(outline)))
     return _unit(levels + outline) if levels.any() else levels
-
-
-def cell_side(image: Image.Image) -> float:
-    """Measure the shorter side of a cell on a flat background, in pixels; NaN without one."""
-    grey, cell = _cell(image)
-    factor = max(1, min(image.size) // SMALL)
-    return float("nan") if cell is None else float(factor * min(grey.shape))
 
 
 def _cell(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
