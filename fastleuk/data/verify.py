@@ -18,7 +18,7 @@ import PIL
 from PIL import Image
 
 from fastleuk.data.copies import near
-from fastleuk.data.images.decode import VERSION, decode_rgb, examine, examine_image
+from fastleuk.data.images.decode import VERSION, examine, examine_image
 from fastleuk.data.images.headers import content_endings
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import ImageReader, image_bytes, split_member
@@ -174,9 +174,9 @@ def _examine(file: str, reader: ImageReader) -> tuple[_Entry, np.ndarray | None]
         return _Entry("", error=str(error)), None
     found, image = examine_image(data)
     note, look = "", None
-    if not found.error:
+    if image is not None:
         note = _name_note(file, bytes(data[:2]))
-        described = near.describe_picture(decode_rgb(data) if image is None else image)
+        described = near.describe_picture(image)
         look = described.reshape(-1).astype(np.float16)
     entry = _Entry(
         hashlib.sha256(data).hexdigest(),

@@ -49,9 +49,7 @@ class Match:
 
     def __str__(self) -> str:
         if self.how == RECORDED:
-            return (
-                f"{self.path}: its pixels were trained on, maybe by the starting weights"
-            )
+            return f"{self.path}: its pixels were trained on, maybe by the starting weights"
         how = f"{self.how} (distance {self.distance:.3f})" if self.how == ALIKE else self.how
         return f"{self.path}: {how}: {_PARTS[self.part]} image {self.seen}"
 

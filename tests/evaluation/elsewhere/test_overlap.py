@@ -35,7 +35,7 @@ def folder(root, cells):
     for name, cell in cells.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         cell.save(root / name)
-    return load_dataset(root)
+    return load_dataset(root, layout="folders")
 
 
 def seen_by(dataset, *, looks=True):
