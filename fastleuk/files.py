@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fastleuk.csv_files import CsvWriter, read_table
-from fastleuk.errors import ConfigError, DataError
+from fastleuk.errors import ConfigError
 from fastleuk.os_errors import naming
 
 

@@ -41,7 +41,7 @@ ROOMS = [
 # The same within data: from what a configuration names down to what a file holds.
 DATA = [
     "from_config", "load", "report", "pack", "decoded", "balance", "split", "dataset", "demo",
-    "copies", "verify", "discover", "manifest_csv", "manifest_rows", "shards", "derived",
+    "verify", "copies", "discover", "manifest_csv", "manifest_rows", "shards", "derived",
     "folders", "cnmc", "images", "labels", "tree", "left_out", "litter", "patterns",
     "manifest", "user_cache",
 ]  # fmt: skip

@@ -32,7 +32,8 @@ LEFT = {
     "cv": "Finished runs are kept: the same command goes on.",
     "paper": "Finished runs are kept: the same command goes on.",
     "prepare": "What is decoded is kept: the same command goes on.",
-    "evaluate": "No figures were written; those that were there are as before.",
+    "evaluate": "No figures were written; those that were there are as before. Predictions of --on "
+    "are saved every 4,096 images: the same command resumes.",
     "predict": "The rows that are there are sound: the same command with --resume goes on.",
     "pack": "No shards were left.",
     "demo-data": "The folder is not whole: remove it before the command is given again.",

@@ -62,7 +62,6 @@ def data(
     """Say what a data set holds: sources, classes, folds, subjects, copies, leftovers."""
     from fastleuk.data.from_config import open_dataset
     from fastleuk.data.report import describe
-    from fastleuk.progress import progress_bar
 
     config = DataConfig(
         data=str(folder),
@@ -83,13 +82,9 @@ def data(
     typer.echo(describe(dataset))
     real_cnmc = dataset.manifest.layout == "cnmc" and not dataset.manifest.synthetic
     if real_cnmc if near_duplicates is None else near_duplicates:
-        from fastleuk.data.copies.near import describe_near, find_near_duplicates
+        from fastleuk.data.copies.near import describe_near
 
-        with progress_bar("comparing images") as progress:
-            near = find_near_duplicates(
-                dataset.manifest, pixels=dataset.pixels, groups=dataset.groups, progress=progress
-            )
-        typer.echo(f"{describe_near(dataset.manifest, near)}\n")
+        typer.echo(f"{describe_near(dataset.manifest, dataset.near)}\n")
     if table:
         with _writing(table):
             dataset.manifest.write_csv(table, excel=excel)

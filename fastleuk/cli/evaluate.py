@@ -45,6 +45,13 @@ def evaluate(
             help="Of --on: score images that the run has learned from, too, and say so.",
         ),
     ] = False,
+    skip_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--skip-overlap",
+            help="Of --on: leave images out that the run has learned from, and list them.",
+        ),
+    ] = False,
     data: Annotated[
         str, typer.Option(help="Where the run's own data lie now, if they moved.")
     ] = "",
@@ -90,7 +97,7 @@ def evaluate(
         "--classes": classes, "--subject-regex": subject_regex, "--root": root,
         "--layout": layout if layout != "auto" else "", "--class-level": class_level,
         "--subject-level": subject_level, "--skip-bad": skip_bad,
-        "--allow-overlap": allow_overlap,
+        "--allow-overlap": allow_overlap, "--skip-overlap": skip_overlap,
     }  # fmt: skip
     if on:
         _refuse(
@@ -115,6 +122,7 @@ def evaluate(
                 root=root,
                 skip_bad=skip_bad,
                 allow_overlap=allow_overlap,
+                skip_overlap=skip_overlap,
             ),
             data=data or None,
             device=device or None,

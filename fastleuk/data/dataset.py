@@ -4,14 +4,14 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from fastleuk.data.copies.identical import IdenticalSet, find_identical, subject_groups
-from fastleuk.data.derived import tie_groups
+from fastleuk.data.copies.near import NearDuplicates, find_near_duplicates
 from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.data.left_out import Ignored, bad_lines, heavy_losses
@@ -52,6 +52,10 @@ class DataSet:
     """Of the N files when they were read; empty: not known."""
     pixels: tuple[str, ...] = ()
     """Hashes of the N images' pixels, see :attr:`fastleuk.data.images.decode.Examined.pixels`."""
+    described: np.ndarray | None = None
+    """(N, 256) float32, see :func:`fastleuk.data.copies.near.describe_picture`."""
+    near: NearDuplicates = field(default_factory=NearDuplicates)
+    """Pictures that look alike, by position in ``manifest``."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -140,9 +144,13 @@ def load_dataset(
     manifest = dataclasses.replace(found.take(keep), needs_pil=result.needs_pil[keep])
     if least_classes > 1:
         _require_classes(manifest, bad)
+    ties = [*(same.indices for same in identical), *discovery.versions]
+    described = result.described[keep]
+    near = find_near_duplicates(described, subject_groups(found, ties)[keep])
+    ties += [(int(keep[pair.first]), int(keep[pair.second])) for pair in near.same]
     return DataSet(
         manifest=manifest,
-        groups=tie_groups(subject_groups(found, identical), discovery.versions)[keep],
+        groups=subject_groups(found, ties)[keep],
         sha256=tuple(result.sha256[i] for i in keep),
         sizes=result.sizes[keep],
         identical=identical,
@@ -154,6 +162,8 @@ def load_dataset(
         notes=tuple((found.paths[i], note) for i, note in sorted(result.notes.items())),
         stamps=tuple(result.stamps[i] for i in keep),
         pixels=tuple(result.pixels[i] for i in keep),
+        described=described,
+        near=near,
     )
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL.Image import Resampling
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from fastleuk.data.folders.parts import part_of
 from fastleuk.data.images.decode import decode_rgb
@@ -314,28 +312,6 @@ def find_versions(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         else:
             found += [sets[key] for key in keys if key in changed]
     return tuple(tuple(sorted(members)) for members in found if len(members) > 1)
-
-
-def tie_groups(groups: np.ndarray, sets: Iterable[Sequence[int]]) -> np.ndarray:
-    """Make one group of the groups of each set.
-
-    Args:
-        groups: (N,) int64 from 0 to G - 1.
-        sets: Indices into ``groups``.
-
-    Returns:
-        (N,) int64, numbered by first appearance.
-    """
-    ends = np.array(
-        [(groups[one[0]], groups[i]) for one in sets for i in one[1:]], np.int64
-    ).reshape(-1, 2)
-    if not len(ends):
-        return groups
-    count = int(groups.max()) + 1
-    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), (count, count))
-    component = connected_components(graph, directed=False)[1][groups]
-    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse].astype(np.int64)
 
 
 def _original(stem: str) -> tuple[str, bool]:

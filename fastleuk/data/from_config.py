@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastleuk.config import DataConfig
 from fastleuk.csv_files import is_table
+from fastleuk.data.copies.near import tie_lines
 from fastleuk.data.dataset import DataSet, load_dataset
 from fastleuk.data.left_out import Ignored, left_out_lines
 from fastleuk.data.report import note_lines
@@ -76,6 +77,8 @@ def open_dataset(
     ]
     for line in left_out_lines(left_out, root, _options(config)):
         report(line)
+    for line in tie_lines(dataset.manifest, dataset.near, dataset.groups):
+        report(f"note: {line}.")
     if notes:
         for line in note_lines(dataset):
             report(line)

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 
 from fastleuk.data.cnmc.names import compare
-from fastleuk.data.copies.identical import IdenticalSet, tied_subjects
+from fastleuk.data.copies.identical import IdenticalSet, subject_groups, tied_subjects
+from fastleuk.data.copies.near import pair_lines, tie_lines
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.labels.positive import meanings, no_positive
 from fastleuk.data.left_out import Ignored, by_kind, endings
@@ -26,7 +27,9 @@ def describe(dataset: DataSet) -> str:
         _by_source(found),
         _by_fold(found),
         _subjects(found),
-        _identical(found, dataset.identical),
+        _identical(dataset.identical),
+        _near(dataset),
+        _tied(dataset),
         _crops(found),
         _official(found),
         _notes(dataset),
@@ -141,7 +144,7 @@ def _mixed(manifest: Manifest) -> str:
     return f"\n  {len(mixed)} subject(s) have images of several classes: {_extremes(mixed)}"
 
 
-def _identical(manifest: Manifest, identical: tuple[IdenticalSet, ...]) -> str:
+def _identical(identical: tuple[IdenticalSet, ...]) -> str:
     if not identical:
         return "Identical files: none"
     crossing = sum(same.across_folds for same in identical)
@@ -151,11 +154,30 @@ def _identical(manifest: Manifest, identical: tuple[IdenticalSet, ...]) -> str:
     for same in identical:
         flag = "  CONFLICTING LABELS" if same.conflicting else ""
         lines.append(f"  {' = '.join(same.paths)}{flag}")
-    tied = tied_subjects(manifest, identical)
-    if tied and not manifest.subject_is_image:
-        lines.append("Subjects that count as one in every split")
-        lines += [f"  {' ~ '.join(names)}" for names in tied]
     return "\n".join(lines)
+
+
+def _near(dataset: DataSet) -> str:
+    """List near-identical pictures of different subjects; count those that only look alike."""
+    manifest, near = dataset.manifest, dataset.near
+    if not near.same and not near.alike:
+        return "Near-identical pictures of different subjects: none"
+    head = f"Near-identical pictures of different subjects: {len(near.same) or 'none'}"
+    lines = [head, *pair_lines(manifest, near.same, _LISTED)]
+    return "\n".join([*lines, *tie_lines(manifest, near, dataset.groups)[bool(near.same) :]])
+
+
+def _tied(dataset: DataSet) -> str:
+    manifest = dataset.found
+    ties = [same.indices for same in dataset.identical]
+    place = {path: i for i, path in enumerate(manifest.paths)}
+    kept = dataset.manifest.paths
+    ties += [(place[kept[p.first]], place[kept[p.second]]) for p in dataset.near.same]
+    tied = tied_subjects(manifest, subject_groups(manifest, ties))
+    if not tied or manifest.subject_is_image:
+        return ""
+    lines = [f"  {' ~ '.join(names)}" for names in tied]
+    return "\n".join(["Subjects that count as one in every split", *lines])
 
 
 def _crops(manifest: Manifest) -> str:

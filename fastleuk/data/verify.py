@@ -1,4 +1,4 @@
-"""Verify every file by reading it once: content hash, size in pixels, whether it decodes at all."""
+"""Verify every file by reading it once: content hash, size, look, whether it decodes at all."""
 
 import dataclasses
 import hashlib
@@ -17,15 +17,18 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fastleuk.data.images.decode import VERSION, examine
+from fastleuk.data.copies import near
+from fastleuk.data.images.decode import VERSION, examine, examine_image
 from fastleuk.data.images.headers import content_endings
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.read import ImageReader, image_bytes, split_member
+from fastleuk.data.user_cache.arrays import keep, read_kept
 from fastleuk.data.user_cache.folder import cache_root
 from fastleuk.errors import DataError
 from fastleuk.progress import Progress
 
 _CACHE_VERSION = f"{VERSION}/PIL {PIL.__version__}"
+_LOOKS = near.SIDE**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,9 @@ class Verification:
     """Index to what of the file is not used as it stands."""
     stamps: tuple[str, ...]
     """What each file looked like before it was read, see :func:`changed_files`."""
+    described: np.ndarray
+    """float32 (N, 256): each image by :func:`fastleuk.data.copies.near.describe_picture`; 0 where
+    it has an error."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,12 @@ def verify_files(
         cache_dir: where results are kept; default :func:`cache_root`.
     """
     store = _store_path(manifest.root, cache_dir)
-    known = _read_store(store)
+    looks_store = _looks_path(manifest.root, cache_dir)
+    known, looks = _read_store(store), read_kept(looks_store, _LOOKS, np.float16)
     files = [str(manifest.file(i)) for i in range(len(manifest))]
     stamps = [_stamp(file) for file in files]
     entries: list[_Entry | None] = [known.get(s) if s else None for s in stamps]
+    entries = [e if e and (e.error or e.pixels in looks) else None for e in entries]
     todo = [i for i, entry in enumerate(entries) if entry is None]
     total = len(files)
     if progress:
@@ -99,8 +107,10 @@ def verify_files(
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             results = pool.map(lambda i: _examine(files[i], own.reader), todo)
-            for done, (i, entry) in enumerate(zip(todo, results, strict=True), start=1):
+            for done, (i, (entry, look)) in enumerate(zip(todo, results, strict=True), start=1):
                 entries[i] = entry
+                if look is not None:
+                    looks[entry.pixels] = look
                 if progress:
                     progress(total - len(todo) + done, total)
     finally:
@@ -108,7 +118,8 @@ def verify_files(
         if todo:
             known.update((s, e) for s, e in zip(stamps, entries, strict=True) if s and e)
             _write_store(store, known)
-    return _collect([entry for entry in entries if entry is not None], stamps)
+            keep(looks_store, looks)
+    return _collect([entry for entry in entries if entry is not None], stamps, looks)
 
 
 def changed_files(manifest: Manifest, stamps: Sequence[str], sha256: Sequence[str]) -> list[str]:
@@ -135,7 +146,10 @@ def changed_files(manifest: Manifest, stamps: Sequence[str], sha256: Sequence[st
     return changed
 
 
-def _collect(entries: list[_Entry], stamps: list[str]) -> Verification:
+def _collect(
+    entries: list[_Entry], stamps: list[str], looks: dict[str, np.ndarray]
+) -> Verification:
+    none = np.zeros(_LOOKS, np.float16)
     return Verification(
         sha256=tuple(entry.sha256 for entry in entries),
         errors={i: entry.error for i, entry in enumerate(entries) if entry.error},
@@ -144,19 +158,27 @@ def _collect(entries: list[_Entry], stamps: list[str]) -> Verification:
         needs_pil=np.array([entry.needs_pil for entry in entries], dtype=bool),
         notes={i: entry.note for i, entry in enumerate(entries) if entry.note},
         stamps=tuple(stamps),
+        described=np.array(
+            [none if e.error else looks[e.pixels] for e in entries], np.float32
+        ).reshape(-1, _LOOKS),
     )
 
 
-def _examine(file: str, reader: ImageReader) -> _Entry:
+def _examine(file: str, reader: ImageReader) -> tuple[_Entry, np.ndarray | None]:
+    """Read one file: its entry and its description, which one with an error lacks."""
     try:
         data = reader.read(Path(file)).data
     except OSError as error:
-        return _Entry("", error=f"can't be read: {error.strerror or error}")
+        return _Entry("", error=f"can't be read: {error.strerror or error}"), None
     except DataError as error:  # of a tar shard
-        return _Entry("", error=str(error))
-    found = examine(data)
-    note = "" if found.error else _name_note(file, bytes(data[:2]))
-    return _Entry(
+        return _Entry("", error=str(error)), None
+    found, image = examine_image(data)
+    note, look = "", None
+    if image is not None:
+        note = _name_note(file, bytes(data[:2]))
+        described = near.describe_picture(image)
+        look = described.reshape(-1).astype(np.float16)
+    entry = _Entry(
         hashlib.sha256(data).hexdigest(),
         found.width,
         found.height,
@@ -165,6 +187,7 @@ def _examine(file: str, reader: ImageReader) -> _Entry:
         found.needs_pil,
         ", ".join(filter(None, (note, found.note))),
     )
+    return entry, look
 
 
 def decode_check(data: bytes | memoryview) -> tuple[int, int, str]:
@@ -200,6 +223,11 @@ def _stamp(file: str) -> str:
 def _store_path(root: Path, cache_dir: Path | None) -> Path:
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
     return (cache_dir or cache_root()) / "scan" / f"{name}.json"
+
+
+def _looks_path(root: Path, cache_dir: Path | None) -> Path:
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
+    return (cache_dir or cache_root()) / "near" / f"{name}-{near.VERSION}.npz"
 
 
 def _read_store(store: Path) -> dict[str, _Entry]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastleuk.data.copies.near import ALIKE, SAME
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.file import read_split
@@ -97,6 +98,8 @@ def evaluate_run(
     if dataset is None:
         dataset = open_dataset(config, report=report)
     split = read_split(run_dir / "split.csv", dataset.manifest, dataset.groups, dataset.sha256)
+    for note in split.looks:
+        report(f"note: {note}")
     train_rows = split.indices("train")
     decision = settle(
         run_dir, place, dataset, split.indices("val"), wish,
@@ -117,6 +120,7 @@ def evaluate_run(
         },
         {
             **_baselines(scored, split, part, scorer.config.loader.workers),
+            "parts": _compare_parts(dataset, split),
             **({"note": unfinished} if unfinished else {}),
         },
     )
@@ -152,6 +156,27 @@ def _baselines(scored: Scored, split: Split, part: str, workers: int) -> dict[st
         seed=split.seed,
     )  # fmt: skip
     return {"baselines": told}
+
+
+def _compare_parts(dataset: DataSet, split: Split) -> dict[str, Any]:
+    """Compare the looks of the parts' images: the pairs in two parts that are or may be copies."""
+    names = dataset.manifest.paths
+    pairs = [
+        {
+            "images": [names[pair.first], names[pair.second]],
+            "parts": [PARTS[split.parts[pair.first]], PARTS[split.parts[pair.second]]],
+            "distance": round(pair.distance, 4),
+        }
+        for pair in dataset.near.between(split.parts)
+    ]
+    return {
+        "images": int((split.parts > 0).sum()),
+        "same_up_to": round(1 - SAME, 4),
+        "alike_up_to": round(1 - ALIKE, 4),
+        "same": sum(pair["distance"] <= 1 - SAME for pair in pairs),
+        "alike": sum(pair["distance"] > 1 - SAME for pair in pairs),
+        "pairs": pairs[:100],
+    }
 
 
 def _changes(run_dir: Path, part: str, figures: dict[str, Any]) -> list[str]:

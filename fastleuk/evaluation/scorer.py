@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fastleuk.evaluation.average import (
     refresh_statistics,
     statistics_rows,
 )
+from fastleuk.evaluation.partial import PIECE, joined, read_partial, write_partial
 from fastleuk.evaluation.predict import Predictions, predict
 from fastleuk.evaluation.tta import Views, check_tta
 from fastleuk.loading import make_loader, resolve_loader
@@ -125,6 +127,7 @@ class Scorer:
         *,
         train_rows: np.ndarray | None = None,
         train_set: DataSet | None = None,
+        partial: Path | None = None,
     ) -> Predictions:
         """Apply the weights to images, un-augmented, each exactly once and in the order given.
 
@@ -134,6 +137,8 @@ class Scorer:
             train_rows: int64, the rows that the run trained on: averaged weights take batch
                 normalisation's statistics from them.
             train_set: The data of ``train_rows``, if not ``dataset``.
+            partial: Where predictions are saved every :data:`PIECE` images; those that are there
+                already, of the same images and weights, are not made again.
 
         Raises:
             CheckpointError: the data have other classes than the weights, or scores that are no
@@ -153,11 +158,7 @@ class Scorer:
         if train_set is not None and self.needs_training_images:
             known = open_pixels(train_set, options, device, report=self._report)
         model = self._model(train_set or dataset, train_rows, known)
-        loader = self._loader(dataset, rows, options, pixels)
-        try:
-            found = predict(model, loader, self.precision, views=self.views)
-        finally:
-            loader.close()
+        found = self._in_pieces(model, dataset, rows, pixels, partial)
         bad = np.flatnonzero(~np.isfinite(found.logits).all(axis=1))
         if len(bad):
             first = dataset.manifest.paths[found.indices[bad[0]]]
@@ -168,6 +169,44 @@ class Scorer:
                 f"in {self._run_dir / 'config.toml'})."
             )
         return found
+
+    def _in_pieces(
+        self,
+        model: torch.nn.Module,
+        dataset: DataSet,
+        rows: np.ndarray,
+        pixels: Pixels | None,
+        partial: Path | None,
+    ) -> Predictions:
+        """Predict, saving every piece where asked to; a piece that was saved is not made again."""
+        key = self._key(dataset, rows) if partial else ""
+        done = read_partial(partial, key) if partial else None
+        made = [done] if done else []
+        start = len(done.indices) if done else 0
+        if done:
+            self._report(
+                f"Resuming: {start} of {len(rows)} images were predicted before this was stopped"
+            )
+        size = PIECE if partial else max(1, len(rows))
+        for first in range(start, len(rows), size):
+            loader = self._loader(dataset, rows[first : first + size], self.config.loader, pixels)
+            try:
+                made.append(predict(model, loader, self.precision, views=self.views))
+            finally:
+                loader.close()
+            if partial and first + size < len(rows):
+                write_partial(partial, key, joined(made), self._report)
+        return joined(made)
+
+    def _key(self, dataset: DataSet, rows: np.ndarray) -> str:
+        """Identify predictions: weights, method, precision, loader, images and their order."""
+        files = self._soup.files if self._soup else (self._run_dir / BEST,)
+        loader = self.config.loader
+        parts = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        parts += [repr(self.method), str(self.precision.dtype), self.precision.device.type]
+        parts += [loader.loader, str(loader.size), str(loader.batch_size), loader.cache]
+        parts += [dataset.content_hash, hashlib.sha256(rows.tobytes()).hexdigest()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _model(
         self, dataset: DataSet | None, train_rows: np.ndarray | None, pixels: Pixels | None

@@ -8,6 +8,7 @@ from typing import Any
 import fastleuk
 from fastleuk.config import read_config
 from fastleuk.evaluation.decision import file_hash
+from fastleuk.models.seen_images import KEY as SEEN
 from fastleuk.predict.member import Member
 from fastleuk.run_folder.names import CONFIG, SPLIT
 
@@ -50,6 +51,7 @@ def about(member: Member, *, prepared: bool) -> dict[str, Any]:
         "sha256": files,
         "starting_weights": starting_weights(member),
         "trained_on_synthetic_cells": bool(data.get("synthetic")),
+        **({SEEN: data[SEEN]} if SEEN in data else {}),
         "epoch": data.get("epoch"),
         "val_f1_macro": data.get("val_f1_macro"),
     }

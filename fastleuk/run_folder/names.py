@@ -12,6 +12,8 @@ LAST = "last.ckpt"
 BACKBONE = "backbone"
 """Folder with the ``config.json`` of a backbone that isn't timm's own; no other run has it."""
 BEST = "best.safetensors"
+START = "starting_weights.json"
+"""The images that the starting weights were trained and chosen on, where these are known."""
 MARK = "run.json"
 """Whether the run has begun, ended or been tested, see :mod:`fastleuk.run_folder.state`."""
 LOCK = "run.lock"
@@ -25,6 +27,19 @@ MARKS = frozenset({CONFIG, POLICY, SPLIT, METRICS, BEST, LAST, *RESULTS})
 """A folder with two of these is a run, whole or not."""
 
 BEGINNING = frozenset(
-    {CONFIG, POLICY, SPLIT, SKIPPED, BACKBONE, MARK, LOCK, "run.owner", LOG, "tensorboard", "wandb"}
+    {
+        CONFIG,
+        POLICY,
+        SPLIT,
+        SKIPPED,
+        BACKBONE,
+        START,
+        MARK,
+        LOCK,
+        "run.owner",
+        LOG,
+        "tensorboard",
+        "wandb",
+    }
 )
 """What a run may have left before its first checkpoint: nothing in it is worth keeping."""

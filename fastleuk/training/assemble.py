@@ -14,6 +14,7 @@ from fastleuk.loading import make_loader
 from fastleuk.loading.stream import EvalStream, TrainStream
 from fastleuk.models.backbone import Normalisation, normalisation
 from fastleuk.models.device import Precision
+from fastleuk.models.seen_images import KEY as SEEN
 from fastleuk.training.applier import image_dtype
 from fastleuk.training.checkpoint.keeper import Keeper
 from fastleuk.training.loop import Trainer, TrainingData
@@ -27,6 +28,7 @@ from fastleuk.training.optimizer import (
 from fastleuk.training.plan import RunPlan
 from fastleuk.training.reports.data_summary import report_balance, report_ranks, report_training
 from fastleuk.training.reports.profile import StepProfile
+from fastleuk.training.starting_weights import seen_by_run
 from fastleuk.training.state import TrainingState
 
 
@@ -173,4 +175,5 @@ def _metadata(plan: RunPlan, stats: Normalisation) -> dict[str, Any]:
         "mean": stats.mean,
         "std": stats.std,
         "synthetic": plan.dataset.manifest.synthetic,
+        SEEN: seen_by_run(plan.start, plan.config, plan.dataset, plan.split).as_json(),
     }

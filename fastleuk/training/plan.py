@@ -21,12 +21,14 @@ from fastleuk.files import write_rows, write_text
 from fastleuk.loading.prepare import Pixels, open_pixels
 from fastleuk.models.device import Precision
 from fastleuk.models.kept import keep_backbone
+from fastleuk.models.seen_images import NO_IMAGES, SeenImages
 from fastleuk.run_folder.identity import flat
 from fastleuk.run_folder.names import CONFIG, POLICY, SKIPPED, SPLIT
 from fastleuk.run_folder.state import BEGUN, set_mark
 from fastleuk.run_log import open_log
 from fastleuk.training.checkpoint.agreement import SAME_PROCESSES
 from fastleuk.training.distributed.ranks import Ranks
+from fastleuk.training.starting_weights import save_start
 
 Report = Callable[[str], None]
 
@@ -43,6 +45,7 @@ class RunPlan:
         precision: Device and autocast dtype.
         report: Takes what is printed.
         ranks: This process among those of the run.
+        start: Images that the starting weights were trained and chosen on.
     """
 
     config: Config
@@ -52,6 +55,7 @@ class RunPlan:
     precision: Precision
     report: Report
     ranks: Ranks
+    start: SeenImages = NO_IMAGES
 
     @property
     def run_dir(self) -> Path:
@@ -118,6 +122,7 @@ class RunPlan:
             if self.dataset.bad:
                 rows = [{"path": path, "reason": reason} for path, reason in self.dataset.bad]
                 write_rows(run_dir / SKIPPED, rows)
+            save_start(run_dir, self.start)
             keep_backbone(run_dir, self.config.model.backbone)
             set_mark(run_dir, BEGUN)
             write_text(run_dir / CONFIG, self.config.to_toml())

@@ -44,6 +44,7 @@ from fastleuk.training.loop import Trainer
 from fastleuk.training.plan import RunPlan
 from fastleuk.training.reports.data_summary import report_data
 from fastleuk.training.resolve.config import resolve_config
+from fastleuk.training.starting_weights import check_starting_weights, load_start
 
 Report = Callable[[str], None]
 
@@ -94,6 +95,7 @@ def _train(
     )
     check_split(split, dataset.manifest, dataset.groups)
     report_data(dataset, split, report)
+    start = check_starting_weights(config, dataset, split, report)
     torch.manual_seed(config.run.seed)
     model = create_model(
         config.model.backbone,
@@ -104,7 +106,7 @@ def _train(
     )
     if ranks.rank:  # equal weights, but dropout of its own
         torch.manual_seed(config.run.seed + (ranks.rank << 32))
-    plan = RunPlan(config, policy, dataset, split, precision, report, ranks)
+    plan = RunPlan(config, policy, dataset, split, precision, report, ranks, start)
     trainer = assemble_trainer(plan, model)
     with ExitStack() as stack:
         if ranks.first:
@@ -185,7 +187,9 @@ def _restored(
         ) from error
     split = read_split(run_dir / SPLIT, dataset.manifest, dataset.groups, dataset.sha256)
     check_split(split, dataset.manifest, dataset.groups)
-    plan = RunPlan(config, policy, dataset, split, precision, report, ranks)
+    plan = RunPlan(config, policy, dataset, split, precision, report, ranks, load_start(run_dir))
+    for note in split.looks:
+        report(f"note: {note}")
     for note in check_agreement(read_identity(state.get("identity")), plan.identity, run_dir):
         report(note)
     note = version_note(state.get("versions", {}), versions())

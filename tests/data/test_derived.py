@@ -10,7 +10,7 @@ from PIL import Image
 
 from fastleuk.config import DataConfig
 from fastleuk.data.dataset import load_dataset
-from fastleuk.data.derived import MASK, PREVIEW, find_derived, find_versions, tie_groups
+from fastleuk.data.derived import MASK, PREVIEW, find_derived, find_versions
 from fastleuk.data.discover import discover
 from fastleuk.data.from_config import open_dataset
 from fastleuk.data.split.make import make_split
@@ -229,9 +229,3 @@ def test_a_manifest_names_its_copies_too(tmp_path):
     dataset = load_dataset(tmp_path / "m.csv")
     assert len(set(dataset.groups)) == 6
     assert len(dataset.manifest) == 12
-
-
-def test_groups_are_tied():
-    groups = np.array([0, 1, 2, 3, 1, 4])
-    np.testing.assert_array_equal(tie_groups(groups, ()), groups)
-    np.testing.assert_array_equal(tie_groups(groups, [(0, 2), (5, 4)]), [0, 1, 0, 2, 1, 1])

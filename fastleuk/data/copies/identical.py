@@ -1,6 +1,6 @@
-"""Images with identical pixels, whatever their files, and the subjects that they tie together."""
+"""Images with identical pixels, whatever their files, and groups of subjects that are tied."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,19 +61,25 @@ def find_identical(pixels: Sequence[str], manifest: Manifest) -> tuple[Identical
     )
 
 
-def subject_groups(manifest: Manifest, identical: Iterable[IdenticalSet]) -> np.ndarray:
-    """Return the (N,) int64 group of each image: subjects tied by an identical file are one.
+def subject_groups(manifest: Manifest, ties: Iterable[Collection[int]]) -> np.ndarray:
+    """Number the groups of images that a split keeps together: subjects, and those that are tied.
 
-    ``identical`` must be what :func:`find_identical` found in this very manifest, before any copy
-    is dropped. Groups are numbered by first appearance. C-NMC spells one subject ``h3``, so
-    there two subjects that differ only by case also count as one.
+    Groups are numbered by first appearance. C-NMC spells one subject ``h3``, so there two subjects
+    that differ only by case also count as one.
+
+    Args:
+        manifest: N images.
+        ties: Positions of images in it that are one picture, identical or nearly so.
+
+    Returns:
+        int64 ``(N,)``.
     """
     fold_case = manifest.layout == "cnmc"
     keys = [s.casefold() if fold_case else s for s in manifest.subjects]
     people, count = _numbered(keys)
-    ties = [(people[same.indices[0]], people[i]) for same in identical for i in same.indices[1:]]
-    ends = np.array(ties, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(ties)), tuple(ends)), (count, count))
+    pairs = [(people[first], people[other]) for first, *others in ties for other in others]
+    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs)), tuple(ends)), (count, count))
     _, component = connected_components(graph, directed=False)
     return _numbered(component[people].tolist())[0]
 
@@ -84,9 +90,13 @@ def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, int]:
     return np.array([number.setdefault(k, len(number)) for k in keys], dtype=np.int64), len(number)
 
 
-def tied_subjects(manifest: Manifest, identical: Iterable[IdenticalSet]) -> list[tuple[str, ...]]:
-    """Return the sets of two or more labelled subjects that identical files make into one group."""
-    groups = subject_groups(manifest, identical)
+def tied_subjects(manifest: Manifest, groups: np.ndarray) -> list[tuple[str, ...]]:
+    """List the sets of two or more labelled subjects that are one group.
+
+    Args:
+        manifest: N images.
+        groups: (N,) int64 of :func:`subject_groups`.
+    """
     people: dict[int, list[str]] = {}
     for i in manifest.labelled:
         names = people.setdefault(int(groups[i]), [])

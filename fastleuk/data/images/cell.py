@@ -53,7 +53,8 @@ def find_cell(image: np.ndarray) -> Cell | None:
     wide = image.astype(np.int16)
     border = np.concatenate([wide[0], wide[-1], wide[:, 0], wide[:, -1]])
     if (border.max(axis=1) <= BLACK).mean() > 0.5:
-        return _middle(wide.max(axis=2) > BLACK, CUT_OUT)
+        brightest = np.maximum(np.maximum(wide[..., 0], wide[..., 1]), wide[..., 2])
+        return _middle(brightest > BLACK, CUT_OUT)
     stain = wide[..., 2] - wide[..., 0]
     threshold, separate = _otsu(stain)
     if separate >= _SEPARATE and np.ptp(stain) >= 40:
@@ -86,11 +87,13 @@ def _middle(wanted: np.ndarray, how: str) -> Cell | None:
     regions, count = ndimage.label(ndimage.binary_opening(wanted))
     if not count:
         return None
-    numbers = np.arange(1, count + 1)
-    areas = ndimage.sum_labels(wanted, regions, numbers)
-    centres = np.array(ndimage.center_of_mass(wanted, regions, numbers))
-    side = np.array(wanted.shape)
-    distance = np.linalg.norm((centres - (side - 1) / 2) / side, axis=1)
-    best = int(np.argmax(areas / (1 + (distance / 0.15) ** 2)))
-    mask = ndimage.binary_fill_holes(regions == numbers[best])
+    best = 1
+    if count > 1:
+        numbers = np.arange(1, count + 1)
+        areas = ndimage.sum_labels(wanted, regions, numbers)
+        centres = np.array(ndimage.center_of_mass(wanted, regions, numbers))
+        side = np.array(wanted.shape)
+        distance = np.linalg.norm((centres - (side - 1) / 2) / side, axis=1)
+        best = 1 + int(np.argmax(areas / (1 + (distance / 0.15) ** 2)))
+    mask = ndimage.binary_fill_holes(regions == best)
     return Cell(mask, how) if SMALLEST <= mask.mean() <= LARGEST else None

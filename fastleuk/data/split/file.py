@@ -6,9 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from fastleuk.csv_files import CsvReader, CsvWriter
+from fastleuk.data.copies.identical import subject_groups
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.split.draw_parts import UNUSED
-from fastleuk.data.split.parts import PARTS, Split, check_split, parse_mode, split_notes
+from fastleuk.data.split.parts import (
+    PARTS,
+    Split,
+    check_split,
+    crossing_groups,
+    parse_mode,
+    split_notes,
+)
 from fastleuk.errors import ConfigError, DataError, listed
 
 COLUMNS = ("path", "label", "subject", "group", "part", "sha256", "mode", "seed")
@@ -42,6 +50,7 @@ def read_split(
     """
     rows = read_split_rows(path)
     index = {manifest.paths[i]: int(i) for i in manifest.labelled}
+    drawn = groups.copy()  # the groups by which the split was made
     problems = [f"{name}: not in the data any more" for name in rows if name not in index]
     problems += [f"{name}: new, not in the split" for name in index if name not in rows]
     parts = np.full(len(manifest), UNUSED, dtype=np.int8)
@@ -50,6 +59,7 @@ def read_split(
             i = index[name]
             problems += _differences(row, manifest, i, sha256[i] if sha256 else row["sha256"])
             parts[i] = PARTS.index(row["part"])
+            drawn[i] = int(row["group"]) if row["group"].isdecimal() else -1 - i
     if problems:
         raise DataError(
             f"{path}: the data in {manifest.root} is not what was split. Restore the data, or "
@@ -57,9 +67,31 @@ def read_split(
         )
     first = next(iter(rows.values()))
     mode, seed = first["mode"], int(first["seed"])
-    split = Split(mode, seed, parts, groups, split_notes(mode, parts, manifest, groups))
-    check_split(split, manifest, groups)
-    return split
+    notes = split_notes(mode, parts, manifest, groups)
+    check_split(Split(mode, seed, parts, drawn), manifest, drawn)
+    looks = () if mode == "image" else tuple(_tied_since(mode, parts, manifest, groups))
+    return Split(mode, seed, parts, groups, (*notes, *looks), looks)
+
+
+def _tied_since(mode: str, parts: np.ndarray, manifest: Manifest, groups: np.ndarray) -> list[str]:
+    """Report subjects in several parts that only near-identical pictures tie.
+
+    A split of an earlier version was drawn before these were compared; its run stays usable.
+
+    Raises:
+        DataError: a subject itself is in several parts.
+    """
+    crossing = crossing_groups(parts, manifest, groups)
+    if not crossing:
+        return []
+    named = subject_groups(manifest, ())
+    check_split(Split(mode, 0, parts, named), manifest, named)
+    shown = "; ".join(crossing[:3])
+    return [
+        f"{len(crossing)} group(s) of subjects that near-identical pictures tie are in several "
+        f"parts ({shown}{'; …' if len(crossing) > 3 else ''}): this split was made before pictures "
+        "were compared, so the figures may be too good. Train again for a split without that."
+    ]
 
 
 def _differences(row: dict[str, str], manifest: Manifest, i: int, digest: str) -> list[str]:

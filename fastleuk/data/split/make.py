@@ -35,12 +35,12 @@ def make_split(
     ``subject`` shares no group between parts and comes as near to the fractions, class by class,
     as the sizes of the groups allow. ``fold:K`` tests on official fold K and draws the validation
     part by group from the other folds (``val_fraction`` of these); what is in no fold, or tied to
-    the test fold by an identical file, is unused. ``kfold:I/K`` draws K folds by group from all
-    labelled images (``@SEED`` behind it: another draw), tests on fold I, and draws the validation
-    part by group from the others with ``seed``: every image is tested in exactly one of the K
-    folds. ``folders`` takes the parts that the data came with, and draws the validation part by
-    group from train (``val_fraction`` of it) where there is none. ``image`` is the paper's: exact
-    fractions of each class, whoever's the images are.
+    the test fold by an identical or near-identical picture, is unused. ``kfold:I/K`` draws K folds
+    by group from all labelled images (``@SEED`` behind it: another draw), tests on fold I, and
+    draws the validation part by group from the others with ``seed``: every image is tested in one
+    of the K folds. ``folders`` takes the parts that the data came with, and draws the validation
+    part by group from train (``val_fraction`` of it) where there is none. ``image`` is the
+    paper's: exact fractions of each class, whoever's the images are.
 
     Args:
         manifest: N images.

@@ -27,6 +27,8 @@ class Split:
     """(N,) int64, the subject groups the split was made with."""
     notes: tuple[str, ...] = ()
     """What a reader of the results must know."""
+    looks: tuple[str, ...] = ()
+    """Of a split made before pictures were compared: tied subjects that are in several parts."""
 
     def indices(self, part: str) -> np.ndarray:
         """Return the (K,) int64 indices of the images of ``part``, ascending."""
@@ -101,7 +103,7 @@ def check_split(split: Split, manifest: Manifest, groups: np.ndarray) -> None:
         return
     if fold is not None:
         refuse_subjects_in_many_folds(manifest)
-    crossing = _crossing(split.parts, manifest, groups)
+    crossing = [] if split.looks else crossing_groups(split.parts, manifest, groups)
     if crossing:
         raise DataError(
             f"--split {split.mode} promises that no subject is shared, but {len(crossing)} are. "
@@ -109,8 +111,8 @@ def check_split(split: Split, manifest: Manifest, groups: np.ndarray) -> None:
         )
 
 
-def _crossing(parts: np.ndarray, manifest: Manifest, groups: np.ndarray) -> list[str]:
-    """Name the groups that stand in more than one used part."""
+def crossing_groups(parts: np.ndarray, manifest: Manifest, groups: np.ndarray) -> list[str]:
+    """List the groups that are in more than one used part, by part and subject."""
     used: dict[int, dict[str, set[str]]] = {}
     for i in np.flatnonzero(parts != UNUSED):
         by_part = used.setdefault(int(groups[i]), {})
@@ -145,7 +147,7 @@ def split_notes(
             people = len({manifest.subjects[i] for i in np.flatnonzero(tied)})
             notes.append(
                 f"{int(tied.sum())} images of {people} subject(s) outside the test fold are "
-                "unused: an identical file ties these subjects to it."
+                "unused: an identical or near-identical picture ties these subjects to it."
             )
         outside = int((known & (manifest.folds < 0)).sum())
         if outside:

@@ -19,8 +19,8 @@ def hold_out_folders(
 ) -> tuple[np.ndarray, bool]:
     """Mark in ``parts`` what the folders say.
 
-    Images of train that are tied to val or test by an identical image, and those of val tied to
-    test, stay unused.
+    Images of train that are tied to val or test by an identical or near-identical picture, and
+    those of val tied to test, stay unused.
 
     Args:
         manifest: N images, whose sources are the parts.
@@ -82,8 +82,8 @@ def folder_notes(manifest: Manifest, parts: np.ndarray) -> list[str]:
     tied = known & (sources != UNUSED) & (parts == UNUSED)
     if tied.any():
         notes.append(
-            f"{int(tied.sum())} images of train or val are unused: an identical image or "
-            "a copy ties them to another part."
+            f"{int(tied.sum())} images of train or val are unused: an identical or near-identical "
+            "picture, or a copy, ties them to another part."
         )
     other = int((known & (sources == UNUSED)).sum())
     if other:

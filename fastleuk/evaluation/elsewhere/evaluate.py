@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class OtherData:
         root: Of a manifest.
         skip_bad: Leave unusable files out.
         allow_overlap: Score images that the run has learned from, too.
+        skip_overlap: Leave these images out, and score the others.
     """
 
     on: str
@@ -70,6 +71,7 @@ class OtherData:
     root: str = ""
     skip_bad: bool = False
     allow_overlap: bool = False
+    skip_overlap: bool = False
 
 
 @logged
@@ -94,6 +96,7 @@ def evaluate_on(
     (:func:`.shift.shift`), ``warnings`` and ``notes``.
 
     Images of the run's training and validation part, and what looks like one of these, are refused.
+    Predictions are saved while they are made: the same call resumes one that was stopped.
     Where the run's own data have gone, only files can be compared, by their hashes; unless they
     were there at an earlier call: what is needed of them is kept in the run folder.
 
@@ -120,6 +123,8 @@ def evaluate_on(
         raise CheckpointError(f"{run_dir} is no run folder: it has no {CONFIG}.")
     if not other.on:
         raise ConfigError("--on names no data: give a folder, a manifest CSV or tar shards.")
+    if other.allow_overlap and other.skip_overlap:
+        raise ConfigError("--allow-overlap and --skip-overlap contradict each other. Give one.")
     asked = parse_classes(other.classes)
     unfinished = not_ended(run_dir)
     if unfinished:
@@ -133,15 +138,21 @@ def evaluate_on(
     decision, chosen = _decision(run_dir, scorer, matched, names, positive, report)
     workers = scorer.config.loader.workers
     training = _opener(scorer.config.data, data)
-    seen = read_seen(run_dir, names, training, workers=workers, report=report)
-    overlap = find_overlap(matched.dataset, matched.rows, seen, workers=workers)
-    if overlap.matches and not other.allow_overlap:
+    seen = read_seen(
+        run_dir, names, training, workers=workers, metadata=scorer.metadata, report=report
+    )
+    overlap, rows = find_overlap(matched.dataset, matched.rows, seen), matched.rows
+    if other.skip_overlap:
+        rows, overlap = overlap.skip(rows, other.on)
+    if overlap.scored and not other.allow_overlap:
         raise overlap.refusal(other.on)
     name = set_name(other.on)
     place = results_place(run_dir, name, found.content_hash, out, report)
     open_log(report, place)
+    for line in overlap.skipped_lines():
+        report(line)
     dataset = dataclasses.replace(matched.dataset, positive=chosen)
-    predictions = _predict(run_dir, scorer, dataset, matched.rows, training)
+    predictions = _predict(run_dir, scorer, dataset, rows, training, place)
     scored = apply_decision(predictions, dataset, decision, chosen)
     figures, told = _compared(scored, seen, workers)
     notes = [*matched.notes, *overlap.notes(), *told, *([unfinished] if unfinished else [])]
@@ -165,12 +176,13 @@ def evaluate_on(
         {
             **figures,
             "overlap": overlap.as_json(),
-            "warnings": [overlap.warning] if overlap.matches else [],
+            "warnings": [overlap.warning] if overlap.scored else [],
             "notes": notes,
         },
-        marks={match.row: match.seen for match in overlap.matches},
+        marks={match.row: match.seen or match.how for match in overlap.scored},
     )
     outcome_.write(place, tables="", pictures="", title=f"{scorer.metadata['backbone']} on {name}")
+    partial_file(place, scorer.method).unlink(missing_ok=True)
     outcome_.tell(report, f"on {name}")
     if "shift" in figures:
         result(report, "\n".join(["", format_shift(figures["shift"]), *outcome_.warnings]))
@@ -178,6 +190,11 @@ def evaluate_on(
         result(report, f"note: {note}.")
     result(report, f"Written: {place}")
     return outcome_.figures
+
+
+def partial_file(place: Path, method: Mapping[str, Any]) -> Path:
+    """Name the file with the predictions of an evaluation that was stopped."""
+    return place / f".partial-predictions{variant(method)}.npz"
 
 
 def _reading(other: OtherData) -> DataConfig:
@@ -240,9 +257,11 @@ def _predict(
     dataset: DataSet,
     rows: np.ndarray,
     training: Callable[[], DataSet],
+    place: Path,
 ) -> Predictions:
+    partial = partial_file(place, scorer.method)
     if not scorer.needs_training_images:
-        return scorer.predict(dataset, rows)
+        return scorer.predict(dataset, rows, partial=partial)
     try:
         own = training()
         split = read_split(run_dir / SPLIT, own.manifest, own.groups, own.sha256)
@@ -251,7 +270,9 @@ def _predict(
             "Averaged weights need the run's training images, for batch normalisation's "
             f"statistics. Leave --average out, or tell where they lie now (--data): {error}"
         ) from error
-    return scorer.predict(dataset, rows, train_rows=split.indices("train"), train_set=own)
+    return scorer.predict(
+        dataset, rows, train_rows=split.indices("train"), train_set=own, partial=partial
+    )
 
 
 def _compared(scored: Scored, seen: Seen, workers: int) -> tuple[dict[str, Any], list[str]]:

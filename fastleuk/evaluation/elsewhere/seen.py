@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from fastleuk.data.copies.near import SIDE, describe_all
+from fastleuk.data.copies.near import SIDE, VERSION
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.split.file import read_split, read_split_rows
 from fastleuk.errors import CheckpointError, DataError
 from fastleuk.evaluation.baselines.measure import Measured, measure
 from fastleuk.evaluation.decision import file_hash
 from fastleuk.files import write_atomically
+from fastleuk.models.seen_images import KEY as SEEN
+from fastleuk.models.seen_images import NO_IMAGES, SeenImages, from_json
 from fastleuk.progress import progress_bar
 from fastleuk.run_folder.names import SPLIT
 
@@ -23,7 +27,9 @@ KEPT = "seen_images.npz"
 """What is known of their looks, in the run folder: other data can be compared with them after the
 images themselves have gone."""
 
-_FORMAT = 1
+_FORMAT = 1000 + VERSION
+"""Of the file: its layout, and the version of the descriptions."""
+
 _MEASURES = ("colours", "area", "cell", "background", "share")
 
 
@@ -56,6 +62,8 @@ class Seen:
         seed: Of the split.
         looks: None where the images are gone, and were never compared with before.
         gone: Why there are no looks; else empty.
+        by_weights: The images that the weights record, those of their starting weights included.
+        synthetic: Drawn cells, whose names are numbers.
     """
 
     paths: tuple[str, ...]
@@ -67,6 +75,15 @@ class Seen:
     seed: int
     looks: Looks | None
     gone: str = ""
+    by_weights: SeenImages = NO_IMAGES
+    synthetic: bool = False
+
+    @property
+    def cell_side(self) -> float:
+        """Median diameter of the cells in pixels of the files; NaN where it is not known."""
+        area = np.zeros(0) if self.looks is None else self.looks.measured.area
+        known = area[np.isfinite(area)]
+        return float(np.median(np.sqrt(4 * known / np.pi))) if len(known) else float("nan")
 
     @property
     def trained(self) -> np.ndarray:
@@ -80,6 +97,7 @@ def read_seen(
     training: Callable[[], DataSet],
     *,
     workers: int,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
     report: Callable[[str], None] = print,
 ) -> Seen:
     """Return what a run has seen, as kept in its folder or as its data are now; keep it there.
@@ -89,6 +107,7 @@ def read_seen(
         class_names: The run's classes.
         training: Opens the run's data.
         workers: Threads that read images.
+        metadata: Of the weights.
         report: Is told how long it took.
 
     Raises:
@@ -123,6 +142,8 @@ def read_seen(
         seed=int(next(iter(rows.values()))["seed"]),
         looks=looks,
         gone=gone,
+        by_weights=from_json(metadata.get(SEEN)),
+        synthetic=bool(metadata.get("synthetic")),
     )
 
 
@@ -139,9 +160,8 @@ def _look(
     rows = np.array([place[path] for path in paths], dtype=np.int64)
     with progress_bar("measuring training images") as progress:
         measured = measure(dataset, workers=workers, progress=progress).take(rows)
-    with progress_bar("describing training images") as progress:
-        pixels = tuple(dataset.pixels[row] for row in rows)
-        described = describe_all(dataset.manifest.take(rows), pixels, workers, progress)
+    assert dataset.described is not None
+    pixels, described = tuple(dataset.pixels[row] for row in rows), dataset.described[rows]
     report(
         f"Looked at {len(rows)} training and validation images in "
         f"{time.perf_counter() - start:.1f} s"

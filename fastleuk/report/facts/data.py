@@ -78,7 +78,11 @@ def disjoint_sentence(source: Source) -> tuple[bool, str]:
     """Return whether the parts are separate by subject, and a sentence about it."""
     if not source.split:
         return False, "Not shown: split.csv is not in the run folder."
-    return verdict(source.split, subjects_known=not source.subject_is_image)
+    return verdict(
+        source.split,
+        subjects_known=not source.subject_is_image,
+        looks=source.figures.get("parts"),
+    )
 
 
 def preprocessing_sentence(source: Source) -> str:
@@ -93,5 +97,5 @@ def preprocessing_sentence(source: Source) -> str:
         text += f"; they were normalised by mean ({mean}) and standard deviation ({std})"
     return (
         f"{text}. Every file was decoded and checked before training; of identical images one was "
-        "kept, and the subjects that they tie together stay in one part."
+        "kept, and the subjects that identical or near-identical pictures tie stay in one part."
     )

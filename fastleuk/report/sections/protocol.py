@@ -21,7 +21,9 @@ from fastleuk.report.overlap import shared
 from fastleuk.report.sections.compared import compared, signed
 from fastleuk.report.sections.results import figure_row
 from fastleuk.report.source import read_split_file
+from fastleuk.run_folder.names import TEST_METRICS
 from fastleuk.shell import quoted
+from fastleuk.tracking.runs import read_figures
 
 RESULT = {"cv": "cv.json", "paper": "paper.json"}
 
@@ -182,23 +184,36 @@ def _confusion(names: list[str], counts: np.ndarray) -> dict[str, Any]:
 
 
 def _folds_apart(folder: Path, result: Mapping[str, Any]) -> str:
-    """Say whether the runs' own split files keep subjects apart, having read all of them."""
-    checked, crossing = 0, []
+    """Report if the runs' own split files keep subjects apart, and their parts look different."""
+    checked, crossing, looked, alike = 0, [], 0, []
     for run in result["runs"]:
         path = folder / "runs" / run["name"] / "split.csv"
         if path.is_file():
             checked += 1
             if not all(pair.nothing for pair in shared(read_split_file(path))):
                 crossing.append(run["name"])
+        tested = folder / "runs" / run["name"] / TEST_METRICS
+        looks = read_figures(tested).get("parts") if tested.is_file() else None
+        looked += looks is not None
+        if looks and looks["same"]:
+            alike.append(run["name"])
     if not checked:
         return "Not shown: the runs' folders are not there any more."
     if result["data"]["subject_is_image"]:
         return "No subject is known, so it cannot be shown that the parts share no person."
     if crossing:
         return f"Subjects stand in two parts of: {listing(crossing)}."
+    if alike:
+        return f"Near-identical pictures are in two parts of: {listing(alike)}."
+    by_looks = (
+        f" In {looked} of them the images were compared by their looks: no near-identical pictures "
+        "are in two parts."
+        if looked
+        else " Looks were not compared."
+    )
     return (
         f"In {checked} of {len(result['runs'])} runs split.csv was read: no subject and no file "
-        "stands in two parts."
+        f"stands in two parts.{by_looks}"
     )
 
 

@@ -11,7 +11,7 @@ from fastleuk.config import Config, OptimConfig
 from fastleuk.data.dataset import DataSet
 from fastleuk.data.labels.positive import no_positive
 from fastleuk.data.manifest import Manifest
-from fastleuk.data.split.parts import Split
+from fastleuk.data.split.parts import PARTS, Split
 from fastleuk.loading.stream import TrainStream
 from fastleuk.training.distributed.ranks import Ranks
 
@@ -33,6 +33,16 @@ def report_data(dataset: DataSet, split: Split, report: Report) -> None:
         report(f"  {part:<5} {len(rows):>6} images of {subjects} subjects: {classes}")
     for note in split.notes:
         report(f"  note: {note}")
+    between = dataset.near.between(split.parts)
+    if between:
+        first = between[0]
+        named = " and ".join(
+            f"{manifest.paths[i]} ({PARTS[split.parts[i]]})" for i in (first.first, first.second)
+        )
+        report(
+            f"  note: {len(between)} pairs of pictures in different parts look alike, such as "
+            f"{named}, distance {first.distance:.3f}: where they are copies, the figures flatter"
+        )
     if dataset.positive is None and len(manifest.class_names) == 2:
         report(f"  note: {no_positive(manifest.class_names)}")
     if dataset.bad:

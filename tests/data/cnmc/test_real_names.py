@@ -65,7 +65,7 @@ def kept(real):
     keep = np.array([i for i in range(len(manifest)) if i not in drop])
     return DataSet(
         manifest=manifest.take(keep),
-        groups=subject_groups(manifest, identical)[keep],
+        groups=subject_groups(manifest, [same.indices for same in identical])[keep],
         sha256=tuple(sha256[i] for i in keep),
         sizes=np.zeros((len(keep), 2), np.int64),
         identical=identical,
@@ -114,7 +114,8 @@ def test_identical_files_are_the_known_pairs(real, shared_dir):
 
 def test_identical_files_tie_their_subjects(real):
     manifest, sha256 = real
-    tied = {frozenset(names) for names in tied_subjects(manifest, find_identical(sha256, manifest))}
+    groups = subject_groups(manifest, [s.indices for s in find_identical(sha256, manifest)])
+    tied = {frozenset(names) for names in tied_subjects(manifest, groups)}
     assert tied == {
         frozenset({"20", "21"}),
         frozenset({"51", "75", "78"}),

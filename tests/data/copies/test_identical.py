@@ -32,7 +32,7 @@ def test_groups_are_the_connected_components(rows, tmp_path_factory):
     subjects = [f"s{who}" for who, _ in rows]
     hashes = [f"h{what}" for _, what in rows]
     manifest = manifest_of(tmp_path_factory.getbasetemp(), [0] * len(rows), subjects)
-    groups = subject_groups(manifest, find_identical(hashes, manifest))
+    groups = subject_groups(manifest, [s.indices for s in find_identical(hashes, manifest)])
     # Spread the smallest number along shared subjects and shared hashes until nothing changes.
     expected = list(range(len(rows)))
     for _ in rows:

@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance
 from fastleuk.data.copies import near as near_module
 from fastleuk.data.copies.near import (
     ALIKE,
+    SAME,
     SIDE,
     SMALL_CELL,
     alike_across,
@@ -18,9 +19,13 @@ from fastleuk.data.copies.near import (
     describe_near,
     describe_picture,
     find_near_duplicates,
+    tie_lines,
 )
 from fastleuk.data.dataset import load_dataset
-from tests.makers.cells import write_cells
+from fastleuk.data.report import describe
+from fastleuk.data.split.make import make_split
+from tests.makers.cells import PROJECT, write_cells
+from tests.makers.data_trees import manifest_of
 
 
 def jpeg(image, quality):
@@ -37,7 +42,16 @@ COPIES = {
     "half the size": lambda i: i.resize((i.width // 2, i.height // 2), Image.Resampling.BICUBIC),
     "more colour": lambda i: ImageEnhance.Color(i).enhance(1.4),
     "another frame": lambda i: i.crop((9, 4, i.width, i.height)),
+    "white background": lambda i: on(i, (255, 255, 255)),
+    "grey background, saved with losses": lambda i: jpeg(on(i, (190, 185, 200)), 80),
 }
+
+
+def on(image, color):
+    """Replace the black background."""
+    pixels = np.array(image)
+    pixels[pixels.max(axis=2) == 0] = color
+    return Image.fromarray(pixels)
 
 
 def cell(seed, side=130):
@@ -66,9 +80,9 @@ def test_a_copy_that_is_turned_by_some_degrees_is_not_promised():
     assert pairs_of(cell(1), cell(1).rotate(30)) == []
 
 
-@pytest.mark.parametrize("block", [2048, 2])
-def test_copies_of_known_pictures_are_found_and_nothing_within_a_set(block, monkeypatch):
-    monkeypatch.setattr(near_module, "BLOCK", block)
+@pytest.mark.parametrize("cells", [1 << 25, 20])
+def test_copies_of_known_pictures_are_found_and_nothing_within_a_set(cells, monkeypatch):
+    monkeypatch.setattr(near_module, "CELLS", cells)
     known = [cell(seed) for seed in range(9)]
     asked = [cell(20), COPIES["turned"](cell(4)), cell(21), cell(21), COPIES["mirrored"](cell(8))]
     pictures, others = (
@@ -88,10 +102,19 @@ def speckled(seed, side=50):
     return Image.fromarray((grey * inside).astype(np.uint8).repeat(3, axis=2))
 
 
-@pytest.mark.parametrize(("how", "found"), [("turned", 1), ("half the size", 0)])
-def test_of_a_small_cell_on_black_only_unchanged_pixels_are_found(how, found):
-    assert max(speckled(1).size) < SMALL_CELL
-    assert len(pairs_of(speckled(1), COPIES[how](speckled(1)))) == found
+SMALL_COPIES = {
+    **{how: COPIES[how] for how in ("turned", "brightened", "white background")},
+    "larger": lambda i: i.resize((round(i.width * 1.3), round(i.height * 1.3))),
+}
+
+
+@pytest.mark.parametrize("how", SMALL_COPIES)
+def test_copies_of_small_cells_are_found(how):
+    """Outlines mix with the background where a cell is resized or laid on another one."""
+    cells = [cell(seed, side=50) for seed in range(12)]
+    assert cells[0].width < SMALL_CELL
+    pairs = [pair for c in cells for pair in pairs_of(c, SMALL_COPIES[how](c))]
+    assert len(pairs) >= 9
 
 
 def test_a_flat_picture_is_like_none():
@@ -125,7 +148,7 @@ def test_no_pair_is_lost_that_comparing_all_positions_finds(seed, noise, count):
 def test_blocks_miss_no_pair(monkeypatch):
     images = [cell(seed) for seed in (1, 2, 3, 1, 4, 2, 1)]
     whole = pairs_of(*images)
-    monkeypatch.setattr(near_module, "BLOCK", 2)
+    monkeypatch.setattr(near_module, "CELLS", 14)
     assert {(p.first, p.second) for p in pairs_of(*images)} == {(p.first, p.second) for p in whole}
     assert len(whole) == 4
 
@@ -139,35 +162,76 @@ def dataset(tmp_path):
     return load_dataset(root, subject_regex=r"([ls]\d+)_\d")
 
 
-def find_near(dataset, **options):
-    return find_near_duplicates(
-        dataset.manifest, pixels=dataset.pixels, groups=dataset.groups, **options
-    )
-
-
-def test_pairs_across_subjects_are_listed_with_names_and_distance(dataset, tmp_path):
-    near = find_near(dataset, cache_dir=tmp_path)
-    assert (len(near.across), near.within) == (2, 1)
-    text = describe_near(dataset.manifest, near)
-    assert "across subjects: 2; 1 more within a subject" in text
+def test_subjects_of_one_picture_are_tied_and_reported(dataset):
+    near = dataset.near
+    assert (len(near.same), len(near.alike), len(near.within)) == (2, 0, 1)
+    place = {subject: i for i, subject in enumerate(dataset.manifest.subjects)}
+    assert dataset.groups[place["l7"]] == dataset.groups[place["l8"]]
+    assert len(set(dataset.groups)) == len(place) - 1
+    (line,) = tie_lines(dataset.manifest, near, dataset.groups)
+    assert "2 pairs of near-identical pictures under two names" in line
+    assert "l7 ~ l8" in line
+    text = describe(dataset)
+    assert "Near-identical pictures of different subjects: 2" in text
     assert "large/l7_0.png ~ large/l8_0.png (subjects l7, l8)" in text
-    assert "stay in the data" in text
-    assert "… and 1 more" in describe_near(dataset.manifest, near, limit=1)
+    assert "Subjects that count as one in every split\n  l7 ~ l8" in text
 
 
-def test_descriptions_are_kept_by_pixels(dataset, tmp_path, monkeypatch):
-    first = find_near(dataset, cache_dir=tmp_path)
-    monkeypatch.setattr(near_module, "describe_picture", lambda _: pytest.fail("read again"))
-    again = find_near(dataset, cache_dir=tmp_path)
-    assert again == first
+def test_a_tie_that_would_be_a_guess_is_reported_instead():
+    described = np.stack([describe_picture(cell(seed)).reshape(-1) for seed in (1, 2)])
+    mixed = described[0] + 0.25 * described[1]
+    described = np.stack([*described, mixed / np.linalg.norm(mixed)])
+    near = find_near_duplicates(described, np.arange(3))
+    ((pair,), same) = near.alike, near.same
+    assert (pair.first, pair.second, same) == (0, 2, ())
+    assert ALIKE <= pair.correlation < SAME
+    manifest = manifest_of(PROJECT, [0, 1, 0], ["a", "b", "c"])
+    (line,) = tie_lines(manifest, near, np.arange(3))
+    assert "1 more pairs of pictures of different subjects look alike" in line
+    assert "a guess" in line
+    text = describe_near(manifest, near)
+    assert "across subjects: 1\n  distance 0.0" in text
+    assert "(subjects a, c)" in text
+    assert near.between(np.array([1, 1, 3])) == [pair]
+    assert near.between(np.array([1, 1, 0])) == near.between(np.array([1, 3, 1])) == []
 
 
-def test_damaged_descriptions_are_made_anew(dataset, tmp_path):
-    first = find_near(dataset, cache_dir=tmp_path)
+def test_one_picture_with_two_labels_is_reported(tmp_path):
+    root = write_cells(tmp_path / "set", subjects=2, per_subject=1)
+    cell(5).save(root / "large" / "l7_0.png")
+    cell(5).rotate(180).save(root / "small" / "s7_0.png")
+    dataset = load_dataset(root, subject_regex=r"([ls]\d+)_\d")
+    lines = tie_lines(dataset.manifest, dataset.near, dataset.groups)
+    assert "WARNING: 1 of these pairs have two different labels" in lines[1]
+
+
+def test_descriptions_are_cached_and_damaged_ones_computed_again(dataset, tmp_path, monkeypatch):
+    def load():
+        return load_dataset(
+            dataset.manifest.root, subject_regex=r"([ls]\d+)_\d", cache_dir=tmp_path
+        )
+
+    first = load()
+    with monkeypatch.context() as patch:
+        patch.setattr(near_module, "describe_picture", lambda _: pytest.fail("read again"))
+        again = load()
+    assert again.near == first.near
+    np.testing.assert_array_equal(again.described, first.described)
     (store,) = (tmp_path / "near").iterdir()
     store.write_bytes(store.read_bytes()[:100])
-    again = find_near(dataset, cache_dir=tmp_path)
-    assert len(again.across) == len(first.across)
+    assert load().near == first.near
+
+
+def test_cells_of_cnmc_under_two_names_are_tied(shared_dir, tmp_path):
+    dataset = load_dataset(shared_dir / "data" / "cnmc-pairs", cache_dir=tmp_path)
+    subjects = dataset.manifest.subjects
+    pairs = {frozenset((subjects[p.first], subjects[p.second])) for p in dataset.near.same}
+    assert pairs == {frozenset({"H6", "H2"}), frozenset({"H10", "h3"})}
+    assert not dataset.near.alike
+    split = make_split(dataset.manifest, dataset.groups, mode="fold:1", val_fraction=0.3)
+    used = {subjects[i] for part in ("train", "val") for i in split.indices(part)}
+    assert "h3" not in used
+    assert any("near-identical picture ties" in note for note in split.notes)
 
 
 @pytest.mark.parametrize("name", ["malaria", "pbc"])

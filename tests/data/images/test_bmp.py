@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from fastleuk.data.images.decode import examine_image
+from tests.makers.bmp_files import bmp, photo
+
 
 @pytest.mark.parametrize("header", ["", "v5"])
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 5, 400, 4000])
@@ -29,3 +32,12 @@ def test_a_plain_bmp_is_judged_as_pil_judges_it(header, cut, monkeypatch):
     assert quick == slow
     assert image.examine(data).pixels == hashed
     assert (slow[2] == "") == (cut <= 1)
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+@pytest.mark.parametrize(("height", "width", "gap"), [(9, 13, 0), (16, 8, 84), (31, 30, 3)])
+def test_rows_are_read_where_they_lie(height, width, gap, top_down):
+    pixels = photo(height, width)
+    found, image = examine_image(bmp(pixels, top_down=top_down, gap=gap))
+    assert not found.error
+    np.testing.assert_array_equal(np.asarray(image), pixels)

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastleuk.data.copies.identical import subject_groups
 from fastleuk.data.split.file import read_split, write_split
 from fastleuk.data.split.make import make_split
 from fastleuk.data.split.parts import PARTS, check_split, parse_mode
 from fastleuk.errors import ConfigError, DataError
 from tests.makers.cells import PROJECT
 from tests.makers.cohorts import cohort, counts_by_class, mixed_cohort
+from tests.makers.data_trees import manifest_of
 
 
 @pytest.fixture
@@ -272,3 +274,26 @@ def test_split_does_not_depend_on_pythons_hash_seed():
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
+
+
+def test_a_split_made_before_pictures_were_compared_stays_usable_with_a_note(tmp_path):
+    subjects = [f"s{i // 2}" for i in range(24)]
+    manifest = manifest_of(tmp_path, [i // 2 % 2 for i in range(24)], subjects)
+    sha256 = [f"{i:064x}" for i in range(24)]
+    drawn = subject_groups(manifest, ())
+    split = make_split(manifest, drawn, val_fraction=0.25, test_fraction=0.25)
+    write_split(split, manifest, tmp_path / "split.csv", sha256)
+    pair = (int(split.indices("train")[0]), int(split.indices("test")[0]))
+    tied = subject_groups(manifest, [pair])
+    again = read_split(tmp_path / "split.csv", manifest, tied, sha256)
+    (note,) = again.looks
+    assert "near-identical pictures tie" in note
+    assert note in again.notes
+    check_split(again, manifest, tied)
+    np.testing.assert_array_equal(again.parts, split.parts)
+    assert read_split(tmp_path / "split.csv", manifest, drawn, sha256).looks == ()
+    # A subject in two parts is still refused, whatever ties it.
+    text = (tmp_path / "split.csv").read_text().replace(",train,", ",test,", 1)
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(DataError, match="no subject is shared"):
+        read_split(tmp_path / "split.csv", manifest, tied, sha256)

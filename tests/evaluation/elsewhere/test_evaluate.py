@@ -125,20 +125,22 @@ def test_a_run_whose_data_are_gone_is_scored_all_the_same(copy, cells, others, t
     copies = _leaky(copy, cells, others, tmp_path / "leaky")
     other = OtherData(on=str(tmp_path / "leaky"), classes="Big=large")
     gone = str(tmp_path / "gone")
-    with pytest.raises(DataError, match="1 of 39 images"):  # a file is known by its hash
+    with pytest.raises(DataError, match="2 of 39 images") as raised:  # by its hash, by its pixels
         evaluate_on(copy, other, data=gone, report=_quiet)
-    (tmp_path / "leaky/small/s92_0.bmp").unlink()
+    assert "small/s90_0.png: its pixels were trained on" in str(raised.value)
+    for name in ("s92_0.bmp", "s90_0.png"):
+        (tmp_path / "leaky/small" / name).unlink()
     said = []
     figures = evaluate_on(copy, other, data=gone, report=said.append)
-    assert figures["overlap"]["compared"] == "files only"
+    assert figures["overlap"]["compared"] == "files and names only"
     assert not {"shift", "baselines"} & figures.keys()
     (note,) = [text for text in said if "can't be looked at" in text]
     assert f"{gone}: no such folder" in note
     assert any("can't be looked at" in text for text in figures["notes"])
     # Once the data were there, their looks are kept in the run.
-    with pytest.raises(DataError, match="2 of 38 images"):
+    with pytest.raises(DataError, match="1 of 37 images"):
         evaluate_on(copy, other, report=_quiet)
-    with pytest.raises(DataError, match=f"2 of 38 images.*\n.*{copies['small/s90_0.png']}"):
+    with pytest.raises(DataError, match=f"1 of 37 images.*\n.*{copies['small/s91_0.bmp']}"):
         evaluate_on(copy, other, data=gone, report=_quiet)
 
 
@@ -191,3 +193,55 @@ def test_averaged_weights_take_their_statistics_from_the_runs_own_images(copy, o
     assert (copy / "on-centre-b" / "metrics.average-2.json").is_file()
     assert figures["average"] == 2
     assert any("from 32 training images" in text for text in said)
+
+
+def test_what_the_run_has_seen_is_left_out_on_request(copy, cells, others, tmp_path, fastleuk):
+    copies = _leaky(copy, cells, others, tmp_path / "leaky")
+    words = ["evaluate", copy, "--on", tmp_path / "leaky", "--classes", "Big=large"]
+    code, _, err = fastleuk(*words, "--skip-overlap", "--allow-overlap")
+    assert (code, "contradict each other" in err) == (2, True)
+    code, out, err = fastleuk(*words, "--skip-overlap")
+    assert code == 0, err
+    assert "3 of 39 images are left out (--skip-overlap)" in out + err
+    figures = json.loads((copy / "on-leaky" / "metrics.json").read_text())
+    assert figures["samples"] == 36
+    assert {each["path"]: each["seen"] for each in figures["overlap"]["skipped"]} == copies
+    assert figures["warnings"] == []
+    assert not copies.keys() & {r["path"] for r in _rows(copy / "on-leaky" / "predictions.csv")}
+
+
+def test_a_stopped_evaluation_is_resumed(copy, others, monkeypatch):
+    from fastleuk.evaluation import scorer
+
+    other = OtherData(on=str(others), classes="Big=large")
+    monkeypatch.setattr(scorer, "PIECE", 8)
+    predict, calls = scorer.predict, []
+
+    def counted(model, loader, *rest, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(model, loader, *rest, **options)
+
+    monkeypatch.setattr(scorer, "predict", counted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_on(copy, other, report=_quiet)
+    (partial,) = (copy / "on-centre-b").glob(".partial*")
+    kept = partial.read_bytes()
+    said = []
+    figures = evaluate_on(copy, other, report=said.append)
+    assert "Resuming: 16 of 36 images were predicted before this was stopped" in said
+    assert len(calls) == 3 + 3
+    assert not partial.exists()
+    rows = _rows(copy / "on-centre-b" / "predictions.csv")
+    # Another run's, or damaged, predictions are not taken.
+    for content in (kept[:-50], b""):
+        partial.write_bytes(content)
+        calls[:] = [0] * 3
+        assert evaluate_on(copy, other, report=said.append)["accuracy"] == figures["accuracy"]
+        assert len(calls) == 3 + 5
+    assert _rows(copy / "on-centre-b" / "predictions.csv") == rows
+    partial.write_bytes(kept)
+    calls[:] = [0] * 3
+    evaluate_on(copy, other, tta="flips", report=said.append)
+    assert len(calls) == 3 + 5
