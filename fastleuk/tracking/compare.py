@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.evaluation.intervals.few_subjects import EXACT
 from fastleuk.files import write_json
 from fastleuk.run_folder.state import not_ended
 from fastleuk.tables import text_table
-from fastleuk.tracking.compared import document, ends
+from fastleuk.tracking.compared import document
 from fastleuk.tracking.paired import LEVEL, Interval
 from fastleuk.tracking.pairs import (
     LETTERS,
@@ -19,7 +20,6 @@ from fastleuk.tracking.pairs import (
     Pairs,
     format_pairs,
     interval_of,
-    no_width,
     pair_with_first,
     report_few,
 )
@@ -85,8 +85,8 @@ def compare_runs(
     report(f"\nSettings that differ\n{_table(differing_settings(records), records)}")
     intervals = [interval_of(record, seed) for record in records]
     report(f"\nTest figures\n{_table(_figure_rows(records, intervals), records)}")
-    if no_width(intervals):
-        report("  An interval without width says nothing: all resamples of its subjects are alike.")
+    if any(each is not None and each.method == EXACT for each in intervals):
+        report("  Where no resample differs the interval is the exact binomial bound.")
     comparable = same_tests(records)
     if not comparable:
         report_few(records, report)
@@ -132,7 +132,7 @@ def _document(
             "name": record.name,
             "path": str(record.path),
             "synthetic": bool((record.figures or {}).get("synthetic")),
-            "f1_macro": None if found is None else ends(found),
+            "f1_macro": None if found is None else found.as_json(),
         }
         for letter, record, found in zip(LETTERS, records, intervals, strict=False)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastleuk.evaluation.intervals.few_subjects import FEW_SUBJECTS
+from fastleuk.evaluation.intervals.few_subjects import BOOTSTRAP, FEW_SUBJECTS
 from fastleuk.evaluation.intervals.metric_table import LOWER, METRICS
 from fastleuk.evaluation.intervals.resampling import Plan
 from fastleuk.tables import text_table
@@ -221,14 +221,11 @@ def interval_of(record: RunRecord, seed: int) -> Interval | None:
     written = (record.figures.get("interval") or {}).get("f1_macro")
     if isinstance(written, list) and len(written) == 2:
         low, high = map(float, written)
-        return Interval(record.figures["f1_macro"], low, high)
+        all_ = (record.figures.get("intervals") or {}).get("figures", {})
+        method = all_.get("f1_macro", {}).get("method", BOOTSTRAP)
+        return Interval(record.figures["f1_macro"], low, high, method=method)
     names: Sequence[str] = record.figures["class_names"]
     return macro_f1_interval(record.tested.counts(names), seed=seed)
-
-
-def no_width(intervals: Sequence[Interval | None]) -> bool:
-    """Say whether an interval has no width."""
-    return any(each is not None and each.high - each.low < 1e-12 for each in intervals)
 
 
 def report_few(records: Sequence[RunRecord], report: Callable[[str], None]) -> None:

@@ -76,7 +76,9 @@ def test_a_run_against_itself_differs_by_nothing_and_reversed_by_the_opposite():
         for p in (0.9, 0.7)
     )
     same = macro_f1_interval(a, a)
-    assert (same.estimate, same.low, same.high) == (0, 0, 0)
+    # None of 4 subjects a class differs: the exact bound of those that may.
+    share = 1 - 0.025 ** (1 / 4)
+    assert (same.estimate, same.low, same.high) == pytest.approx((0, -share, share))
     forth, back = macro_f1_interval(a, b), macro_f1_interval(b, a)
     assert forth.estimate == pytest.approx(macro_f1(a.sum(0)) - macro_f1(b.sum(0)))
     assert (forth.low, forth.estimate, forth.high) == pytest.approx(
@@ -132,7 +134,6 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     assert "not their methods" in said
     assert "seeds differ" not in said
     assert "warning" not in said
-    assert "without width" not in said
     assert _compare([a, b], tmp_path)[0] == said
     rough = [
         pair_with_first(records, resamples=9, seed=seed).pairs[0].difference for seed in range(6)
@@ -274,4 +275,6 @@ def test_the_command_compares(tmp_path, fastleuk):
     assert code == 0
     assert out.stat().st_size > 10_000
     assert "(none)" in said
-    assert "without width" in said  # all are right: no resample differs
+    # All are right: no resample differs, of 4 subjects a class.
+    assert f"{0.025 ** (1 / 4):.3f}–1.000" in said
+    assert "exact" in said

@@ -26,7 +26,7 @@ def macro_f1_interval(
     """Return macro-F1, or its difference from a reference, with an interval over subjects.
 
     With a single subject of a class nothing is known of how subjects differ, and the interval is
-    all that a figure can be; with none that differ it has no width.
+    all that a figure can be; with none that differ it is the exact binomial bound.
 
     Args:
         counts: By subject; or :func:`fastleuk.evaluation.intervals.subjects.group_confusions`.
@@ -79,4 +79,4 @@ def format_summary(summary: dict[str, Any], value: float) -> str:
         f"over {summary['clusters']} {over}"
     )
     text += f" ({counts})" if len(by_class) <= 10 else ""
-    return text + trust(low, high, min(by_class.values()), over)
+    return text + trust(min(by_class.values()), over)
