@@ -219,7 +219,7 @@ def interval_of(record: RunRecord, seed: int) -> Interval | None:
     if record.tested is None or record.figures is None:
         return None
     written = (record.figures.get("interval") or {}).get("f1_macro")
-    if isinstance(written, list) and len(written) == 2:
+    if isinstance(written, list) and len(written) == 2 and None not in written:
         low, high = map(float, written)
         all_ = (record.figures.get("intervals") or {}).get("figures", {})
         method = all_.get("f1_macro", {}).get("method", BOOTSTRAP)

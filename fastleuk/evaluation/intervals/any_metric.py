@@ -124,7 +124,7 @@ def subject_interval(
     groups = None if subjects is None else read_subjects(subjects, len(codes))
     answers, plan = prepare(
         codes, scores.probabilities, groups, [str(name) for name in names], str(names[-1]),
-        predicted=_predicted(scores, names), resamples=resamples, seed=seed,
+        predicted=_predicted(scores), resamples=resamples, seed=seed,
     )  # fmt: skip
     if len(names) != 2:
         answers = dataclasses.replace(answers, positive=None)
@@ -143,12 +143,11 @@ def subject_interval(
     return dataclasses.replace(interval(found, plan, level=level), over=over)
 
 
-def _predicted(scores: Scores, names: Sequence[Any]) -> np.ndarray | None:
+def _predicted(scores: Scores) -> np.ndarray | None:
     """Return the codes of the labels that come with the scores; None without any."""
-    if scores.predicted is None:
+    if scores.predicted is None or scores.columns is None:
         return None
-    places = {str(name): code for code, name in enumerate(names)}
-    return np.array([places[name] for name in scores.predicted], dtype=np.int64)
+    return np.array([scores.columns.index(name) for name in scores.predicted], dtype=np.int64)
 
 
 def _bare(metric: Metric) -> Metric:

@@ -17,7 +17,7 @@ be right by luck. Two corrections allow for the subjects that are missing:
   exact binomial interval always.
 
 ``tests/evaluation/test_coverage.py`` simulates how often such intervals are right, and
-``benchmarks/coverage.py`` writes the table that docs/honesty.md shows.
+``benchmarks/interval_coverage.py`` writes the table that docs/honesty.md shows.
 """
 
 from __future__ import annotations

@@ -162,7 +162,11 @@ def groups_of(subjects: Any, size: int) -> np.ndarray:
 def _without_samples(answers: Answers, classes: Sequence[str]) -> dict[str, str]:
     """Return what there is no sample for, and why: scikit-learn would count it as 0."""
     there, positive = np.unique(answers.labels), answers.positive
-    told = {"mcc": "one class only"} if len(there) == 1 else {}
+    told: dict[str, str] = {}
+    if len(there) == 1:
+        # Means over the classes would count those without an image as 0.
+        told = dict.fromkeys(["mcc", "f1_macro", "precision_macro", "recall_macro"],
+                             "one class only")  # fmt: skip
     if positive is not None and positive not in there:
         names = ("sensitivity", "recall_positive", "precision_positive", "f1_positive")
         told |= dict.fromkeys(names, f"no image of {classes[positive]}")

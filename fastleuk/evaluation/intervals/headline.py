@@ -59,12 +59,13 @@ def macro_f1_summary(
     """
     found = known or macro_f1_interval(counts)
     clusters = zip(class_names, counts.clusters().tolist(), strict=True)
+    ends = found.as_json()
     return {
         "level": LEVEL,
         "over": "images" if by_image else "subjects",
         "clusters": len(counts.true),
         "clusters_by_class": dict(clusters),
-        "f1_macro": [found.low, found.high],
+        "f1_macro": [ends["low"], ends["high"]],
     }
 
 

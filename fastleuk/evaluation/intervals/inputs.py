@@ -53,7 +53,9 @@ def as_column(values: Any) -> np.ndarray:
         return found
     found = as_array(values)
     if isinstance(values, np.ma.MaskedArray):
-        return values.astype(object).filled(None)
+        found = np.array(values.data, dtype=object)
+        found[np.ma.getmaskarray(values)] = None
+        return found
     return np.char.decode(found, "utf-8") if found.dtype.kind == "S" else found
 
 
@@ -182,6 +184,8 @@ def _order(
                 f"classes={asked}: the columns of the probabilities are named "
                 f"{_names(columns)}. Leave classes= out, or give it in that order."
             )
+        if _codes(given, count) and not set(asked) & set(given):
+            return list(range(count))
         return asked
     if named and columns is not None:
         return list(columns)
@@ -219,22 +223,18 @@ def read_subjects(given: Any, size: int) -> np.ndarray:
     """
     names = as_column(given)
     if names.dtype.kind in "OU":
-        texts = [str(name).strip().casefold() for name in names.reshape(-1).tolist()]
-        words = Counter(text for text in texts if text in NOT_KNOWN - MISSING)
-        several = [f"{word!r}: {count} samples" for word, count in words.items() if count > 1]
+        words = {n: name.strip().casefold() for n, name in enumerate(names.reshape(-1).tolist())
+                 if isinstance(name, str)}  # fmt: skip
+        unknown = Counter(word for word in words.values() if word in NOT_KNOWN - MISSING)
+        several = [f"{word!r}: {count} samples" for word, count in unknown.items() if count > 1]
         if several:
             raise ConfigError(
                 "subjects that say only that the subject isn't known: all their samples would "
                 "count as one person's. Give each sample its subject, leave out these samples, "
                 f"or, if this is somebody's name, write it in another way:\n{listed(several)}"
             )
-        names = np.array(
-            [
-                None if text in MISSING else name
-                for text, name in zip(texts, names.reshape(-1).tolist(), strict=True)
-            ],
-            dtype=object,
-        ).reshape(names.shape)
+        names = names.astype(object)
+        names.reshape(-1)[[n for n, word in words.items() if word in MISSING]] = None
     return number_subjects(names, size)
 
 
