@@ -110,8 +110,18 @@ class Outcome:
         result(report, f"\n{self.scored.decision.sentence}")
 
     def _marked(self) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
-        """Return the tables of images and of subjects, with a column for what the run has seen."""
+        """Return the tables of images and of subjects, with a column for what the run has seen.
+
+        Images of other data have their hash and their group, too: of a run's own data split.csv
+        has them.
+        """
         images, subjects = self.scored.table(), self.subjects
+        if "on" in self.figures:
+            dataset, rows = self.scored.dataset, self.scored.rows.tolist()
+            images = [
+                {**image, "sha256": dataset.sha256[row], "group": int(dataset.groups[row])}
+                for image, row in zip(images, rows, strict=True)
+            ]
         if not self.marks:
             return images, subjects
         seen = [self.marks.get(row, "") for row in self.scored.rows.tolist()]

@@ -193,7 +193,7 @@ def _limits(paired: Sequence[Paired], records: Sequence[RunRecord], tested: Test
         )
     elif fewest < FEW_SUBJECTS:
         texts.append(
-            f"A class has {fewest} test subjects only, fewer than {FEW_SUBJECTS}: the intervals "
+            f"A class has {fewest} subjects only, fewer than {FEW_SUBJECTS}: the intervals "
             "are rough; the swap test is right with any number, but sees large differences only."
         )
     blind = [pair for pair in paired if pair.test.smallest > 1 - LEVEL]
