@@ -87,7 +87,7 @@ def classifier(
     return Answers(labels, np.stack([1 - score, score], axis=1), predicted, groups, 1)
 
 
-def test_part(
+def draw_images(
     rng: np.random.Generator, population: Population, subjects: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw labels and groups, int64 ``(N,)``, of so many subjects a class."""
@@ -108,7 +108,7 @@ def coverage(
     a, b = _beta(population.truth, population.icc)
     ends: dict[str, list[tuple[float, float]]] = {name: [] for name in FIGURES}
     for _ in range(draws):
-        labels, groups = test_part(rng, population, subjects)
+        labels, groups = draw_images(rng, population, subjects)
         answers = classifier(rng, labels, groups, rng.beta(a, b, 2 * subjects))
         plan = Plan(answers.counts.strata, resamples, seed)
         for name, each in replicate(answers, plan, list(FIGURES)).items():
@@ -129,7 +129,7 @@ def coverage_of_difference(
     rng = np.random.default_rng([seed, subjects, *_whole(population), round(1000 * second)])
     ends: dict[str, list[tuple[float, float]]] = {name: [] for name in FIGURES}
     for _ in range(draws):
-        labels, groups = test_part(rng, population, subjects)
+        labels, groups = draw_images(rng, population, subjects)
         ranks = rng.random((2, 2 * subjects))
         ranks[1] = np.where(rng.random(2 * subjects) < 0.5, ranks[0], ranks[1])
         both = [

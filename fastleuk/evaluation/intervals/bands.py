@@ -113,10 +113,10 @@ def _in_resamples(
     clusters = answers.counts.clusters()
     positives = np.unique(groups[members]).size
     roc, pr = (np.array(curve) for curve in rows)
-    ends = [_ends(roc, plan, positives), _ends(pr, plan, int(clusters[clusters > 0].min()))]
-    for band in ends[0]:
-        band[-1] = 1.0
-    return ends
+    bands = [_ends(roc, plan, positives), _ends(pr, plan, int(clusters[clusters > 0].min()))]
+    for end in bands[0]:
+        end[-1] = 1.0
+    return bands
 
 
 def _upper(places: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

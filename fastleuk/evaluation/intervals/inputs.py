@@ -89,10 +89,11 @@ def _read_predicted(given: Any) -> Scores:
 
 
 def _column_names(given: Any) -> tuple[Any, ...] | None:
-    """Return the names of a table's columns, or of a single one; None of mere numbers."""
+    """Return the names of a table's columns, or of a single one; None without strings."""
     columns = getattr(given, "columns", None)
-    names = [getattr(given, "name", None)] if columns is None else list(columns)
-    if not all(isinstance(name, str) for name in names):
+    found = [getattr(given, "name", None)] if columns is None else list(columns)
+    names = [name for name in found if isinstance(name, str)]
+    if len(names) < len(found):
         return None
     if all(name.startswith(_PREFIX) for name in names):
         names = [name.removeprefix(_PREFIX) for name in names]

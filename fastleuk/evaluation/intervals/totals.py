@@ -132,7 +132,10 @@ def with_wrong_subjects(
         return _counted_wrong(answers)
     count, clusters = answers.counts.true.sum(axis=0), answers.counts.clusters()
     classes, size = len(count), len(answers.counts.true)
-    rows, labels, groups, sizes = [], [], [], []
+    rows: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    groups: list[np.ndarray] = []
+    sizes: list[float] = []
     for code in np.flatnonzero(clusters):
         others = np.flatnonzero(answers.labels != code)
         chosen = others if len(others) else np.arange(len(answers.labels))
@@ -148,11 +151,11 @@ def with_wrong_subjects(
     taken, wrong = np.concatenate(rows), np.concatenate(labels)
     predicted, chances = answers.predicted[taken], answers.probabilities[taken]
     if len(rows) == 1 and classes > 1:
-        code = int(wrong[0])
-        other = (code + 1) % classes
-        predicted = np.where(predicted == code, other, predicted)
+        only = int(wrong[0])
+        other = (only + 1) % classes
+        predicted = np.where(predicted == only, other, predicted)
         order = np.arange(classes)
-        order[[code, other]] = other, code
+        order[[only, other]] = other, only
         chances = chances[:, order]
     longer = Answers(
         np.concatenate([answers.labels, wrong]),
