@@ -120,8 +120,10 @@ def figures_of(scored: Scored) -> dict[str, Any]:
         predicted=scored.predicted,
     )  # fmt: skip
     macro_f1 = intervals["figures"]["f1_macro"]
-    ends = [float("nan") if macro_f1[k] is None else macro_f1[k]
-            for k in ("estimate", "low", "high")]  # fmt: skip
+    estimate, low, high = (
+        float("nan") if macro_f1[key] is None else macro_f1[key]
+        for key in ("estimate", "low", "high")
+    )
     counts = count_subjects(
         scored.labels, scored.predicted, dataset.groups[scored.rows], len(names)
     )
@@ -133,7 +135,7 @@ def figures_of(scored: Scored) -> dict[str, Any]:
             counts,
             names,
             by_image=scored.groups is None,
-            known=Interval(*ends),
+            known=Interval(estimate, low, high),
         ),
         "intervals": intervals,
         "concentration": concentration(scored),
