@@ -49,6 +49,14 @@ def compare(
     out: Annotated[
         str, typer.Option(help="PNG to write; without it compare.png, unless another's is there.")
     ] = "",
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Compare on other data that every run was evaluated on (RUN/on-NAME), in place of "
+            "the test parts.",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of random swaps.", min=0)] = 0,
 ) -> None:
     """Show how runs differ: settings, curves, test figures, and whether chance could do that.
@@ -61,7 +69,8 @@ def compare(
     """
     from fastleuk.tracking.compare import compare_runs
 
-    compare_runs(run, out=Path(out) if out else _unasked(Path("compare.png")), seed=seed)
+    picture = Path(out) if out else _unasked(Path("compare.png"))
+    compare_runs(run, out=picture, on=on or None, seed=seed)
 
 
 def _unasked(picture: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastleuk.data.labels.positive import meanings, no_positive
-from fastleuk.evaluation.intervals.few_subjects import trust
+from fastleuk.evaluation.intervals.few_subjects import EXACT, trust
 from fastleuk.tables import text_lines
 
 AVERAGED = ("precision", "recall", "f1")
@@ -132,10 +132,8 @@ def clusters_sentence(intervals: Mapping[str, Any]) -> str:
     text += f" ({counts})" if len(by_class) <= 10 else ""
     text += f", drawn within class, {intervals['resamples']:,} resamples"
     there = [count for count in by_class.values() if count]
-    flat = any(
-        each["low"] is not None and each["low"] == each["high"]
-        for each in intervals["figures"].values()
+    exact = any(each.get("method") == EXACT for each in intervals["figures"].values())
+    text += "; exact binomial ones where subjects don't differ or have one image" * (
+        exact and over == "subjects"
     )
-    return text + trust(0.0, 0.0 if flat else 1.0, min(there), over).replace(
-        "a rough one:", "rough ones:"
-    )
+    return text + trust(min(there), over).replace("a rough one:", "rough ones:")

@@ -16,7 +16,7 @@ from fastleuk.evaluation.by_subject import format_by_subject, subject_figures
 from fastleuk.evaluation.calibration.draw import plot_calibration
 from fastleuk.evaluation.format import format_calibration, format_metrics
 from fastleuk.evaluation.plots import plot_confusion_matrix
-from fastleuk.evaluation.scored import Scored, figures_of
+from fastleuk.evaluation.scored import Scored, concentration_sentence, figures_of
 from fastleuk.files import write_json, write_rows
 from fastleuk.run_log import result
 
@@ -75,7 +75,7 @@ class Outcome:
             figures["confusion_matrix"],
             scored.class_names,
             place / f"{pictures}confusion_matrix{method}.png",
-            title=f"{title}{of}macro-F1 {figures['f1_macro']:.3f}",
+            title=f"{title}{of}{_headline(figures)}",
             synthetic=synthetic,
         )
         plot_calibration(
@@ -101,15 +101,27 @@ class Outcome:
         result(report, f"{format_metrics(figures)}{warning}")
         result(report, f"\n{format_calibration(figures['calibration'])}{warning}")
         by_subject = figures["by_subject"]
-        under = "" if "none" in by_subject else warning
+        under = warning if "right" in by_subject else ""
         result(report, f"\n{format_by_subject(by_subject)}{under}")
+        for each in figures["concentration"]:
+            result(report, f"note: {concentration_sentence(each)}")
         if "baselines" in figures:
             result(report, f"\n{format_comparison(figures['baselines'])}{warning}")
         result(report, f"\n{self.scored.decision.sentence}")
 
     def _marked(self) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
-        """Return the tables of images and of subjects, with a column for what the run has seen."""
+        """Return the tables of images and of subjects, with a column for what the run has seen.
+
+        Images of other data have their hash and their group, too: of a run's own data split.csv
+        has them.
+        """
         images, subjects = self.scored.table(), self.subjects
+        if "on" in self.figures:
+            dataset, rows = self.scored.dataset, self.scored.rows.tolist()
+            images = [
+                {**image, "sha256": dataset.sha256[row], "group": int(dataset.groups[row])}
+                for image, row in zip(images, rows, strict=True)
+            ]
         if not self.marks:
             return images, subjects
         seen = [self.marks.get(row, "") for row in self.scored.rows.tolist()]
@@ -118,6 +130,13 @@ class Outcome:
             [{**row, "overlap": mark} for row, mark in zip(images, seen, strict=True)],
             [{**row, "overlap": counts[row["subject"]]} for row in subjects],
         )
+
+
+def _headline(figures: Mapping[str, Any]) -> str:
+    """Return macro-F1, or accuracy where there is one class only."""
+    if figures["intervals"]["figures"]["f1_macro"]["estimate"] is None:
+        return f"accuracy {figures['accuracy']:.3f}"
+    return f"macro-F1 {figures['f1_macro']:.3f}"
 
 
 def outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,11 +103,11 @@ def apply_decision(
 
 
 def figures_of(scored: Scored) -> dict[str, Any]:
-    """Return what is said of the images is worth, with intervals, fit for JSON.
+    """Compute the metrics of the predictions, with intervals, fit for JSON.
 
     Beside the figures of :func:`fastleuk.evaluation.metrics.classification_metrics` stand
     ``subjects``, ``loss``, ``interval`` (of macro-F1), ``intervals`` (of every figure),
-    ``decision`` and ``calibration``.
+    ``concentration`` (:func:`concentration`), ``decision`` and ``calibration``.
     """
     names, dataset = scored.class_names, scored.dataset
     figures = classification_metrics(
@@ -119,6 +120,10 @@ def figures_of(scored: Scored) -> dict[str, Any]:
         predicted=scored.predicted,
     )  # fmt: skip
     macro_f1 = intervals["figures"]["f1_macro"]
+    estimate, low, high = (
+        float("nan") if macro_f1[key] is None else macro_f1[key]
+        for key in ("estimate", "low", "high")
+    )
     counts = count_subjects(
         scored.labels, scored.predicted, dataset.groups[scored.rows], len(names)
     )
@@ -130,12 +135,45 @@ def figures_of(scored: Scored) -> dict[str, Any]:
             counts,
             names,
             by_image=scored.groups is None,
-            known=Interval(macro_f1["estimate"], macro_f1["low"], macro_f1["high"]),
+            known=Interval(estimate, low, high),
         ),
         "intervals": intervals,
+        "concentration": concentration(scored),
         "decision": scored.decision.as_json(),
         "calibration": calibration(
             scored.labels, scored.before, scored.probabilities, scored.groups, names, positive,
             scored.decision,
         ),
     }  # fmt: skip
+
+
+def concentration(scored: Scored) -> list[dict[str, Any]]:
+    """Return the classes more than half of whose images are of one subject.
+
+    Returns:
+        ``class``, ``subject`` (its name), ``images`` (of it) and ``of`` (all of the class).
+    """
+    if scored.groups is None:
+        return []
+    found = []
+    for code, name in enumerate(scored.class_names):
+        rows = np.flatnonzero(scored.labels == code)
+        groups, first, counts = np.unique(
+            scored.groups[rows], return_index=True, return_counts=True
+        )
+        if not len(groups) or 2 * counts.max() <= len(rows):
+            continue
+        most = int(counts.argmax())
+        subject = scored.subjects[rows[first[most]]]
+        found.append(
+            {"class": name, "subject": subject, "images": int(counts[most]), "of": len(rows)}
+        )
+    return found
+
+
+def concentration_sentence(found: Mapping[str, Any]) -> str:
+    """Return one of :func:`concentration` as a sentence."""
+    return (
+        f"{found['images']} of {found['of']} images of {found['class']} are of one subject, "
+        f"{found['subject']}: figures of {found['class']} rest on that subject."
+    )

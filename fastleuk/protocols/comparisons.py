@@ -21,7 +21,6 @@ from fastleuk.tracking.compared import (
     compare_classifiers,
     differences,
     document,
-    ends,
     mean_figures,
     plan_of,
     resampled,
@@ -83,7 +82,7 @@ def mean_intervals(tables: Sequence[PredictionTable], *, subject_is_image: bool)
         "seed": plan.seed,
         "positive_class": positive,
         "figures": {
-            name: {**METRICS[name].as_json(positive), **ends(interval(found[name], plan))}
+            name: {**METRICS[name].as_json(positive), **interval(found[name], plan).as_json()}
             for name in HEADLINE
             if name in found
         },
@@ -131,7 +130,7 @@ def compare_ensemble(
     told = differences(mean, found[ENSEMBLE], plan)
     return {
         **_compare(all_, pairs, ensemble.class_names, subject_is_image, plan=plan, figures=found),
-        "from_mean": {name: ends(each) for name, each in told.items()},
+        "from_mean": {name: each.as_json() for name, each in told.items()},
     }
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fastleuk.errors import ConfigError, DataError
+from fastleuk.evaluation.decision import file_hash
+from fastleuk.evaluation.intervals.few_subjects import EXACT
 from fastleuk.files import write_json
+from fastleuk.run_folder.names import BEST
 from fastleuk.run_folder.state import not_ended
 from fastleuk.shell import quoted
 from fastleuk.tables import text_table
-from fastleuk.tracking.compared import document, ends
+from fastleuk.tracking.compared import document
 from fastleuk.tracking.paired import LEVEL, Interval
 from fastleuk.tracking.pairs import (
     LETTERS,
@@ -20,11 +23,10 @@ from fastleuk.tracking.pairs import (
     Pairs,
     format_pairs,
     interval_of,
-    no_width,
     pair_with_first,
     report_few,
 )
-from fastleuk.tracking.tested import RunRecord, read_records
+from fastleuk.tracking.tested import RunRecord, read_records, read_records_on
 
 __all__ = [
     "LETTERS",
@@ -53,7 +55,12 @@ COMMAND = "fastleuk compare"
 
 
 def compare_runs(
-    run_dirs: Sequence[Path], *, out: Path, seed: int = 0, report: Callable[[str], None] = print
+    run_dirs: Sequence[Path],
+    *,
+    out: Path,
+    on: str | None = None,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
 ) -> None:
     """Print how runs differ, draw their curves together and write what was compared.
 
@@ -63,12 +70,15 @@ def compare_runs(
     Args:
         run_dirs: Run folders, the reference first.
         out: The PNG to write; the JSON has its name.
+        on: Name of other data that every run was evaluated on: their predictions are compared in
+            place of the test parts'. By default the test parts'.
         seed: Of the bootstrap and of random swaps.
         report: Takes what is printed.
 
     Raises:
-        ConfigError: fewer than two runs or too many, one of them twice, not a ``.png``, or another
-            program's file where the JSON goes.
+        ConfigError: fewer than two runs or too many, one of them twice, not a ``.png``, another
+            program's file where the JSON goes, or runs that were not evaluated on the same images
+            of ``on``.
         CheckpointError: not a run folder, or a damaged file in one.
         DataError: the picture can't be written.
     """
@@ -80,14 +90,15 @@ def compare_runs(
         raise ConfigError(f"compare takes {len(LETTERS)} runs at most, found {len(run_dirs)}.")
     numbers = out.with_suffix(".json")
     _check_ours(numbers)
-    records = read_records(run_dirs)
+    records = read_records(run_dirs) if on is None else read_records_on(run_dirs, on)
     for letter, record in zip(LETTERS, records, strict=False):
         report(f"{letter}  {record.name}{_what(record)}")
     report(f"\nSettings that differ\n{_table(differing_settings(records), records)}")
     intervals = [interval_of(record, seed) for record in records]
-    report(f"\nTest figures\n{_table(_figure_rows(records, intervals), records)}")
-    if no_width(intervals):
-        report("  An interval without width says nothing: all resamples of its subjects are alike.")
+    title = "Test figures" if on is None else f"Figures on {name_of_data(records[0])}"
+    report(f"\n{title}\n{_table(_figure_rows(records, intervals), records)}")
+    if any(each is not None and each.method == EXACT for each in intervals):
+        report("  Where no resample differs the interval is the exact binomial bound.")
     comparable = same_tests(records)
     if not comparable:
         report_few(records, report)
@@ -98,7 +109,8 @@ def compare_runs(
     if pairs is not None:
         report("\n" + format_pairs(pairs, records))
     try:
-        plot_comparison(records, intervals, out, comparable=comparable)
+        what = "test" if on is None else f"on {name_of_data(records[0])}:"
+        plot_comparison(records, intervals, out, comparable=comparable, what=what)
         write_json(numbers, _document(records, intervals, pairs, warnings))
     except OSError as error:
         raise DataError(f"Can't write --out {out}: {error.strerror or error}.") from error
@@ -133,7 +145,7 @@ def _document(
             "name": record.name,
             "path": str(record.path),
             "synthetic": bool((record.figures or {}).get("synthetic")),
-            "f1_macro": None if found is None else ends(found),
+            "f1_macro": None if found is None else found.as_json(),
         }
         for letter, record, found in zip(LETTERS, records, intervals, strict=False)
     ]
@@ -143,11 +155,17 @@ def _document(
         comparisons = document(told, pairs.plan, over=pairs.over, positive=pairs.positive)
     return {
         "command": COMMAND,
+        "on": (records[0].figures or {}).get("on"),
         "runs": runs,
         "settings_that_differ": differing_settings(records),
         "warnings": list(warnings),
         "comparisons": comparisons,
     }
+
+
+def name_of_data(record: RunRecord) -> str:
+    """Return the name of the other data that a record's figures are of."""
+    return str((record.figures or {})["on"].get("name", "other data"))
 
 
 def _what(record: RunRecord) -> str:
@@ -205,6 +223,7 @@ def warnings_of(records: Sequence[RunRecord]) -> list[str]:
             )
         if not record.rows:
             found.append(f"{letter} has no finished epoch: there is nothing to plot of it.")
+    found += _warnings_on(records)
     positive = {_positive(record) for record in records if record.figures}
     if len(positive) > 1:
         told = ", ".join(
@@ -222,6 +241,24 @@ def warnings_of(records: Sequence[RunRecord]) -> list[str]:
             found.append(
                 f"A and {letter} were validated on different samples: differences between their "
                 "validation curves may come from that."
+            )
+    return found
+
+
+def _warnings_on(records: Sequence[RunRecord]) -> list[str]:
+    """Return why figures on other data are not those of the runs as they are."""
+    found = []
+    for letter, record in zip(LETTERS, records, strict=False):
+        figures = record.figures or {}
+        if "on" not in figures:
+            continue
+        found += [f"{letter}: {text}" for text in figures.get("warnings", ())]
+        best = record.path / BEST
+        weights = figures["on"].get("weights")
+        if weights and best.is_file() and file_hash(best) != weights:
+            found.append(
+                f"{letter}: its figures on {name_of_data(record)} are of other weights than it "
+                f"has now. fastleuk evaluate {record.path} --on DATA writes them again."
             )
     return found
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
 from fastleuk.evaluation.intervals.metric_table import METRICS
 from fastleuk.evaluation.intervals.resampling import (
@@ -57,7 +55,7 @@ class Comparison:
         return {
             "first": self.first,
             "second": self.second,
-            "differences": {name: ends(each) for name, each in self.differences.items()},
+            "differences": {name: each.as_json() for name, each in self.differences.items()},
             "test": {
                 "figure": "f1_macro",
                 "p": self.test.p_value,
@@ -67,12 +65,6 @@ class Comparison:
                 "smallest_p": self.test.smallest,
             },
         }
-
-
-def ends(found: Interval) -> dict[str, float | None]:
-    """Return estimate, low and high; None for what is undefined or without an end."""
-    values = {"estimate": found.estimate, "low": found.low, "high": found.high}
-    return {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
 
 
 def plan_of(

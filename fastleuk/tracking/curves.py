@@ -22,6 +22,7 @@ def plot_comparison(
     path: Path,
     *,
     comparable: bool,
+    what: str = "test",
 ) -> None:
     """Draw losses, validation macro-F1, learning rates and test figures of runs as a PNG.
 
@@ -29,7 +30,8 @@ def plot_comparison(
         records: The runs, lettered in this order.
         intervals: Test macro-F1 of each, or None.
         path: The PNG to write.
-        comparable: Whether all were tested on the same samples; the picture says so if not.
+        comparable: All were tested on the same samples; the picture notes if not.
+        what: Of the images that the figures are of, in front of ``macro-F1``.
     """
     figure = new_figure(11, 7.6 + 0.18 * len(records))
     all_rates = np.concatenate([_column(record, "lr") for record in records])
@@ -66,7 +68,7 @@ def plot_comparison(
     if not constant:
         _finish(axes["rates"], "learning rate")
         _spread_rates(axes["rates"])
-    _plot_tests(tests, records, intervals, styles, comparable=comparable)
+    _plot_tests(tests, records, intervals, styles, comparable=comparable, what=what)
     synthetic = [bool((record.figures or {}).get("synthetic")) for record in records]
     names = [
         f"{chr(65 + number)}  {_short(record.name)}"
@@ -129,8 +131,9 @@ def _plot_tests(
     styles: Sequence[dict[str, Any]],
     *,
     comparable: bool,
+    what: str,
 ) -> None:
-    """Draw test macro-F1 with its interval over subjects, the first run on top."""
+    """Draw macro-F1 with its interval over subjects, the first run on top."""
     for place, (interval, style) in enumerate(zip(intervals, styles, strict=True)):
         if interval is None:
             axis.text(0.5, place, "not tested", ha="center", va="center", color="0.5",
@@ -148,7 +151,7 @@ def _plot_tests(
     axis.set_yticks(range(len(records)), [chr(65 + number) for number in range(len(records))])
     axis.set_ylim(len(records) - 0.4, -0.75)
     axis.grid(alpha=0.3, axis="x")
-    axis.set_title(f"test macro-F1 with {LEVEL:.0%} interval over subjects", fontsize=10)
+    axis.set_title(f"{what} macro-F1 with {LEVEL:.0%} interval over subjects", fontsize=10)
     if comparable:
         axis.set_xlabel("macro-F1")
     else:

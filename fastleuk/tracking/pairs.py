@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastleuk.evaluation.intervals.few_subjects import FEW_SUBJECTS
+from fastleuk.evaluation.intervals.few_subjects import BOOTSTRAP, FEW_SUBJECTS
 from fastleuk.evaluation.intervals.metric_table import LOWER, METRICS
 from fastleuk.evaluation.intervals.resampling import Plan
 from fastleuk.tables import text_table
@@ -193,7 +193,7 @@ def _limits(paired: Sequence[Paired], records: Sequence[RunRecord], tested: Test
         )
     elif fewest < FEW_SUBJECTS:
         texts.append(
-            f"A class has {fewest} test subjects only, fewer than {FEW_SUBJECTS}: the intervals "
+            f"A class has {fewest} subjects only, fewer than {FEW_SUBJECTS}: the intervals "
             "are rough; the swap test is right with any number, but sees large differences only."
         )
     blind = [pair for pair in paired if pair.test.smallest > 1 - LEVEL]
@@ -219,16 +219,13 @@ def interval_of(record: RunRecord, seed: int) -> Interval | None:
     if record.tested is None or record.figures is None:
         return None
     written = (record.figures.get("interval") or {}).get("f1_macro")
-    if isinstance(written, list) and len(written) == 2:
+    if isinstance(written, list) and len(written) == 2 and None not in written:
         low, high = map(float, written)
-        return Interval(record.figures["f1_macro"], low, high)
+        all_ = (record.figures.get("intervals") or {}).get("figures", {})
+        method = all_.get("f1_macro", {}).get("method", BOOTSTRAP)
+        return Interval(record.figures["f1_macro"], low, high, method=method)
     names: Sequence[str] = record.figures["class_names"]
     return macro_f1_interval(record.tested.counts(names), seed=seed)
-
-
-def no_width(intervals: Sequence[Interval | None]) -> bool:
-    """Say whether an interval has no width."""
-    return any(each is not None and each.high - each.low < 1e-12 for each in intervals)
 
 
 def report_few(records: Sequence[RunRecord], report: Callable[[str], None]) -> None:

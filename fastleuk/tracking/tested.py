@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from fastleuk.errors import CheckpointError, ConfigError, DataError
+from fastleuk.evaluation.elsewhere.place import METRICS, PREFIX, set_name
 from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
 from fastleuk.evaluation.intervals.totals import Answers, Counted
 from fastleuk.files import read_rows
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
+
+PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -144,6 +148,99 @@ def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def read_records_on(run_dirs: Sequence[Path], on: str) -> list[RunRecord]:
+    """Read the runs to be compared, with their predictions on other data in place of the test's.
+
+    Args:
+        run_dirs: Run folders.
+        on: The data's name as in ``RUN/on-NAME``, or where they lie.
+
+    Raises:
+        ConfigError: fewer than two runs, one of them twice, one that was not evaluated on these
+            data, or runs that were evaluated on other images.
+        CheckpointError: not a run folder, or a damaged file in one.
+    """
+    records = read_records(run_dirs)
+    first, *others = records
+    place = _place_on(first.path, on, None)
+    found = [_on(first, place)]
+    content = (found[0].figures or {})["on"]["content"]
+    found += [_on(other, _place_on(other.path, place.name, content)) for other in others]
+    for record in found[1:]:
+        _check_same_images(found[0], record, place.name)
+    return found
+
+
+def _place_on(run_dir: Path, on: str, content: str | None) -> Path:
+    """Return the folder of a run's predictions on other data.
+
+    Args:
+        run_dir: The run.
+        on: Name of the data, or where they lie.
+        content: Hash of the data, where it is known; a folder of another name counts, too.
+    """
+    there = sorted(file.parent for file in run_dir.glob(f"{PREFIX}*/{METRICS}"))
+    names = dict.fromkeys(f"{PREFIX}{name.removeprefix(PREFIX)}" for name in (on, set_name(on)))
+    named = [run_dir / name for name in names if run_dir / name in there]
+    chosen = named
+    if content is not None:
+        chosen = [place for place in (*named, *there) if _content(place) == content]
+        if named and not chosen:
+            raise ConfigError(
+                f"--on {on}: {named[0]} holds the figures of other data than the first run's. "
+                "Evaluate both runs on the same data: fastleuk evaluate RUN --on DATA."
+            )
+    if not chosen:
+        has = ", ".join(place.name for place in there) or "nothing of other data"
+        raise ConfigError(
+            f"--on {on}: {run_dir} was not evaluated on these data; it has {has}. First: "
+            f"fastleuk evaluate {run_dir} --on DATA"
+        )
+    return chosen[0]
+
+
+def _content(place: Path) -> str:
+    try:
+        return str(read_figures(place / METRICS)["on"]["content"])
+    except (DataError, KeyError, TypeError):
+        return ""
+
+
+def _on(record: RunRecord, place: Path) -> RunRecord:
+    """Return a run's record with figures and predictions on other data."""
+    try:
+        figures = read_figures(place / METRICS)
+        if not isinstance(figures.get("on"), dict) or "content" not in figures["on"]:
+            raise DataError(f"{METRICS} doesn't tell the data that it is of.")
+        path = place / PREDICTIONS
+        rows = read_rows(path, ("path", "subject", "label", "predicted"))
+        keys = [row.get("sha256") or row["path"] for row in rows]
+        order = sorted(range(len(rows)), key=lambda n: (keys[n], rows[n]["path"]))
+        rows = [rows[n] for n in order]
+        tested = Tested(
+            samples=tuple((keys[n], row["label"]) for n, row in zip(order, rows, strict=True)),
+            predicted=tuple(row["predicted"] for row in rows),
+            groups=tuple(row.get("group") or row["subject"] for row in rows),
+            probabilities=_probabilities(path.name, rows),
+        )
+    except (DataError, OSError) as error:
+        raise CheckpointError(f"{place}: {error}") from error
+    return dataclasses.replace(record, figures=figures, tested=tested)
+
+
+def _check_same_images(first: RunRecord, other: RunRecord, name: str) -> None:
+    assert first.tested is not None
+    assert other.tested is not None
+    ours, theirs = set(first.tested.samples), set(other.tested.samples)
+    if first.tested.samples != other.tested.samples:
+        raise ConfigError(
+            f"--on {name}: {first.path} and {other.path} were evaluated on other images or labels "
+            f"({len(ours & theirs)} shared, {len(ours - theirs)} only in the first, "
+            f"{len(theirs - ours)} only in the second). Evaluate both on the same: fastleuk "
+            "evaluate RUN --on DATA."
+        )
 
 
 def _tested(run_dir: Path, split: dict[str, dict[str, str]]) -> Tested | None:

@@ -1,16 +1,18 @@
 """Figures of subjects: majority vote and mean probability."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from fastleuk.evaluation.by_subject import by_subject, format_by_subject, subject_figures
 from fastleuk.evaluation.decision import Decision
-from fastleuk.evaluation.scored import Scored
+from fastleuk.evaluation.scored import Scored, concentration, concentration_sentence
 
 NAMES = ("hem", "ALL")
 
@@ -84,7 +86,6 @@ def test_figures_of_subjects_are_scikit_learns(rows):
     [
         (_scored([0, 1], [0.2, 0.7], "ab", known=False), "the data name no subjects"),
         (_scored([0, 1], [0.2, 0.7], "ab"), "every subject has one image"),
-        (_scored([0, 1], [0.2, 0.7], "aa"), "every subject has images of several classes"),
     ],
 )
 def test_why_there_are_none_is_said(scored, says):
@@ -94,10 +95,65 @@ def test_why_there_are_none_is_said(scored, says):
     assert says in format_by_subject(told)
 
 
-def test_subjects_of_several_classes_are_left_out_and_counted():
+def test_subjects_of_several_classes_are_in_the_table_and_in_no_figure():
     told, table = subject_figures(
-        _scored([0, 1, 0, 0, 1, 1], [0.2, 0.7, 0.1, 0.3, 0.8, 0.6], "mmaabb")
+        _scored([0, 1, 0, 0, 1, 1], [0.2, 0.4, 0.1, 0.3, 0.8, 0.6], "mmaabb")
     )
     assert (told["subjects"], told["mixed"]) == (2, 1)
-    assert [row["subject"] for row in table] == ["a", "b"]
-    assert "1 subject with images of several classes has" in format_by_subject(told)
+    assert [(row["subject"], row["label"], row["right"], row["images"]) for row in table] == [
+        ("a", "hem", 2, 2), ("b", "ALL", 2, 2), ("m", "", 1, 2),
+    ]  # fmt: skip
+    assert [table[2][f"{key}_ALL"] for key in ("images", "right")] == [1, 0]
+    said = format_by_subject(told)
+    assert "1 subject with images of several classes has" in said
+    assert "all of 2 of 3 subjects" in said
+    assert "m 1 of 2" in said
+    told, table = subject_figures(_scored([0, 1], [0.2, 0.7], "aa"))
+    assert "vote" not in told
+    assert table[0]["right"] == 2
+    assert "every subject has images of several classes" in format_by_subject(told)
+
+
+def test_one_class_gives_no_figure_that_needs_two():
+    """Labelled subjects of one class only, as where all others are mixed: no macro-F1 of 0.5."""
+    told, _ = subject_figures(_scored([0, 0, 0, 0, 0, 1], [0.1] * 5 + [0.9], "aabbmm"))
+    for way in ("vote", "mean"):
+        found = told[way]["intervals"]["figures"]
+        for name in ("f1_macro", "auc", "sensitivity", "mcc", "recall_macro"):
+            assert found[name]["estimate"] is None, name
+            assert found[name]["low"] is None, name
+        assert found["accuracy"]["estimate"] == 1
+        assert found["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 2))
+    said = format_by_subject(told)
+    assert "0.5000" not in said
+    assert re.search(r"^macro-F1 +undefined: one class only", said, flags=re.MULTILINE)
+
+
+def test_six_of_six_subjects_have_the_exact_interval():
+    labels = np.repeat([0, 0, 0, 1, 1, 1], 4)
+    scored = _scored(labels, 0.1 + 0.8 * labels, np.repeat(list("abcdef"), 4))
+    told, _ = subject_figures(scored)
+    low = binomtest(6, 6).proportion_ci().low
+    assert low == pytest.approx(0.541, abs=1e-3)
+    said = format_by_subject(told)
+    line = next(line for line in said.splitlines() if line.startswith("accuracy"))
+    assert line.count(f"1.0000 ({low:.3f}–1.000)") == 2
+    assert "(1.000–1.000)" not in said
+
+
+@pytest.mark.parametrize(
+    ("subjects", "known", "expected"),
+    [
+        ("aaab" + "cdef", True, [{"class": "hem", "subject": "a", "images": 3, "of": 4}]),
+        ("aabb" + "cdef", True, []),  # half of a class, and no more
+        ("aaaa" + "cccd", True, [{"class": "hem", "subject": "a", "images": 4, "of": 4},
+                                 {"class": "ALL", "subject": "c", "images": 3, "of": 4}]),
+        ("aaab" + "cdef", False, []),
+    ],
+)  # fmt: skip
+def test_a_class_that_rests_on_one_subject_is_named(subjects, known, expected):
+    scored = _scored([0] * 4 + [1] * 4, [0.2] * 8, subjects, known=known)
+    found = concentration(scored)
+    assert found == expected
+    for each in found:
+        assert f"{each['images']} of 4 images" in concentration_sentence(each)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from fastleuk.evaluation.intervals.few_subjects import share_interval
+from fastleuk.evaluation.intervals.few_subjects import EXACT, share_interval
 from fastleuk.evaluation.intervals.headline import (
     format_summary,
     macro_f1_interval,
@@ -75,7 +75,7 @@ def test_the_interval_of_a_figure_covers_the_truth_as_often_as_it_says(subjects)
         interval = macro_f1_interval(counts, resamples=RESAMPLES)
         assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
         covered += interval.low <= truth <= interval.high
-    assert 0.92 <= covered / SIMULATIONS <= 0.99, covered
+    assert 0.93 <= covered / SIMULATIONS <= (1 if subjects < 5 else 0.985), covered
 
 
 def test_cells_taken_one_by_one_cover_far_less():
@@ -98,14 +98,14 @@ def test_subjects_are_drawn_within_their_class():
     labels, cells = np.repeat([0, 1], [3, 9]), np.full(12, 30)
     counts = _classified(labels, cells, np.where(labels == 0, 12, 28))
     interval = macro_f1_interval(counts, resamples=500)
-    assert interval.high - interval.low < 1e-9
+    assert interval.method == EXACT  # no resample differs
     other = _classified(labels, cells, np.where(labels == 0, 15, 27))
     difference = macro_f1_interval(other, counts, resamples=500)
-    assert difference.high - difference.low < 1e-9
+    assert difference.method == EXACT
     assert difference.estimate > 0.01
     nearly = _classified(labels, cells, np.where(labels == 0, 12, 28) + np.arange(12) % 3 % 2)
     interval = macro_f1_interval(nearly, resamples=500)
-    assert 0.01 < interval.high - interval.low < 0.08  # drawn across classes: 0.24
+    assert 0.01 < interval.high - interval.low < 0.14  # drawn across classes: 0.28
 
 
 def test_one_subject_of_a_class_tells_nothing_of_how_subjects_differ():

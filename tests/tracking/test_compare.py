@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 
 from fastleuk.errors import CheckpointError, ConfigError
 from fastleuk.evaluation import plots
+from fastleuk.evaluation.metrics import classification_metrics
 from fastleuk.run_folder.state import BEGUN, set_mark
 from fastleuk.tracking.compare import (
     compare_runs,
@@ -24,8 +25,8 @@ from fastleuk.tracking.paired import (
     macro_f1_interval,
     resample_weights,
 )
-from fastleuk.tracking.tested import read_records
-from tests.makers.tracking_folders import write_run
+from fastleuk.tracking.tested import read_records, read_records_on
+from tests.makers.tracking_folders import NAMES, write_run
 
 LABELS = np.arange(40) % 2
 
@@ -76,7 +77,9 @@ def test_a_run_against_itself_differs_by_nothing_and_reversed_by_the_opposite():
         for p in (0.9, 0.7)
     )
     same = macro_f1_interval(a, a)
-    assert (same.estimate, same.low, same.high) == (0, 0, 0)
+    # None of 4 subjects a class differs: the exact bound of those that may.
+    share = 1 - 0.025 ** (1 / 4)
+    assert (same.estimate, same.low, same.high) == pytest.approx((0, -share, share))
     forth, back = macro_f1_interval(a, b), macro_f1_interval(b, a)
     assert forth.estimate == pytest.approx(macro_f1(a.sum(0)) - macro_f1(b.sum(0)))
     assert (forth.low, forth.estimate, forth.high) == pytest.approx(
@@ -127,12 +130,11 @@ def test_runs_on_the_same_samples_are_paired_by_content(tmp_path):
     assert "only in B: 2" in said
     assert "p = 0.5 (all swaps of 2 subjects)" in said
     assert "Holm" not in said
-    assert "has 4 test subjects only" in said
+    assert "has 4 subjects only" in said
     assert "no p below 0.5 is possible" in said
     assert "not their methods" in said
     assert "seeds differ" not in said
     assert "warning" not in said
-    assert "without width" not in said
     assert _compare([a, b], tmp_path)[0] == said
     rough = [
         pair_with_first(records, resamples=9, seed=seed).pairs[0].difference for seed in range(6)
@@ -274,4 +276,97 @@ def test_the_command_compares(tmp_path, fastleuk):
     assert code == 0
     assert out.stat().st_size > 10_000
     assert "(none)" in said
-    assert "without width" in said  # all are right: no resample differs
+    # All are right: no resample differs, of 4 subjects a class.
+    assert f"{0.025 ** (1 / 4):.3f}–1.000" in said
+    assert "exact" in said
+
+
+# On other data
+
+
+def _evaluated_on(run, name, predicted, *, labels=LABELS, content="one", hashes=True, **on):
+    """Write what ``fastleuk evaluate RUN --on NAME`` would: 40 images of 8 subjects."""
+    folder = run / f"on-{name}"
+    folder.mkdir()
+    chances = np.eye(2)[predicted] * 0.6 + 0.2
+    figures = classification_metrics(labels, chances, NAMES)
+    figures |= {"on": {"name": name, "content": content, **on}, "subjects": 8, "loss": 0.1}
+    (folder / "metrics.json").write_text(json.dumps(figures))
+    rows = [
+        f"x/{n}.png,s{n % 8},{NAMES[label]},{NAMES[said]},{p[0]},{p[1]}"
+        + (f",{n:064x},{n % 8}" if hashes else "")
+        for n, (label, said, p) in enumerate(zip(labels, predicted, chances, strict=True))
+    ]
+    head = "path,subject,label,predicted,p_hem,p_ALL" + ",sha256,group" * hashes
+    (folder / "predictions.csv").write_text("\n".join([head, *rows[::-1], ""]))
+    return folder
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+@pytest.mark.parametrize("name", ["centre", "on-centre", "/data/centre/"])
+def test_runs_are_compared_on_other_data(tmp_path, name, hashes, fastleuk):
+    """Runs of other splits, whose test parts can't be compared."""
+    a = write_run(tmp_path / "a")
+    b = write_run(tmp_path / "b", hashes=[f"{i:064x}" for i in range(90, 130)])
+    _evaluated_on(a, "centre", _flipped(*range(12)), hashes=hashes)
+    _evaluated_on(b, "centre", _flipped(2), hashes=hashes)
+    out = tmp_path / "new.png"
+    code, said, _ = fastleuk("compare", a, b, "--on", name, "--out", out)
+    assert code == 0
+    assert "Figures on centre" in said
+    assert "40 images of 8 subjects" in said
+    assert "can't be compared" not in said
+    assert out.stat().st_size > 10_000
+    found = json.loads(out.with_suffix(".json").read_text())
+    assert found["on"]["name"] == "centre"
+    gain = found["comparisons"]["pairs"][0]["differences"]["f1_macro"]
+    expected = [f1_score(LABELS, said, average="macro") for said in
+                (_flipped(*range(12)), _flipped(2))]  # fmt: skip
+    assert gain["estimate"] == pytest.approx(expected[1] - expected[0])
+    assert gain["low"] < gain["estimate"] < gain["high"]
+    assert found["comparisons"]["over"] == "subjects"
+    assert f"{expected[0]:.4f}" in said
+    assert f"{gain['estimate']:+.4f}" in said
+
+
+def test_the_same_data_under_another_name_are_found_by_content(tmp_path):
+    a, b = (write_run(tmp_path / name) for name in "ab")
+    _evaluated_on(a, "centre", _flipped(1, 2))
+    _evaluated_on(b, "centre", _flipped(3), content="other")
+    _evaluated_on(b, "centre-2", _flipped(4, 5, 6))
+    first, second = read_records_on([a, b], "centre")
+    assert second.tested.predicted.count("ALL") != first.tested.predicted.count("ALL")
+    assert (~second.tested.right).sum() == 3
+
+
+def test_what_cannot_be_compared_on_other_data_is_refused(tmp_path):
+    a, b, c, d = (write_run(tmp_path / name) for name in "abcd")
+    _evaluated_on(a, "centre", _flipped(1))
+    with pytest.raises(ConfigError, match=r"--on on-centre: .*b was not evaluated.*it has nothing"):
+        read_records_on([a, b], "centre")
+    with pytest.raises(ConfigError, match=r"--on cent: .*it has on-centre"):
+        read_records_on([a, b], "cent")
+    _evaluated_on(b, "centre", _flipped(1), content="other")
+    with pytest.raises(ConfigError, match="holds the figures of other data"):
+        read_records_on([a, b], "centre")
+    _evaluated_on(c, "centre", _flipped(1)[:30], labels=LABELS[:30])
+    with pytest.raises(ConfigError, match="30 shared, 10 only in the first, 0 only in the second"):
+        read_records_on([a, c], "centre")
+    _evaluated_on(d, "centre", _flipped(1), labels=_flipped(7))
+    with pytest.raises(ConfigError, match="39 shared, 1 only in the first, 1 only"):
+        read_records_on([a, d], "centre")
+    (a / "on-centre" / "metrics.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"on-centre: metrics\.json"):
+        read_records_on([a, c], "centre")
+
+
+def test_warnings_of_other_data_are_repeated(tmp_path):
+    a, b = (write_run(tmp_path / name) for name in "ab")
+    _evaluated_on(a, "centre", _flipped(1))
+    place = _evaluated_on(b, "centre", _flipped(3), weights="of before")
+    figures = json.loads((place / "metrics.json").read_text())
+    (place / "metrics.json").write_text(json.dumps({**figures, "warnings": ["12 are known"]}))
+    (b / "best.safetensors").write_bytes(b"now")
+    said, _ = _compare([a, b], tmp_path, on="centre")
+    assert "warning: B: 12 are known" in said
+    assert "of other weights than it has now" in said

@@ -73,12 +73,7 @@ def compare_with_baselines(
         answers, _ = prepare(labels, chances, subjects, classes, positive)
         theirs = replicate(answers, plan, COMPARED)
         gaps = {key: interval(own[key] - theirs[key], plan) for key in COMPARED}
-        told[name]["difference"] = {
-            key: {"estimate": gap.estimate, "low": gap.low, "high": gap.high}
-            if np.isfinite(gap.estimate)
-            else {"estimate": None, "low": None, "high": None}
-            for key, gap in gaps.items()
-        }
+        told[name]["difference"] = {key: gap.as_json() for key, gap in gaps.items()}
         key = measure_of(told[name])
         told[name]["beaten"] = told[name]["difference"][key]["low"] > 0
     return told

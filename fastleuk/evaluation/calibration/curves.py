@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.intervals.few_subjects import ANY, SHARE, Scale
-from fastleuk.evaluation.intervals.resampling import Plan, interval, of_values
+from fastleuk.evaluation.intervals.few_subjects import SHARE, Scale
+from fastleuk.evaluation.intervals.resampling import Plan, Unseen, interval, of_values
 from fastleuk.evaluation.intervals.totals import Answers, calibration_bins
 
 BINS = 10
@@ -44,7 +44,8 @@ def reliability(answers: Answers, plan: Plan) -> dict[str, Any]:
         observed = (weights @ hits) / (weights @ counts)
     bins = []
     for place in np.flatnonzero(counts.sum(axis=0)):
-        share, low, high = ends(observed[:, place], plan, SHARE)
+        unseen = Unseen(int((counts[:, place] > 0).sum()))
+        share, low, high = ends(observed[:, place], plan, SHARE, unseen)
         images = int(counts[:, place].sum())
         bins.append(
             {
@@ -95,8 +96,9 @@ def decision_curve(answers: Answers, plan: Plan) -> dict[str, Any] | None:
     total = (weights @ images)[:, None]
     odds = THRESHOLDS / (1 - THRESHOLDS)
     benefit = (weights @ right - odds * (weights @ wrong)) / total
-    found = [ends(column, plan, ANY) for column in benefit.T]
     share = float(true.mean())
+    scales = [Scale("plain", -each * (1 - share), share) for each in odds]
+    found = [ends(column, plan, scale) for column, scale in zip(benefit.T, scales, strict=True)]
     return {
         "thresholds": THRESHOLDS.tolist(),
         "model": [each[0] for each in found],
@@ -107,7 +109,7 @@ def decision_curve(answers: Answers, plan: Plan) -> dict[str, Any] | None:
 
 
 def ends(
-    values: np.ndarray, plan: Plan, scale: Scale
+    values: np.ndarray, plan: Plan, scale: Scale, unseen: Unseen | None = None
 ) -> tuple[float | None, float | None, float | None]:
     """Return a figure and its interval; no interval where it is unknown in a tenth of resamples.
 
@@ -115,8 +117,9 @@ def ends(
         values: In all rows of :meth:`.resampling.Plan.weights`.
         plan: The resamples.
         scale: Of the figure.
+        unseen: See :func:`.resampling.of_values`.
     """
-    found = interval(of_values(values, plan, scale), plan)
+    found = interval(of_values(values, plan, scale, unseen), plan)
     if not np.isfinite(found.estimate):
         return None, None, None
     drawn = values[1 : 1 + plan.resamples]

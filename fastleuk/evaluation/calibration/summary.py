@@ -76,11 +76,9 @@ def _figures(answers: Answers, plan: Plan) -> dict[str, Any]:
     figures = {}
     full = dataclasses.replace(plan, resamples=2000)
     for name, each in replicate(answers, full, OF_TABLE).items():
-        found = interval(each, full)
-        values = {key: getattr(found, key) for key in ("estimate", "low", "high")}
         figures[name] = {
             "title": METRICS[name].title,
-            **{key: float(v) if np.isfinite(v) else None for key, v in values.items()},
+            **interval(each, full).as_json(),
             "better": METRICS[name].better,
         }
     titles = {"slope": "slope (1 is right)", "intercept": "intercept (0 is right)"}

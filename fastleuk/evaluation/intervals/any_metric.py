@@ -22,16 +22,25 @@ from fastleuk.evaluation.intervals.few_subjects import (
     Interval,
 )
 from fastleuk.evaluation.intervals.figures import prepare
+from fastleuk.evaluation.intervals.inputs import (
+    Scores,
+    read_labels,
+    read_scores,
+    read_subjects,
+)
 from fastleuk.evaluation.intervals.metric_table import LABELS, METRICS, PROBABILITIES
 from fastleuk.evaluation.intervals.resampling import (
     Plan,
     Replicates,
+    Unseen,
     interval,
     of_values,
     replicate,
+    unseen_by_class,
+    wrong_weights,
 )
 from fastleuk.evaluation.intervals.subjects import RESAMPLES
-from fastleuk.evaluation.intervals.totals import Answers
+from fastleuk.evaluation.intervals.totals import Answers, with_wrong_subjects
 
 Metric = Callable[..., float]
 
@@ -62,9 +71,9 @@ _SCALES = {"matthews_corrcoef": CORRELATION, "cohen_kappa_score": CORRELATION,
 
 def subject_interval(
     metric: str | Metric,
-    labels: Sequence[Any] | np.ndarray,
-    probabilities: np.ndarray,
-    subjects: Sequence[Any] | np.ndarray | None,
+    labels: Any,
+    probabilities: Any,
+    subjects: Any,
     *,
     classes: Sequence[Any] | None = None,
     needs: str | None = None,
@@ -79,35 +88,43 @@ def subject_interval(
     ``sample_weight`` where it takes that; names of our own table, and metrics of scikit-learn that
     are the same (:data:`FAST`, :data:`AVERAGED`), are computed for all resamples at once.
 
+    Arrays, lists, pandas and polars columns and torch tensors (detached here) are taken. Classes
+    that are named by strings need an order, which must be that of the columns of
+    ``probabilities``. It is read, in this order, from ``classes``, from the names of the columns
+    (with or without ``p_`` before them), from a
+    :class:`~fastleuk.predict.predictor.Predicted`, and from the categories of ``labels``.
+
     Args:
         metric: A function of ``sklearn.metrics`` (or a ``functools.partial`` of one), one of your
             own that is called as ``metric(labels, predicted)`` or ``metric(labels, scores)``, or
             a name of :data:`fastleuk.evaluation.intervals.metric_table.METRICS`, such as
             ``"f1_macro"``.
-        labels: ``(N,)``: codes from 0 to C - 1, or the classes themselves, whose sorted order is
-            then that of the columns of ``probabilities``, unless ``classes`` says otherwise.
+        labels: ``(N,)``: codes from 0 to C - 1, or the classes themselves: strings, numbers in
+            ascending order of the columns, or categories.
         probabilities: ``(N, C)``, rows summing to 1; of two classes ``(N,)`` will do, that of the
-            second. A metric of labels gets the most probable class; one of scores gets the second
-            class's column of two classes, else all columns.
-        subjects: ``(N,)``, whose each sample is; None: not known, samples are drawn one by one.
+            second. Or a :class:`~fastleuk.predict.predictor.Predicted` of N images, whose labels
+            are then the predicted ones. A metric of labels gets the most probable class; one of
+            scores gets the second class's column of two classes, else all columns.
+        subjects: ``(N,)``, the subject of each sample; None: not known, samples are drawn one by
+            one.
         classes: The classes in the order of the columns.
-        needs: ``labels`` or ``probabilities``: what a function of your own takes.
+        needs: ``labels`` or ``probabilities``: the input of a function of your own.
         level: How often the interval is to hold the truth.
         resamples: Number of bootstrap samples.
         seed: Of the draw.
 
     Raises:
-        ConfigError: shapes that don't agree, scores that are no probabilities, an unknown name,
-            a function of which is not known what it takes, or a metric that is undefined for these
+        ConfigError: shapes that don't agree, scores that are no probabilities, strings without an
+            order, orders that contradict each other, missing labels or subjects, an unknown name,
+            a function of your own without ``needs``, or a metric that is undefined for these
             samples.
     """
-    scores = np.asarray(probabilities, dtype=np.float64)
-    if scores.ndim == 1:
-        scores = np.stack([1 - scores, scores], axis=1)
-    names, codes = _coded(labels, scores, classes)
+    scores = read_scores(probabilities)
+    names, codes = read_labels(labels, scores, classes)
+    groups = None if subjects is None else read_subjects(subjects, len(codes))
     answers, plan = prepare(
-        codes, scores, subjects, [str(name) for name in names], str(names[-1]),
-        resamples=resamples, seed=seed,
+        codes, scores.probabilities, groups, [str(name) for name in names], str(names[-1]),
+        predicted=_predicted(scores), resamples=resamples, seed=seed,
     )  # fmt: skip
     if len(names) != 2:
         answers = dataclasses.replace(answers, positive=None)
@@ -126,27 +143,11 @@ def subject_interval(
     return dataclasses.replace(interval(found, plan, level=level), over=over)
 
 
-def _coded(
-    labels: Sequence[Any] | np.ndarray, scores: np.ndarray, classes: Sequence[Any] | None
-) -> tuple[list[Any], np.ndarray]:
-    """Return the classes in the order of the columns, and each sample's code."""
-    given = np.asarray(labels)
-    count = scores.shape[1] if scores.ndim == 2 else 0
-    if classes is None:
-        whole = given.dtype.kind in "biu"
-        if whole and (not len(given) or 0 <= given.min() <= given.max() < count):
-            return list(range(count)), given.astype(np.int64)
-        classes = np.unique(given).tolist()
-    if len(classes) != count:
-        raise ConfigError(
-            f"The labels are of {len(classes)} classes, the probabilities have {count} columns. "
-            "Give classes= in the order of the columns."
-        )
-    places = {name: code for code, name in enumerate(classes)}
-    strangers = [name for name in np.unique(given).tolist() if name not in places]
-    if strangers:
-        raise ConfigError(f"Labels that are no class: {', '.join(map(str, strangers))}.")
-    return list(classes), np.array([places[name] for name in given.tolist()], dtype=np.int64)
+def _predicted(scores: Scores) -> np.ndarray | None:
+    """Return the codes of the labels that come with the scores; None without any."""
+    if scores.predicted is None or scores.columns is None:
+        return None
+    return np.array([scores.columns.index(name) for name in scores.predicted], dtype=np.int64)
 
 
 def _bare(metric: Metric) -> Metric:
@@ -187,8 +188,8 @@ def _fast(metric: Metric, answers: Answers, names: Sequence[Any]) -> str | None:
 def _needs(metric: Metric) -> str:
     if not _is_sklearn(metric):
         raise ConfigError(
-            f"It is not known what {_name(metric)} takes: say needs='labels' or "
-            "needs='probabilities'."
+            f"{_name(metric)}: can't tell if it expects labels or probabilities. Pass "
+            "needs='labels' or needs='probabilities'."
         )
     if not inspect.isroutine(_bare(metric)):
         raise ConfigError(
@@ -213,28 +214,55 @@ def _of_function(
     if needs not in (LABELS, PROBABILITIES):
         raise ConfigError(f"needs is {needs!r}, but must be {LABELS!r} or {PROBABILITIES!r}.")
     weighted = _takes_weights(metric)
-    value = _of_cells(metric, answers, names)
-    if needs == PROBABILITIES or not weighted:
-        value = _of_samples(metric, needs, answers, names, weighted)
+    value = _value(metric, needs, answers, names, weighted)
     with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
         warnings.simplefilter("ignore")  # of what is 0 / 0 in a resample
         try:
             first = value(np.ones(len(plan.strata)))
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{_name(metric)} can't be computed: {error}") from error
+        unseen = _unseen(metric, needs, answers, names, weighted)
         if weighted:
             rows = (row for each in plan.weights(1 << 20) for row in each)
             values = np.array([value(row) for row in rows])
-            found = of_values(values, plan, ANY)
+            found = of_values(values, plan, ANY, unseen)
         else:
-            found = _repeated(value, first, plan)
+            found = _repeated(value, first, plan, unseen)
     return dataclasses.replace(found, scale=_scale(metric, found))
+
+
+def _value(
+    metric: Metric, needs: str, answers: Answers, names: np.ndarray, weighted: bool
+) -> Callable[[np.ndarray], float]:
+    """Return the metric as a function of the clusters' weights."""
+    if needs == PROBABILITIES or not weighted:
+        return _of_samples(metric, needs, answers, names, weighted)
+    return _of_cells(metric, answers, names)
+
+
+def _unseen(
+    metric: Metric, needs: str, answers: Answers, names: np.ndarray, weighted: bool
+) -> Unseen:
+    """Return the effect of wrong subjects; n counts the classes that the metric looks at."""
+    longer, sizes = with_wrong_subjects(answers, whole=not weighted)
+    assert isinstance(longer, Answers)
+    value = _value(metric, needs, longer, names, weighted)
+    weights = wrong_weights(len(answers.counts.true), sizes)
+    if not weighted:
+        weights = np.ceil(weights)
+    try:
+        values = np.array([value(row) for row in weights])
+    except (ValueError, TypeError):  # such as a metric that is defined for one class only
+        values = np.zeros(len(weights))
+    found = unseen_by_class(answers, values)
+    matters = found.shifts != 0
+    clusters = int(found.freedom[matters].min()) if matters.any() else found.clusters
+    return dataclasses.replace(found, clusters=clusters)
 
 
 def _of_samples(
     metric: Metric, needs: str, answers: Answers, names: np.ndarray, weighted: bool
 ) -> Callable[[np.ndarray], float]:
-    """Return the metric as a function of the clusters' weights."""
     true, given, groups = names[answers.labels], names[answers.predicted], answers.groups
     if needs == PROBABILITIES:
         given = answers.probabilities
@@ -267,7 +295,9 @@ def _takes_weights(metric: Metric) -> bool:
         return False
 
 
-def _repeated(value: Callable[[np.ndarray], float], first: float, plan: Plan) -> Replicates:
+def _repeated(
+    value: Callable[[np.ndarray], float], first: float, plan: Plan, unseen: Unseen
+) -> Replicates:
     """Replicate what takes no weights: samples are repeated, and left out for their influence."""
     drawn = [value(row) for each in plan.draws() for row in each]
     influence = []
@@ -275,7 +305,7 @@ def _repeated(value: Callable[[np.ndarray], float], first: float, plan: Plan) ->
         weights = np.ones(len(plan.strata))
         weights[cluster] = 0
         influence.append(first - value(weights) if weights.any() else 0.0)
-    return Replicates(first, np.array(drawn), np.array(influence), ANY)
+    return Replicates(first, np.array(drawn), np.array(influence), ANY, unseen)
 
 
 def _scale(metric: Metric, found: Replicates) -> Any:

@@ -1,7 +1,8 @@
 """ROC and precision-recall curves with a band over subjects.
 
-The band is made of intervals, one at each place of the horizontal axis, by the same resamples and
-the same rule as those of the figures; it says nothing of the curve as a whole.
+The band is made of intervals, one at each place of the horizontal axis, by the same resamples as
+those of the figures; it says nothing of the curve as a whole. Where no resample differs it has the
+exact binomial bound, but for the end of an ROC curve, which is 1 by definition.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastleuk.evaluation.intervals.few_subjects import ANY, LEVEL
+from fastleuk.evaluation.intervals.few_subjects import ANY, EXACT, LEVEL, SHARE, exact_bound
 from fastleuk.evaluation.intervals.figures import prepare
 from fastleuk.evaluation.intervals.resampling import Plan, interval, of_values
 from fastleuk.evaluation.intervals.totals import Answers
@@ -109,7 +110,13 @@ def _in_resamples(
             tpr, fpr = np.append(0, tp / tp[-1]), np.append(0, fp / fp[-1])
             rows[0].append(_upper(places, fpr, tpr))
             rows[1].append(exact[np.searchsorted(tpr[1:], places - 1e-12).clip(max=len(tp) - 1)])
-    return [_ends(np.array(curve), plan) for curve in rows]
+    clusters = answers.counts.clusters()
+    positives = np.unique(groups[members]).size
+    roc, pr = (np.array(curve) for curve in rows)
+    bands = [_ends(roc, plan, positives), _ends(pr, plan, int(clusters[clusters > 0].min()))]
+    for end in bands[0]:
+        end[-1] = 1.0
+    return bands
 
 
 def _upper(places: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -118,17 +125,28 @@ def _upper(places: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.interp(places, x[last], y[last])
 
 
-def _ends(values: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+def _ends(values: np.ndarray, plan: Plan, clusters: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a band that is symmetrical in the angle whose sine squared is the rate.
 
     On the logit scale, which figures have, it would fall to 0 wherever a curve comes near 1.
+
+    Args:
+        values: float64 ``(rows, P)``, the curve in all rows of :meth:`.resampling.Plan.weights`.
+        plan: The resamples.
+        clusters: Those that the exact bound counts.
     """
     found = [interval(of_values(column, plan, ANY), plan) for column in values.T]
     rates = np.array([each.estimate for each in found])
+    exact = np.array([each.method == EXACT for each in found])
     reach = np.array([each.high - each.estimate for each in found])
+    reach[exact] = 0.0
     angles = np.arcsin(np.sqrt(rates.clip(0, 1)))
     inside = np.sqrt(np.maximum(rates * (1 - rates), 1e-12))
     edge = (rates <= 0) | (rates >= 1)
     spread = np.where(edge, np.arcsin(np.sqrt(np.minimum(reach, 1))), reach / (2 * inside))
     low = np.sin(np.clip(angles - spread, 0, np.pi / 2)) ** 2
-    return low, np.sin(np.clip(angles + spread, 0, np.pi / 2)) ** 2
+    high = np.sin(np.clip(angles + spread, 0, np.pi / 2)) ** 2
+    for place in np.flatnonzero(exact):
+        bound = exact_bound(float(rates[place]), clusters, SHARE)
+        low[place], high[place] = bound.low, bound.high
+    return low, high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
+from fastleuk.evaluation.intervals.inputs import as_column, number_subjects
 from fastleuk.evaluation.intervals.metric_table import METRICS
 from fastleuk.evaluation.intervals.resampling import Plan, enough_resamples, interval, replicate
 from fastleuk.evaluation.intervals.totals import Answers
@@ -51,7 +51,8 @@ def figures(
         Fit for JSON: ``level``, ``over`` (``subjects`` or ``images``), ``clusters`` and
         ``clusters_by_class``, ``resamples``, ``seed``, ``positive_class`` (or None), and
         ``figures``: for each name ``title``, ``estimate``, ``low``, ``high``, ``better``
-        (``higher`` or ``lower``) and ``needs``. What is undefined, such as the AUC of one class
+        (``higher`` or ``lower``), ``needs``, and ``method`` (``exact``) where the interval is a
+        binomial one. What is undefined, such as the AUC of one class
         or the specificity without a sample of another class than the positive one, has None and
         says why under ``undefined``.
 
@@ -72,6 +73,7 @@ def figures(
     }
     for name, why in _without_samples(answers, classes).items():
         told[name].update(estimate=None, low=None, high=None, undefined=why)
+        told[name].pop("method", None)
     return {
         "level": level,
         "over": "images" if subjects is None else "subjects",
@@ -148,29 +150,23 @@ def check_probabilities(probabilities: np.ndarray) -> None:
         )
 
 
-def groups_of(subjects: Sequence[Any] | np.ndarray | None, size: int) -> np.ndarray:
+def groups_of(subjects: Any, size: int) -> np.ndarray:
     """Return the number of each sample's subject, int64 ``(N,)``; its own where none is known.
 
-    Subjects are numbered as they come, so that it doesn't matter how they are called.
-
     Raises:
-        ConfigError: not N subjects.
+        ConfigError: not N subjects, or some that are missing.
     """
-    if subjects is None:
-        return np.arange(size)
-    names = np.asarray(subjects)
-    if names.shape != (size,):
-        raise ConfigError(
-            f"There are {size} samples, but subjects of the shape {names.shape}: give one for each."
-        )
-    _, first, places = np.unique(names, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[places.reshape(-1)]
+    return np.arange(size) if subjects is None else number_subjects(as_column(subjects), size)
 
 
 def _without_samples(answers: Answers, classes: Sequence[str]) -> dict[str, str]:
     """Return what there is no sample for, and why: scikit-learn would count it as 0."""
     there, positive = np.unique(answers.labels), answers.positive
-    told = {"mcc": "one class only"} if len(there) == 1 else {}
+    told: dict[str, str] = {}
+    if len(there) == 1:
+        # Means over the classes would count those without an image as 0.
+        told = dict.fromkeys(["mcc", "f1_macro", "precision_macro", "recall_macro"],
+                             "one class only")  # fmt: skip
     if positive is not None and positive not in there:
         names = ("sensitivity", "recall_positive", "precision_positive", "f1_positive")
         told |= dict.fromkeys(names, f"no image of {classes[positive]}")
@@ -181,12 +177,9 @@ def _without_samples(answers: Answers, classes: Sequence[str]) -> dict[str, str]
 
 
 def _ends(name: str, found: Interval) -> dict[str, Any]:
-    values = {"estimate": found.estimate, "low": found.low, "high": found.high}
-    told: dict[str, Any] = {
-        key: float(value) if math.isfinite(value) else None for key, value in values.items()
-    }
+    told = found.as_json()
     if told["estimate"] is None:
         told["undefined"] = "one class only"
     elif name == "log_loss" and told["high"] is None:
-        told["undefined"] = "a class has one subject"
+        told["undefined"] = "a class has one subject, or no subject differs"
     return told

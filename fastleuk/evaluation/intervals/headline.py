@@ -26,7 +26,7 @@ def macro_f1_interval(
     """Return macro-F1, or its difference from a reference, with an interval over subjects.
 
     With a single subject of a class nothing is known of how subjects differ, and the interval is
-    all that a figure can be; with none that differ it has no width.
+    all that a figure can be; with none that differ it is the exact binomial bound.
 
     Args:
         counts: By subject; or :func:`fastleuk.evaluation.intervals.subjects.group_confusions`.
@@ -59,12 +59,13 @@ def macro_f1_summary(
     """
     found = known or macro_f1_interval(counts)
     clusters = zip(class_names, counts.clusters().tolist(), strict=True)
+    ends = found.as_json()
     return {
         "level": LEVEL,
         "over": "images" if by_image else "subjects",
         "clusters": len(counts.true),
         "clusters_by_class": dict(clusters),
-        "f1_macro": [found.low, found.high],
+        "f1_macro": [ends["low"], ends["high"]],
     }
 
 
@@ -79,4 +80,4 @@ def format_summary(summary: dict[str, Any], value: float) -> str:
         f"over {summary['clusters']} {over}"
     )
     text += f" ({counts})" if len(by_class) <= 10 else ""
-    return text + trust(low, high, min(by_class.values()), over)
+    return text + trust(min(by_class.values()), over)

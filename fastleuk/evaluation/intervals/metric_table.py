@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from fastleuk.evaluation.intervals.few_subjects import ABOVE_ZERO, CORRELATION, SHARE, Scale
-from fastleuk.evaluation.intervals.totals import Totals
+from fastleuk.evaluation.intervals.totals import Answers, Counted, Totals
 
 LABELS, PROBABILITIES = "labels", "probabilities"
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
+EVERY, POSITIVE, OTHERS = "every sample", "the positive class", "all other classes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Metric:
         better: :data:`HIGHER`, :data:`LOWER` or :data:`NEITHER`.
         positive: Whether it is there with a positive class only.
         scale: What it can be, and on which scale its interval is symmetrical.
+        share_of: The samples that it is a share of, :data:`EVERY`, :data:`POSITIVE` or
+            :data:`OTHERS`; None of what is no share of samples.
     """
 
     title: str
@@ -38,6 +41,7 @@ class Metric:
     better: str = HIGHER
     positive: bool = False
     scale: Scale = SHARE
+    share_of: str | None = None
 
     def as_json(self, positive: str | None) -> dict[str, Any]:
         """Return what a report needs to know of it."""
@@ -123,15 +127,19 @@ METRICS: dict[str, Metric] = {
     "recall_macro": Metric("macro recall", _macro(_recall), LABELS),
     "f1_weighted": Metric("weighted F1", _weighted(_f1), LABELS),
     "precision_weighted": Metric("weighted precision", _weighted(_precision), LABELS),
-    "recall_weighted": Metric("weighted recall", _weighted(_recall), LABELS),
+    "recall_weighted": Metric("weighted recall", _weighted(_recall), LABELS, share_of=EVERY),
     "f1_positive": Metric("F1 of {positive}", _of_positive(_f1), LABELS, positive=True),
     "precision_positive": Metric(
         "precision of {positive}", _of_positive(_precision), LABELS, positive=True
     ),
-    "recall_positive": Metric("recall of {positive}", _of_positive(_recall), LABELS, positive=True),
-    "sensitivity": Metric("sensitivity", _of_positive(_recall), LABELS, positive=True),
-    "specificity": Metric("specificity", _specificity, LABELS, positive=True),
-    "accuracy": Metric("accuracy", _accuracy, LABELS),
+    "recall_positive": Metric(
+        "recall of {positive}", _of_positive(_recall), LABELS, positive=True, share_of=POSITIVE
+    ),
+    "sensitivity": Metric(
+        "sensitivity", _of_positive(_recall), LABELS, positive=True, share_of=POSITIVE
+    ),
+    "specificity": Metric("specificity", _specificity, LABELS, positive=True, share_of=OTHERS),
+    "accuracy": Metric("accuracy", _accuracy, LABELS, share_of=EVERY),
     "balanced_accuracy": Metric("balanced accuracy", _balanced, LABELS),
     "mcc": Metric("Matthews correlation", _mcc, LABELS, scale=CORRELATION),
     "auc": Metric("AUC", Totals.auc, PROBABILITIES),
@@ -142,3 +150,13 @@ METRICS: dict[str, Metric] = {
 }
 """By name, as ``test_metrics.json`` has them. The AUC and the average precision are the positive
 class's where there is one (of two classes), else macro averages of one class against the rest."""
+
+
+def samples_of(metric: Metric, answers: Answers | Counted) -> np.ndarray:
+    """Count the samples of each cluster that a share of samples is of, float64 ``(G,)``."""
+    true = answers.counts.true
+    if metric.share_of == EVERY:
+        return true.sum(axis=1)
+    assert answers.positive is not None, "a figure of the positive class without one"
+    positive = true[:, answers.positive]
+    return positive if metric.share_of == POSITIVE else true.sum(axis=1) - positive

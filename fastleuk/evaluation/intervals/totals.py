@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fastleuk.evaluation.intervals.few_subjects import WRONG_SUBJECT
 from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
 
 BINS = 15
@@ -104,6 +105,83 @@ class Counted:
 
     counts: SubjectCounts
     positive: int | None = None
+
+
+MOST_WRONG = 4096
+"""Samples of a wrong subject: of more, so many are taken evenly."""
+
+
+def with_wrong_subjects(
+    answers: Answers | Counted, *, whole: bool = False
+) -> tuple[Answers | Counted, np.ndarray]:
+    """Append a wrong subject of each class, one whose samples get the answers of other classes'.
+
+    Where no other class has a sample, the class's own answers are taken with the class exchanged
+    for another.
+
+    Args:
+        answers: Of G clusters and C classes.
+        whole: Give each so many samples as a mean subject of the class times
+            :data:`.few_subjects.WRONG_SUBJECT` has, at least one: for metrics that take no weights.
+
+    Returns:
+        The answers of G + K clusters, K of them new, of the classes that have samples; and float64
+        ``(K,)``: the weight with which each of these counts like a mean subject of its class.
+    """
+    if isinstance(answers, Counted):
+        return _counted_wrong(answers)
+    count, clusters = answers.counts.true.sum(axis=0), answers.counts.clusters()
+    classes, size = len(count), len(answers.counts.true)
+    rows: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    groups: list[np.ndarray] = []
+    sizes: list[float] = []
+    for code in np.flatnonzero(clusters):
+        others = np.flatnonzero(answers.labels != code)
+        chosen = others if len(others) else np.arange(len(answers.labels))
+        mean = count[code] / clusters[code]
+        most = max(1, round(WRONG_SUBJECT * mean)) if whole else MOST_WRONG
+        if len(chosen) > most:
+            by_score = chosen[np.argsort(answers.probabilities[chosen, code], kind="stable")]
+            chosen = by_score[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
+        groups.append(np.full(len(chosen), size + len(rows)))
+        labels.append(np.full(len(chosen), code))
+        rows.append(chosen)
+        sizes.append(mean / len(chosen))
+    taken, wrong = np.concatenate(rows), np.concatenate(labels)
+    predicted, chances = answers.predicted[taken], answers.probabilities[taken]
+    if len(rows) == 1 and classes > 1:
+        only = int(wrong[0])
+        other = (only + 1) % classes
+        predicted = np.where(predicted == only, other, predicted)
+        order = np.arange(classes)
+        order[[only, other]] = other, only
+        chances = chances[:, order]
+    longer = Answers(
+        np.concatenate([answers.labels, wrong]),
+        np.concatenate([answers.probabilities, chances]),
+        np.concatenate([answers.predicted, predicted]),
+        np.concatenate([answers.groups, *groups]),
+        answers.positive,
+    )
+    return longer, np.array(sizes)
+
+
+def _counted_wrong(answers: Counted) -> tuple[Counted, np.ndarray]:
+    counts = answers.counts
+    true, clusters = counts.true.sum(axis=0), counts.clusters()
+    there, classes = np.flatnonzero(clusters), len(true)
+    means = (true / np.maximum(clusters, 1))[there, None]
+    own = np.eye(classes)[there]
+    others = true * (1 - own)
+    alone = others.sum(axis=1) == 0
+    others[alone] = np.roll(own, 1, axis=1)[alone]
+    added = SubjectCounts(
+        np.concatenate([counts.right, np.zeros(own.shape)]),
+        np.concatenate([counts.true, means * own]),
+        np.concatenate([counts.predicted, means * others / others.sum(axis=1, keepdims=True)]),
+    )
+    return Counted(added, answers.positive), np.ones(len(there))
 
 
 def calibration_bins(confidence: np.ndarray, bins: int) -> np.ndarray:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from fastleuk.evaluation.baselines.comparison import verdict
-from fastleuk.evaluation.by_subject import SHOWN, VOTE, WAYS, mixed_sentence
+from fastleuk.evaluation.by_subject import (
+    SHOWN,
+    VOTE,
+    WAYS,
+    mixed_sentence,
+    right_sentence,
+)
 from fastleuk.evaluation.calibration.choose import too_small
+from fastleuk.evaluation.scored import concentration_sentence
 from fastleuk.files import read_rows
 from fastleuk.report.charts.calibration import decision_chart, reliability_chart
-from fastleuk.report.facts.results import FLAT, flat
 from fastleuk.report.numbers import capital, ends, estimate, plural
 from fastleuk.report.sections.results import figure_row
 from fastleuk.report.source import Source
@@ -84,9 +90,32 @@ def _calibration_sentences(told: dict[str, Any]) -> list[str]:
 
 def subject_figures(source: Source) -> dict[str, Any]:
     """Return figures of subjects instead of images, and a row of each subject."""
-    told = source.figures.get("by_subject")
-    if not told or "none" in told:
-        return {}
+    told = source.figures.get("by_subject") or {}
+    found: dict[str, Any] = {
+        "notes": [concentration_sentence(each) for each in source.figures.get("concentration", ())]
+    }
+    if "right" in told:
+        found["notes"].append(right_sentence(told["right"]))
+    if VOTE in told:
+        found |= _subject_metrics(told)
+    elif "right" in told:
+        found["notes"].append(f"No figures of subjects: {told['none']}.")
+    path = source.run_dir / "test_subjects.csv"
+    if path.is_file():
+        shown = source.positive or source.class_names[-1]
+        found["head"] = ["Subject", "Label", "Images", "Right", "By vote", "By mean",
+                         f"Called {shown}", f"Mean probability of {shown}"]  # fmt: skip
+        found["table"] = [
+            [row["subject"], row["label"] or "several", row["images"], row["right"],
+             row["by_vote"], row["by_mean"], f"{float(row[f'votes_{shown}']):.1%}",
+             f"{float(row[f'p_{shown}']):.3f}"]
+            for row in read_rows(path, ("subject", "label", "right", f"votes_{shown}",
+                                        f"p_{shown}"))
+        ]  # fmt: skip
+    return found
+
+
+def _subject_metrics(told: dict[str, Any]) -> dict[str, Any]:
     figures = {way: told[way]["intervals"]["figures"] for way in WAYS}
     metrics = [
         [figures[VOTE][name]["title"], *(_estimate(figures[way][name]) for way in WAYS)]
@@ -99,25 +128,13 @@ def subject_figures(source: Source) -> dict[str, Any]:
     )
     if told["mixed"]:
         caption += f" {mixed_sentence(told)}"
-    if any(flat(figure) for each in figures.values() for figure in each.values()):
-        caption += f" {FLAT}"
-    found: dict[str, Any] = {
+    return {
         "metrics": metrics,
         "metrics_head": ["Figure", *(title.capitalize() for title in WAYS.values())],
         "metrics_caption": caption,
     }
-    path = source.run_dir / "test_subjects.csv"
-    if path.is_file():
-        shown = source.positive or source.class_names[-1]
-        found["head"] = ["Subject", "Label", "Images", "By vote", "By mean",
-                         f"Called {shown}", f"Mean probability of {shown}"]  # fmt: skip
-        found["table"] = [
-            [row["subject"], row["label"], row["images"], row["by_vote"], row["by_mean"],
-             f"{float(row[f'votes_{shown}']):.1%}", f"{float(row[f'p_{shown}']):.3f}"]
-            for row in read_rows(path, ("subject", "label", f"votes_{shown}", f"p_{shown}"))
-        ]  # fmt: skip
-    return found
 
 
 def _estimate(figure: dict[str, Any]) -> str:
-    return f"{estimate(figure)} ({ends(figure)})"
+    value = estimate(figure)
+    return value if figure["estimate"] is None else f"{value} ({ends(figure)})"
