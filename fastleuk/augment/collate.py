@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,14 @@ from fastleuk.data.images.decode import RefusedImage, opaque_rgb
 from fastleuk.errors import ConfigError
 
 
-class IndexedSample(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class IndexedSample:
     """A sample and the number that identifies it in the data set."""
 
     index: int
+    """In [0, 2**63)."""
     sample: Any
+    """As :class:`AugmentCollate` takes it without indices."""
 
 
 class Indexed(Dataset[IndexedSample]):
@@ -43,9 +47,9 @@ class Indexed(Dataset[IndexedSample]):
     def __init__(self, dataset: Any) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
             raise ConfigError(
-                f"Indexed: a {type(dataset).__name__}, which has no indices. Let it yield "
-                "fastleuk.augment.IndexedSample(index, sample), with a number of its own for "
-                "each sample."
+                f"Indexed: a {type(dataset).__name__}, which has no indices. Use "
+                "fastleuk.augment.IndexedSample(index, sample) for what it yields, with a number "
+                "of its own for each sample."
             )
         self.dataset = dataset
 

@@ -64,9 +64,11 @@ class Kernels:
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be {', '.join(DTYPES)}, got {dtype!r}")
         self.size, self.planar, self.dtype = size, layout == "CHW", DTYPES[dtype]
-        moments = [255 * np.asarray(part, np.float64) for part in (mean, std)]
-        levels, deviations = np.float32(moments if normalize else [[0] * 3, [1] * 3])
-        self._moments = np.concatenate([levels, 1 / deviations])
+        levels = (255 * np.asarray(mean, np.float64)).astype(np.float32)
+        factor = 1 / (255 * np.asarray(std, np.float64)).astype(np.float32)
+        if not normalize:
+            levels, factor = np.zeros(3, np.float32), np.ones(3, np.float32)
+        self._moments = np.concatenate([levels, factor])
         self._kernels = load_kernels()
         self._rings: dict[torch.device, UploadRing] = {}
         self._lock = threading.Lock()
