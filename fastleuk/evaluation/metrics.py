@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import ConfigError
+from fastleuk.evaluation.intervals.inputs import as_array, read_codes
 
 
 def classification_metrics(
@@ -41,14 +42,20 @@ def classification_metrics(
         is present, since it has no meaning there.
 
     Raises:
-        ConfigError: shapes that don't agree, no sample, or ``positive`` is no class.
+        ConfigError: shapes that don't agree, no sample, labels that are missing or no codes, or
+            ``positive`` is no class.
     """
-    labels = np.asarray(labels, dtype=np.int64)
+    labels = read_codes(labels)
+    probabilities = as_array(probabilities)
     count = len(class_names)
     if not len(labels) or probabilities.shape != (len(labels), count):
         raise ConfigError(
             f"Metrics need labels (N,) with N ≥ 1 and probabilities (N, {count}), found "
             f"{labels.shape} and {probabilities.shape}."
+        )
+    if labels.min() < 0 or labels.max() >= count:
+        raise ConfigError(
+            f"Labels must lie from 0 to {count - 1}, found {labels.min()} to {labels.max()}."
         )
     if predicted is None:
         predicted = probabilities.argmax(axis=1)

@@ -42,8 +42,7 @@ from fastleuk.loading.watch import children_ignore_signals, end_with, leave_sign
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 SHARED_MEMORY = "/dev/shm"
-MORE = "Give the container more (docker run --shm-size 4g, or --ipc=host)"
-REMEDY = f"{MORE}; without worker processes, --workers 0, none is needed."
+MORE = "give the container more (docker run --shm-size 4g, or --ipc=host)"
 PATIENCE = 600
 """Seconds without a batch after which the workers are said to be stuck."""
 
@@ -114,7 +113,7 @@ def _in_shared_memory(batch: Tensors) -> Tensors:
         raise FastleukError(
             f"{SHARED_MEMORY}: full ({_mb(free or 0)} MB are free), and a batch of "
             f"{_mb(sum(tensor.nbytes for tensor in batch))} MB is due ({_first_line(error)}). "
-            f"{REMEDY}"
+            f"Use --workers 0, or {MORE}."
         ) from None
     return batch
 
@@ -153,8 +152,8 @@ def check_shared_memory(
     count = f"{held} batches" if held > 1 else "1 batch"
     raise ConfigError(
         f"--workers {workers}: {count} of {_mb(batch)} MB at a time go through {SHARED_MEMORY}, of "
-        f"which {_mb(free)} MB are free. {MORE}; or use {fewer}, or a lower --batch-size or "
-        "--prefetch."
+        f"which {_mb(free)} MB are free. Use {fewer}, a lower --batch-size or --prefetch, "
+        f"or {MORE}."
     )
 
 
@@ -266,7 +265,7 @@ class TorchvisionLoader(Loader):
             if self._workers and error.errno == errno.ENOSPC and not error.filename:
                 raise FastleukError(
                     f"{SHARED_MEMORY}: no room for the queues of {self._workers} worker processes. "
-                    f"{REMEDY}"
+                    f"Use --workers 0, or {MORE}."
                 ) from error
             raise
 
@@ -312,7 +311,10 @@ def _of_workers(text: str) -> str | None:
     if not re.search(r"DataLoader worker .*(exited unexpectedly|killed by signal)", text):
         return None
     if "Bus error" in text or "shared memory" in text:
-        return f"{SHARED_MEMORY}: full: a worker process ended for want of room. {REMEDY}"
+        return (
+            f"{SHARED_MEMORY}: full: a worker process ended for want of room. Use --workers 0, or "
+            f"{MORE}."
+        )
     if "Killed" in text:
         return (
             "A worker process was killed, probably for want of memory: lower --workers, --prefetch "

@@ -11,6 +11,8 @@ from fastleuk.data.labels.subjects import NOT_KNOWN
 from fastleuk.data.manifest import MISSING
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation import subject_interval
+from fastleuk.evaluation.intervals.figures import figures
+from fastleuk.evaluation.metrics import classification_metrics
 from tests.makers.tables_of_others import pandas_or_stand_in
 
 pd = pandas_or_stand_in()
@@ -167,3 +169,21 @@ def test_missing_numeric_labels_are_named():
     labels[[1, 4]] = np.nan
     with pytest.raises(ConfigError, match=r"labels: 2 of 48 are missing(.|\n)*sample 4: nan"):
         _auc(labels, CHANCES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.where(SUBJECTS < 1, np.nan, CODES), "3 of 48 are missing"),
+        ([None, *CODES[1:].tolist()], "1 of 48 are missing"),
+        (STRINGS, "not all are whole numbers"),
+        (CODES + 0.5, "not all are whole numbers"),
+        (CODES + 1, "from 0 to 1, found 1 to 2"),
+    ],
+)
+@pytest.mark.parametrize("function", [classification_metrics, figures])
+def test_codes_are_checked_where_codes_are_asked_for(function, labels, says):
+    more = (None,) if function is figures else ()
+    with pytest.raises(ConfigError, match=says):
+        function(labels, CHANCES, *more, NAMES)
+    assert function(Tensor(CODES.astype(float)), Tensor(CHANCES), *more, NAMES)

@@ -89,9 +89,9 @@ def test_workers_whose_batches_do_not_fit_are_refused(monkeypatch):
     sizes = {"size": 224, "batches": 100}
     with pytest.raises(ConfigError, match=r"(?s)--workers 2: 5 batches of 19\.3 MB .*--shm-size"):
         check_shared_memory(batch_size=32, workers=2, prefetch=2, **sizes)
-    with pytest.raises(ConfigError, match=r"or use --workers 1"):
+    with pytest.raises(ConfigError, match=r"Use --workers 1"):
         check_shared_memory(batch_size=32, workers=2, prefetch=2, **sizes)
-    with pytest.raises(ConfigError, match=r"or use --workers 0 \(slower\)"):
+    with pytest.raises(ConfigError, match=r"Use --workers 0 \(slower\)"):
         check_shared_memory(batch_size=256, workers=1, prefetch=1, **sizes)
     check_shared_memory(batch_size=32, workers=0, prefetch=2, **sizes)
     check_shared_memory(batch_size=32, workers=1, prefetch=2, **sizes)

@@ -10,7 +10,12 @@ import numpy as np
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.errors import ConfigError
 from fastleuk.evaluation.intervals.few_subjects import LEVEL, Interval
-from fastleuk.evaluation.intervals.inputs import as_column, number_subjects
+from fastleuk.evaluation.intervals.inputs import (
+    as_array,
+    as_column,
+    number_subjects,
+    read_codes,
+)
 from fastleuk.evaluation.intervals.metric_table import METRICS
 from fastleuk.evaluation.intervals.resampling import Plan, enough_resamples, interval, replicate
 from fastleuk.evaluation.intervals.totals import Answers
@@ -102,8 +107,8 @@ def prepare(
     Raises:
         ConfigError: as there.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    probabilities = np.asarray(probabilities, dtype=np.float64)
+    labels = read_codes(labels)
+    probabilities = as_array(probabilities).astype(np.float64)
     count = len(classes)
     if not len(labels) or probabilities.shape != (len(labels), count):
         raise ConfigError(

@@ -185,7 +185,7 @@ def _order(
                 f"classes={asked}: the columns of the probabilities are named "
                 f"{_names(columns)}. Leave classes= out, or give it in that order."
             )
-        if _codes(given, count) and not set(asked) & set(given):
+        if len(asked) == count and _codes(given, count) and not set(asked) & set(given):
             return list(range(count))
         return asked
     if named and columns is not None:
@@ -208,10 +208,30 @@ def _order(
     )
 
 
-def _codes(given: Sequence[Any], count: int) -> bool:
+def read_codes(labels: Any) -> np.ndarray:
+    """Return class codes, int64 ``(N,)``.
+
+    Raises:
+        ConfigError: missing labels, or some that are no whole numbers.
+    """
+    values = as_column(labels)
+    if values.dtype.kind not in "iub":
+        given = values.tolist()
+        _refuse_missing_labels(given, None)
+        if not _codes(given, np.inf):
+            raise ConfigError(
+                "labels: not all are whole numbers. Give each class's code, its place among the "
+                "columns of the probabilities from 0 on."
+            )
+    return values.astype(np.int64)
+
+
+def _codes(given: Sequence[Any], count: float) -> bool:
     """Return True for whole numbers from 0 to C - 1."""
     try:
-        return all(float(v).is_integer() and 0 <= v < count for v in given)
+        return all(
+            not isinstance(v, str) and float(v).is_integer() and 0 <= v < count for v in given
+        )
     except (TypeError, ValueError):
         return False
 

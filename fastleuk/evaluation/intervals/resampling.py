@@ -172,6 +172,8 @@ class Replicates:
 def mean_of(several: Sequence[Replicates]) -> Replicates:
     """Return the mean of figures in the same resamples."""
     first = several[0]
+    if len(several) == 1:
+        return first
     return Replicates(
         float(np.mean([each.estimate for each in several])),
         np.mean([each.drawn for each in several], axis=0),
