@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 NOT_COMPUTED = "not computed"
-NO_WIDTH = "no interval"
-"""Of a figure whose resamples are all alike: an interval of no width would seem a certainty."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -38,8 +36,6 @@ def ends(figure: Mapping[str, Any] | None) -> str:
     low, high = figure.get("low"), figure.get("high")
     if low is None or high is None:
         return str(figure.get("undefined", "undefined"))
-    if low == high:
-        return NO_WIDTH
     return f"{number(low)} to {number(high)}"
 
 
@@ -55,8 +51,6 @@ def with_interval(figure: Mapping[str, Any] | None, level: float = 0.95) -> str:
     """Return such as ``0.973 (95% interval 0.868 to 0.995)``."""
     if not figure or figure.get("estimate") is None:
         return estimate(figure)
-    if ends(figure) == NO_WIDTH:
-        return f"{estimate(figure)} ({NO_WIDTH})"
     return f"{estimate(figure)} ({level:.0%} interval {ends(figure)})"
 
 

@@ -127,7 +127,9 @@ MISSING_VALUES = ["", "  ", None, float("nan"), np.nan, pd.NA, pd.NaT, *sorted(M
                   " N/A "]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", MISSING_VALUES, ids=repr)
+@pytest.mark.parametrize(
+    "value", MISSING_VALUES, ids=lambda value: f"{type(value).__name__}-{str(value)[:8]!r}"
+)
 @pytest.mark.parametrize("wrap", [list, lambda v: np.array(v, dtype=object), pd.Series])
 def test_missing_subjects_and_labels_are_refused_by_name(value, wrap):
     people = [f"P{n}" for n in SUBJECTS]

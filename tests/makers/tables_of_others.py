@@ -13,6 +13,10 @@ class _NotAvailable:
         return self
 
     __eq__ = __ne__
+
+    def __repr__(self):
+        return "<NA>"
+
     __hash__ = object.__hash__
 
     def __bool__(self):

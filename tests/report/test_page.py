@@ -85,7 +85,7 @@ def test_what_is_shown_is_what_the_attributes_hold(page):
         value, *ends = map(float, told)
         assert cells[0].replace("−", "-") == f"{value:.3f}"
         shown = " to ".join(f"{end:.3f}" for end in ends)
-        assert cells[1].replace("−", "-") == ("no interval" if ends[0] == ends[1] else shown)
+        assert cells[1].replace("−", "-") == shown
 
 
 def test_the_confusion_matrix_is_the_runs(run, page):

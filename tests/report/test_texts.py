@@ -127,27 +127,12 @@ def test_figures_are_told_in_cells_of_a_hundred(source):
     assert "where 50 of 100 cells are ALL" in told[2]
 
 
-def test_an_interval_without_width_is_told(source):
-    assert results.FLAT not in results.clusters_sentence(source)
-    sure = {**source.intervals["figures"]["auc"], "low": 1.0, "high": 1.0}
+def test_exact_bounds_are_named_where_there_are_some(source):
+    assert "Clopper" not in results.clusters_sentence(source)
+    sure = {**source.intervals["figures"]["auc"], "low": 0.54, "high": 1.0, "method": "exact"}
     found = {**source.intervals, "figures": {**source.intervals["figures"], "auc": sure}}
-    told = results.clusters_sentence(dataclasses.replace(source, intervals=found))
-    assert results.FLAT in told
-    assert "None mistaken" not in told
-
-
-@pytest.mark.parametrize(
-    ("over", "fewest", "share"), [("images", 40, "7%"), ("subjects", 1, "95%")]
-)
-def test_no_mistake_among_few_is_said_to_prove_little(source, over, fewest, share):
-    right = {"accuracy": {"estimate": 1.0, "low": 1.0, "high": 1.0}}
-    counts = {"hem": 90, "ALL": fewest}
-    found = {**source.intervals, "figures": right, "over": over, "clusters_by_class": counts}
-    told = results.clusters_sentence(dataclasses.replace(source, intervals=found))
-    noun = over if fewest > 1 else over.removesuffix("s")
-    assert (
-        f"None mistaken among {fewest} {noun} of a class still allows mistakes in {share}" in told
-    )
+    text = results.clusters_sentence(dataclasses.replace(source, intervals=found))
+    assert "exact binomial bounds" in text
 
 
 def test_commands_are_code_and_everything_else_is_escaped():

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fastleuk.evaluation.baselines.comparison import verdict
-from fastleuk.report.numbers import NO_WIDTH, listing, number, plural, whole, with_interval
+from fastleuk.evaluation.intervals.few_subjects import EXACT, WRONG_SUBJECT
+from fastleuk.report.numbers import listing, number, plural, whole, with_interval
 from fastleuk.report.source import Source
-
-FLAT = (
-    "No interval is given where all resamples are alike, as where no image is mistaken; the true "
-    "figure may well be worse."
-)
-
-
-def flat(figure: Mapping[str, Any]) -> bool:
-    """Say whether an interval has no width."""
-    return figure.get("low") is not None and figure["low"] == figure["high"]
 
 
 def clusters_sentence(source: Source) -> str:
@@ -33,10 +21,13 @@ def clusters_sentence(source: Source) -> str:
         f"standard error is that of {whole(found['resamples'])} bootstrap resamples of {over}, "
         "drawn within class, corrected for the size of each class (n / (n − 1)); it is "
         "multiplied by the quantile of Student's t distribution at Satterthwaite's degrees of "
-        "freedom. Metrics between 0 and 1 have their interval on the logit scale."
+        "freedom. Metrics between 0 and 1 have their interval on the logit scale; it is extended "
+        f"to that of the same data with {WRONG_SUBJECT:g} of a wrong subject more in each class."
     )
-    if any(flat(figure) for figure in found["figures"].values()):
-        text += f" {FLAT}{_at_worst(found)}"
+    if any(figure.get("method") == EXACT for figure in found["figures"].values()):
+        text += (
+            " Metrics that are equal in all resamples have exact binomial bounds (Clopper–Pearson)."
+        )
     if over == "images":
         return (
             f"{text} No subject is known: what people differ by is not in these intervals, and "
@@ -49,21 +40,6 @@ def clusters_sentence(source: Source) -> str:
     if fewest < 20:
         return f"{text} They are rough: a class has {plural(fewest, 'subject')}, fewer than 20."
     return text
-
-
-def _at_worst(found: Mapping[str, Any]) -> str:
-    """Return how many mistakes none among so few still allows; empty where there are some."""
-    accuracy = found["figures"].get("accuracy", {})
-    fewest = min(found.get("clusters_by_class", {}).values(), default=0)
-    if accuracy.get("estimate") != 1 or not fewest:
-        return ""
-    # No event in n trials: the exact one-sided bound, near the rule of three, 3 / n.
-    share = 1 - (1 - found["level"]) ** (1 / fewest)
-    return (
-        f" None mistaken among {plural(fewest, found['over'].removesuffix('s'))} of a class still "
-        f"allows mistakes in {share:.0%} of all such {found['over']} (exact one-sided "
-        f"{found['level']:.0%} bound)."
-    )
 
 
 def headline_sentence(source: Source) -> str:
@@ -101,8 +77,7 @@ def plain_sentences(source: Source) -> list[str]:
         if not figure or figure.get("low") is None:
             continue
         low, value, high = (hundred(figure[key]) for key in ("low", "estimate", "high"))
-        span = NO_WIDTH if flat(figure) else f"{low} to {high}"
-        told.append(f"Of 100 {of}, {value} ({span}) {does}")
+        told.append(f"Of 100 {of}, {value} ({low} to {high}) {does}")
     return told
 
 
