@@ -49,7 +49,10 @@ def checked_moments(mean: Sequence[float], std: Sequence[float]) -> tuple[Moment
 
 def _three_numbers(name: str, values: Any) -> Moment:
     if values is None:
-        raise ConfigError(f"{name}: None. Use normalize=False for levels from 0 to 255.")
+        raise ConfigError(
+            f"{name} must be 3 finite numbers, got None. Use normalize=False for levels from 0 to "
+            "255."
+        )
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError):

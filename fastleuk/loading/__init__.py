@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastleuk.augment import NONE, POLICIES, AugmentPolicy
+from fastleuk.augment.normalization import checked_moments
 from fastleuk.config import LoaderConfig
 from fastleuk.errors import ConfigError, MissingDependencyError, did_you_mean
 
@@ -178,6 +179,7 @@ def make_loader(
     """
     if config.loader not in ("dali", "torchvision"):
         raise ConfigError(f"Unknown loader {config.loader!r}: use dali or torchvision.")
+    mean, std = checked_moments(mean, std)
     common: dict[str, Any] = {
         "manifest": manifest,
         "stream": stream,

@@ -65,8 +65,9 @@ def test_a_graph_takes_uint8_rgb(enter, applier):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("applier", GRAPHS)
 def test_a_strangers_pipeline_refuses_the_rest(applier, form):
-    with pytest.raises(RuntimeError, match="images_must_be_uint8_RGB_in_HWC_layout"):
+    with pytest.raises(RuntimeError, match="images_must_be_uint8_RGB_in_HWC_layout") as caught:
         by_augment(*FORMS[form], applier)
+    assert "images: not uint8 RGB (H, W, 3)" in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["RGBA", "float of 0 to 1"])

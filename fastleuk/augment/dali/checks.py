@@ -23,5 +23,7 @@ def images_must_be_uint8_RGB_in_HWC_layout(images: DataNode) -> DataNode:
     images = fn.reinterpret(images, dtype=types.UINT8)
     shape = images.shape(dtype=types.INT32)
     wrong = fn.cast(shape[-1] != 3, dtype=types.INT32)
-    checked = fn.slice(shape, start=0, shape=3 + 1000 * wrong, axes=[0])
+    pick = 3 + 1000 * wrong
+    # DALI's message quotes the line below, its comment included.
+    checked = fn.slice(shape, start=0, shape=pick, axes=[0])  # images: not uint8 RGB (H, W, 3)
     return fn.reshape(images, shape=checked, layout="HWC")

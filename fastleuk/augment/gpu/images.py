@@ -13,8 +13,8 @@ from fastleuk.augment.gpu.graph import CapturedKernels
 from fastleuk.augment.gpu.kernels import Kernels, interpreted
 from fastleuk.augment.gpu.lent import keep_until_read
 from fastleuk.augment.gpu.verdicts import require
-from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
-from fastleuk.augment.policy import PAPER, AugmentPolicy
+from fastleuk.augment.normalization import IMAGENET_MEAN, IMAGENET_STD, checked_moments
+from fastleuk.augment.policy import PAPER, AugmentPolicy, check_policy
 from fastleuk.errors import ConfigError
 
 
@@ -58,9 +58,8 @@ class GpuAugment:
         dtype: str = "float32",
         graph: bool = False,
     ) -> None:
-        if not isinstance(policy, AugmentPolicy):
-            raise ConfigError(f"policy must be an AugmentPolicy, got {policy!r}")
-        self.policy, self.size, self.seed = policy, size, seed
+        self.policy, self.size, self.seed = check_policy(policy), size, seed
+        mean, std = checked_moments(mean, std)
         self._kernels = Kernels(
             size, normalize=normalize, mean=mean, std=std, layout=layout, dtype=dtype
         )

@@ -105,6 +105,8 @@ def test_as_many_parameters_as_images(host, graph):
         ({"layout": "NCHW"}, "layout"),
         ({"dtype": "float64"}, "dtype must be float32, float16, bfloat16"),
         ({"policy": "paper"}, "policy"),
+        ({"mean": [123.675, 116.28, 103.53]}, r"Write mean=\(0.485, 0.456, 0.406\)"),
+        ({"std": (0, 1, 1)}, "std must be 3 finite numbers above 0"),
         ({"size": 0}, "size"),
         ({"policy": PAPER.replace(interpolation="nearest")}, "needs the applier exact"),
     ],
