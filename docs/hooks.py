@@ -1,9 +1,9 @@
-"""Pages and pictures that are made when the site is built: commands, errors, benchmarks, faults."""
+"""Generate pages and pictures when the site is built: commands, benchmarks, faults."""
 
 from __future__ import annotations
 
 import inspect
-import sys
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,12 @@ ELSEWHERE = {
 }
 """Pages of the site that lie beside the code that they are about."""
 
-sys.path.insert(0, str(PROJECT / "tools"))
-from error_pages import page as errors  # noqa: E402
-from error_pages import plain as _plain  # noqa: E402
-
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages (mkdocs calls this)."""
     from mkdocs.structure.files import File
 
-    pages = {"commands.md": commands(), "errors.md": errors()}
+    pages = {"commands.md": commands()}
     pages |= {name: file.read_text(encoding="utf-8") for name, file in ELSEWHERE.items()}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
@@ -73,6 +69,17 @@ def _all(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
 
 def _paragraphs(text: str) -> str:
     return _plain(inspect.cleandoc(text))
+
+
+def _plain(text: str) -> str:
+    """Escape Markdown's characters outside of backticks."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(
+        part.replace("|", r"\|")
+        if part.startswith("`")
+        else re.sub(r"([|<>*_\[\]])", r"\\\1", part)
+        for part in parts
+    )
 
 
 def _option(param: Any) -> str:

@@ -98,6 +98,7 @@ class Application(typer.Typer):
             @functools.wraps(function)
             def wrapper(quiet: bool = False, debug: bool = False, **values: Any) -> Any:
                 del quiet, debug  # their callbacks have seen them
+                prepare_streams()
                 return function(**values)
 
             own = inspect.signature(function, eval_str=True).parameters.values()

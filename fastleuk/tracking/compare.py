@@ -258,7 +258,7 @@ def _warnings_on(records: Sequence[RunRecord]) -> list[str]:
         if weights and best.is_file() and file_hash(best) != weights:
             found.append(
                 f"{letter}: its figures on {name_of_data(record)} are of other weights than it "
-                f"has now. fastleuk evaluate {record.path} --on DATA writes them again."
+                f"has now. fastleuk evaluate {quoted(record.path)} --on DATA writes them again."
             )
     return found
 

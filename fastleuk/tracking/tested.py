@@ -15,6 +15,7 @@ from fastleuk.evaluation.elsewhere.place import METRICS, PREFIX, set_name
 from fastleuk.evaluation.intervals.subjects import SubjectCounts, count_subjects
 from fastleuk.evaluation.intervals.totals import Answers, Counted
 from fastleuk.files import read_rows
+from fastleuk.shell import quoted
 from fastleuk.tracking.runs import read_figures, read_metrics, read_tables
 
 PREDICTIONS = "predictions.csv"
@@ -196,7 +197,7 @@ def _place_on(run_dir: Path, on: str, content: str | None) -> Path:
         has = ", ".join(place.name for place in there) or "nothing of other data"
         raise ConfigError(
             f"--on {on}: {run_dir} was not evaluated on these data; it has {has}. First: "
-            f"fastleuk evaluate {run_dir} --on DATA"
+            f"fastleuk evaluate {quoted(run_dir)} --on DATA"
         )
     return chosen[0]
 

@@ -93,7 +93,8 @@ def test_compiled_host_uploads_half_the_bytes_for_a_network_in_half_precision(
     assert images.dtype == np.float32
     halves = _uploads(_loader(manifest, "cuda:0", applier="compiled-host", half=True), monkeypatch)
     assert halves[0].dtype == np.float16
-    np.testing.assert_array_equal(halves[0], images.astype(np.float16))
+    # DALI and NumPy round a value in the middle of two halves in different directions.
+    np.testing.assert_array_max_ulp(halves[0], images.astype(np.float16), maxulp=1)
     np.testing.assert_array_equal(halves[1], labels)
     np.testing.assert_array_equal(halves[2], indices)
 

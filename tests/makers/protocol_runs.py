@@ -67,7 +67,7 @@ class PretendedTraining:
             )
         run.mkdir()
         write_rows(run / "test_predictions.csv", rows)
-        write_json(run / "test_metrics.json", {"data": dataset.content_hash})
+        write_json(run / "test_metrics.json", {"data": dataset.content_hash, "f1_macro": 0.5})
         return run
 
 

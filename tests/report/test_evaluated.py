@@ -76,7 +76,8 @@ def test_what_needs_no_network_stands_beside_it(page, kept):
                 figure["estimate"], figure["low"], figure["high"]
             ]  # fmt: skip
         gap = told["difference"]["auc"]
-        assert f"{gap['estimate']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" in section.text
+        shown = f"{gap['estimate']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+        assert shown.replace("-", "−") in section.text
     assert "size alone (logistic regression), AUC" in section.text
 
 

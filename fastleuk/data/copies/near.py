@@ -23,6 +23,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fastleuk.data.manifest import Manifest
+from fastleuk.errors import one_line
 
 SIDE = 16
 VERSION = 3
@@ -198,7 +199,7 @@ def pair_lines(manifest: Manifest, pairs: Sequence[NearPair], limit: int) -> lis
     for pair in pairs[:limit]:
         who = f" (subjects {subjects[pair.first]}, {subjects[pair.second]})"
         who = "" if manifest.subject_is_image else who
-        names = f"{paths[pair.first]} ~ {paths[pair.second]}"
+        names = one_line(f"{paths[pair.first]} ~ {paths[pair.second]}")
         lines.append(f"  distance {pair.distance:.3f}: {names}{who}")
     if len(pairs) > limit:
         lines.append(f"  … and {len(pairs) - limit} more, less alike")
