@@ -161,21 +161,23 @@ def _baselines(scored: Scored, split: Split, part: str, workers: int) -> dict[st
 def _compare_parts(dataset: DataSet, split: Split) -> dict[str, Any]:
     """Compare the looks of the parts' images: the pairs in two parts that are or may be copies."""
     names = dataset.manifest.paths
+    found = dataset.near.between(split.parts)
+    same = sum(pair.correlation >= SAME for pair in found)
     pairs = [
         {
             "images": [names[pair.first], names[pair.second]],
             "parts": [PARTS[split.parts[pair.first]], PARTS[split.parts[pair.second]]],
             "distance": round(pair.distance, 4),
         }
-        for pair in dataset.near.between(split.parts)
+        for pair in sorted(found, key=lambda pair: -pair.correlation)[:100]
     ]
     return {
         "images": int((split.parts > 0).sum()),
         "same_up_to": round(1 - SAME, 4),
         "alike_up_to": round(1 - ALIKE, 4),
-        "same": sum(pair["distance"] <= 1 - SAME for pair in pairs),
-        "alike": sum(pair["distance"] > 1 - SAME for pair in pairs),
-        "pairs": pairs[:100],
+        "same": same,
+        "alike": len(found) - same,
+        "pairs": pairs,
     }
 
 

@@ -29,14 +29,14 @@ SIDE = 16
 VERSION = 3
 """Of the description; descriptions cached under another version are not used."""
 
-ALIKE = 0.95
+ALIKE = 0.96
 """Correlation of pictures that may be one. Of 10.7 million pairs of different malaria cells the
-most alike reach 0.947, of 6.8 million pairs of demo cells 0.937, of 0.3 million pairs of white
-blood cells with their surroundings 0.90, of 0.6 thousand of C-NMC's cells 0.69
+most alike reach 0.949, of 6.8 million pairs of demo cells 0.944, of 0.3 million pairs of white
+blood cells with their surroundings 0.90, of 0.6 thousand of C-NMC's cells 0.85
 (``benchmarks/near_duplicates.py``, as all figures here)."""
 
 SAME = 0.98
-"""Correlation of one picture under two names, by which subjects are tied: 2.6 times nearer than the
+"""Correlation of one picture under two names, by which subjects are tied: 2.5 times nearer than the
 most alike pair of different pictures. C-NMC's cells that two subjects share reach 0.9997."""
 
 SMALL_CELL = 100
@@ -48,6 +48,9 @@ DARK = 24
 FLAT, FLAT_SHARE = 8, 0.75
 """Levels within which, and share of the border in which, a background that isn't black is flat.
 Where a photograph is overexposed, up to 0.72 of the border is."""
+
+EDGE = 0.1
+"""Share of a row or column that must be of the cell for it to be inside the bounding box."""
 
 OUTLINE = 0.06
 """Width of a cell's outline, as a share of its shorter side."""
@@ -229,7 +232,7 @@ def _cell(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
         return grey, None
     apart = np.abs(levels - background)
     cell = np.maximum(np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2]) > DARK
-    rows, columns = (np.flatnonzero(cell.mean(axis=axis) > 0.02) for axis in (1, 0))
+    rows, columns = (np.flatnonzero(cell.mean(axis=axis) > EDGE) for axis in (1, 0))
     if not len(rows) or not len(columns):
         return grey, None
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
