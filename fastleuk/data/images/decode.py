@@ -329,7 +329,7 @@ def _image_of_rows(data: Bytes, layout: BmpLayout) -> Image.Image:
     first = min(layout.start, layout.start + layout.stride * (height - 1))
     rows = memoryview(data)[first : first + height * step]
     way = 1 if layout.stride > 0 else -1
-    return Image.frombytes("RGB", (width, height), rows, "raw", "BGR", step, way)  # type: ignore[arg-type]
+    return Image.frombytes("RGB", (width, height), rows, "raw", "BGR", step, way)
 
 
 def _hash_image(rgb: Image.Image) -> str:
