@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# OpenMP's threads spin while they wait for each other. On a busy machine they spin for a core that
-# the awaited thread needs: a batch took nine times as long as with threads that sleep. torch's
-# OpenMP reads this when it is loaded, so it is set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 
 def load(
     runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
