@@ -183,7 +183,9 @@ def verdicts(figures: Mapping[str, object]) -> list[str]:
     Args:
         figures: As returned by :func:`summary`.
     """
-    lines, passed, failed = [], [], []
+    lines: list[str] = []
+    passed: list[str] = []
+    failed: list[str] = []
 
     def check(holds: bool, yes: str, no: str) -> None:
         (passed if holds else failed).append(yes if holds else no)

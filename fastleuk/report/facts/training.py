@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import Any
 
 from fastleuk.augment import AugmentPolicy
 from fastleuk.report.facts.data import backbone
@@ -162,7 +162,7 @@ def augmentation_sentence(source: Source) -> str:
     )
 
 
-def _shear(shear: Sequence[float]) -> str:
+def _shear(shear: Any) -> str:
     """Return the range of the shear in degrees, along x, and along y where there is one."""
     ranges = [(low, high) for low, high in zip(shear[::2], shear[1::2], strict=True) if low or high]
     axes = [f"{low:.3g} to {high:.3g}°" for low, high in ranges]
