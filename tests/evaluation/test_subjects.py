@@ -49,7 +49,15 @@ def _equal_pair(rng, subjects):
     return first, second
 
 
-@pytest.mark.parametrize(("subjects", "percentile"), [(3, 0.2), (5, 0.12), (8, 0.09), (13, None)])
+@pytest.mark.parametrize(
+    ("subjects", "percentile"),
+    [
+        (3, 0.2),
+        pytest.param(5, 0.12, marks=pytest.mark.slow),
+        pytest.param(8, 0.09, marks=pytest.mark.slow),
+        pytest.param(13, None, marks=pytest.mark.slow),
+    ],
+)
 def test_equal_classifiers_are_called_different_rarely(subjects, percentile):
     """Few subjects a class: the percentile interval fails ``percentile`` of the time."""
     rng = np.random.default_rng(subjects)

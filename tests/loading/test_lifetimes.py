@@ -24,6 +24,7 @@ from tests.makers.cells import SUBJECT_REGEX
 from tests.makers.skips import needs_dali
 
 APPLIERS = ["fused", COMPILED]
+QUICK_APPLIERS = [pytest.param("fused", marks=pytest.mark.slow), COMPILED]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def _sums(batches):
 
 
 @needs_dali
-@pytest.mark.parametrize("applier", APPLIERS)
+@pytest.mark.parametrize("applier", QUICK_APPLIERS)
 @pytest.mark.parametrize("left", ["whole", "midway", "suspended"])
 def test_loaders_that_nobody_closes_are_freed_with_their_threads(manifest, applier, left):
     def use():
@@ -92,7 +93,7 @@ def test_loaders_that_nobody_closes_are_freed_with_their_threads(manifest, appli
 
 
 @needs_dali
-@pytest.mark.parametrize("applier", APPLIERS)
+@pytest.mark.parametrize("applier", QUICK_APPLIERS)
 def test_array_pipelines_are_freed_when_others_take_their_place(applier):
     from fastleuk.augment.dali.pipeline import array_pipeline
 

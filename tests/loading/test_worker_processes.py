@@ -143,6 +143,7 @@ def test_other_errors_pass():
         module._Running(fail()).next()
 
 
+@pytest.mark.slow
 def test_a_batch_that_can_not_be_sent_ends_the_worker():
     """multiprocessing's queues print such an error, and the run would wait for ever."""
     code = (

@@ -42,9 +42,9 @@ def test_a_network_takes_images_of_another_size_than_its_own(backbone):
         ("levit_128s", 96),
         ("coat_lite_tiny", 64),
         ("mixer_s16_224", 64),
-        ("pit_ti_224", 96),
+        pytest.param("pit_ti_224", 96, marks=pytest.mark.slow),
         pytest.param("maxvit_tiny_tf_224", 64, marks=pytest.mark.slow),
-        ("efficientnet_b3", 300),
+        pytest.param("efficientnet_b3", 300, marks=pytest.mark.slow),
     ],
 )
 def test_every_family_is_tried_without_memory(backbone, size):
@@ -191,6 +191,7 @@ def _cached(hub):
     return _publish(place / "snapshots" / "abc")
 
 
+@pytest.mark.slow
 def test_a_run_needs_the_hub_no_more_once_it_has_begun(hub, cells, tmp_path, fastleuk):
     _cached(hub)
     out, options = tmp_path / "run", [*small_options(), "--backbone", HUB, "--size", 48]

@@ -38,6 +38,7 @@ def test_what_is_no_share_is_refused(text):
         Share.parse(text)
 
 
+@pytest.mark.slow
 def test_shares_and_merge_are_as_one_cross_validation(cells, tmp_path, training):
     config = tiny_config(cells, SUBJECT_REGEX)
     asked = {"folds": "3", "seeds": 2, "report": quiet}

@@ -95,6 +95,7 @@ def test_a_restart_decodes_again_what_was_torn(dataset, tmp_path, monkeypatch):
     assert np.array_equal(found.pixels, build(dataset, tmp_path / "other").pixels)
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_outright_can_be_restarted(cells, tmp_path):
     script = f"""
 import os, signal

@@ -108,6 +108,7 @@ def test_a_name_is_only_found_as_whole_words():
     assert not set(known) & set(spans("UID_5_1_1_allx.bmp"))
 
 
+@pytest.mark.slow
 def test_drawn_cells_have_names_by_chance(tmp_path):
     from fastleuk.data.demo.generate import write_demo
 
