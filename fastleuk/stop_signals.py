@@ -65,6 +65,22 @@ def ended_by_signals() -> Iterator[Received]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process at once: in a call that does not return to Python.
+
+    Python runs its own handlers between its instructions only, so a wait of minutes in a library
+    would outlast the signal.
+    """
+    numbers = handled((signal.SIGTERM, signal.SIGHUP))
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def open_terminals() -> list[int]:
     """Return which of standard output and error are terminals."""
     return [stream for stream in (1, 2) if os.isatty(stream)]

@@ -139,3 +139,23 @@ def test_every_command_says_what_a_signal_left(
     assert found == code
     assert error.startswith("Stopped. ")
     assert says in error
+
+
+def test_a_wait_for_other_processes_is_ended_at_once(tmp_path):
+    """The wait is a call of torch that does not return to Python for ten minutes."""
+    code = (
+        "from datetime import timedelta\n"
+        "from torch.distributed import TCPStore\n"
+        "from fastleuk.stop_signals import ended_at_once, ended_by_signals\n"
+        "with ended_by_signals(), ended_at_once():\n"
+        "    print('waits', flush=True)\n"
+        "    TCPStore('localhost', 0, 2, True, timeout=timedelta(seconds=100))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path, text=True
+    )
+    assert process.stdout.readline() == "waits\n"
+    time.sleep(1)
+    process.terminate()
+    assert process.wait(timeout=30) == -signal.SIGTERM
+    process.stdout.close()

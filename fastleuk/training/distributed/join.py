@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fastleuk.errors import ConfigError, FastleukError
 from fastleuk.models.device import choose_device
 from fastleuk.os_errors import as_refusal
+from fastleuk.stop_signals import ended_at_once
 from fastleuk.training.distributed.launch import Launch
 from fastleuk.training.distributed.ranks import LostProcessError, Ranks
 from fastleuk.training.optimizer import BATCH_NORMS
@@ -92,15 +93,16 @@ def _meet(launch: Launch) -> Any:
     waiting.daemon = True
     waiting.start()
     try:
-        store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
-        store = dist.PrefixStore("fastleuk", store)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-            store=store,
-            rank=rank,
-            world_size=world_size,
-            timeout=TIMEOUT,
-        )
+        with ended_at_once():
+            store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+            store = dist.PrefixStore("fastleuk", store)
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                store=store,
+                rank=rank,
+                world_size=world_size,
+                timeout=TIMEOUT,
+            )
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
         raise ConfigError(
             f"The {launch.world_size} processes could not meet at {where}: "
