@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from fastleuk.data.copies.identical import IdenticalSet, find_identical, subject_groups
-from fastleuk.data.copies.near import NearDuplicates, find_near_duplicates
+from fastleuk.data.copies.near import NearDuplicates, confirm_same, find_near_duplicates
 from fastleuk.data.discover import Discovery, discover
 from fastleuk.data.labels.positive import positive_class
 from fastleuk.data.left_out import Ignored, bad_lines, heavy_losses
 from fastleuk.data.manifest import Manifest
 from fastleuk.data.shards.index import check_contents
+from fastleuk.data.shards.read import image_bytes
 from fastleuk.data.verify import changed_files, verify_files
 from fastleuk.errors import DataError, listed
 from fastleuk.files import is_utf8
@@ -147,6 +148,7 @@ def load_dataset(
     ties = [*(same.indices for same in identical), *discovery.versions]
     described = result.described[keep]
     near = find_near_duplicates(described, subject_groups(found, ties)[keep])
+    near = confirm_same(near, lambda i: image_bytes(manifest.file(i)))
     ties += [(int(keep[pair.first]), int(keep[pair.second])) for pair in near.same]
     return DataSet(
         manifest=manifest,
