@@ -241,3 +241,23 @@ def test_real_cells_are_not_alike(name, shared_dir):
     files = sorted(f for f in (shared_dir / "data" / name).rglob("*.[pj][np]g"))[::9][:300]
     assert files
     assert pairs_of(*(decode_rgb(file.read_bytes()) for file in files)) == []
+
+
+def test_discs_of_many_subjects_are_not_one_picture(tmp_path):
+    """Described without place and size they correlate at .98 and above."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:48, :48]
+    for i in range(24):
+        pixels = rng.integers(200, 230, (48, 48, 3)).astype(float)
+        center, radius = rng.uniform(20, 28, 2), 10 * rng.uniform(0.9, 1.1)
+        pixels[(x - center[0]) ** 2 + (y - center[1]) ** 2 < radius**2] = (
+            120,
+            40 + 40 * (i % 2),
+            140,
+        )
+        place = tmp_path / "ab"[i % 2] / f"P{i}_0.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+    dataset = load_dataset(tmp_path, subject_regex=r"(P\d+)_")
+    assert dataset.near.alike, "they do look alike"
+    assert dataset.near.same == ()
+    assert len(set(dataset.groups.tolist())) == 24
