@@ -38,7 +38,7 @@ LEFT = {
     "pack": "No shards were left.",
     "demo-data": "The folder is not whole: remove it before the command is given again.",
 }
-"""What Ctrl-C, SIGTERM and SIGHUP leave, by command."""
+"""State of the files after Ctrl-C, SIGTERM or SIGHUP, by command."""
 
 
 class Command(typer.core.TyperCommand):

@@ -29,7 +29,7 @@ to whole levels after each step, is 1 to 2 from the exact jitter;"""
 NEAR_IN_HUE = 0.25
 """and 0.25 where hue alone is shifted, which it truncates once."""
 MEAN_ROWS = 32
-"""Where it jitters exactly, contrast's mean is that of so many rows of ``size`` points."""
+"""Rows of ``size`` points, of which ``fused`` takes the mean for contrast in its exact jitter."""
 
 Array = np.ndarray | list[np.ndarray]
 """Rows of equal shape, or a list where the shape differs from row to row."""

@@ -1,4 +1,4 @@
-"""Where the GPU's kernels find an image's pixels: by address, rows in either order, RGB or BGR."""
+"""Read an image's pixels in the GPU's kernels: by address, rows in either order, RGB or BGR."""
 
 from __future__ import annotations
 
